@@ -100,7 +100,7 @@
 //!
 //! - **row**: a line of a source, identified by its key or by its number from 1.
 //! - **stage**: asks models about each row and adds columns.
-//! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, and the
+//! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, `sample`, and the
 //!   step that gathers the rows of each group for a `reduce`.
 //! - **method**: a transform that computes statistics of a table and makes a tidy table of them, such as `agreement`.
 //! - **unit**: what coders code and what a bootstrap draws, such as a document.

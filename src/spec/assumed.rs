@@ -43,6 +43,7 @@ pub(super) fn without_columns(problem: &Diagnostic) -> bool {
     !matches!(
         problem.rule,
         "unknown-column"
+            | "missing-column"
             | "unknown-variable"
             | "duplicate-column"
             | "ambiguous-column"

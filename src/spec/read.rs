@@ -68,13 +68,15 @@ impl<T> Own<T> {
 }
 
 impl RawStage {
-    /// Returns the tables that the stage reads, each with the field that names it.
+    /// Returns the tables that the stage reads, each once, with the field that names it.
     pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
-        match self {
-            RawStage::Asks(table, ..) => vec![("input", &table.input)],
+        let mut inputs = match self {
+            RawStage::Asks(table, ..) => vec![("input", table.input.as_str())],
             RawStage::Transforms(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
             RawStage::Broken => Vec::new(),
-        }
+        };
+        inputs.dedup();
+        inputs
     }
 }
 

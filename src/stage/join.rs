@@ -28,7 +28,7 @@ const WITH: usize = 0;
 const INPUT: usize = 1;
 
 /// Two tables side by side: the columns of `input`, then those of `with` except its keys and copies of the same source
-/// columns. A column with a name that `input` has gets the name of `with` as a suffix. The rows have the order of
+/// columns, or its `columns`. A column with a name that `input` has gets the name of `with` as a suffix. The rows have the order of
 /// `input`; several matches of one row have the order of `with`. Keys match if their values are equal; a null key
 /// matches nothing. The table of `with` is held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +42,9 @@ struct Join {
     on: Vec<String>,
     /// Their names in `with`, if they differ.
     with_on: Option<Vec<String>>,
+    /// The columns of `with` to add. Default: all except its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
     /// Rows of `input` without a match: `left` keeps them, with nulls; `inner` drops them. Default: `left`.
     #[serde(default)]
     how: How,
@@ -144,9 +147,15 @@ impl TransformConfig for Join {
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let (left, right) = self.keys(context, problems);
         let shared = shared(with, input, (&left, &right));
-        let added: Vec<usize> = (0..with.schema.fields().len())
-            .filter(|column| !right.contains(column) && !shared.contains(column))
-            .collect();
+        let added: Vec<usize> = match &self.columns {
+            None => (0..with.schema.fields().len())
+                .filter(|column| !right.contains(column) && !shared.contains(column))
+                .collect(),
+            Some(names) => {
+                let at = |i| context.path.key("columns").index(i);
+                names.iter().enumerate().filter_map(|(i, name)| with.column(at(i), name, problems)).collect()
+            }
+        };
         let named = |column: &usize| {
             let field = with.schema.field(*column);
             match input.schema.index_of(field.name()) {

@@ -13,6 +13,7 @@
 mod agreement;
 mod analysis;
 mod ask;
+mod estimate;
 mod evidence;
 mod examples;
 mod fill_missing;
@@ -26,6 +27,7 @@ mod quote;
 mod reduce;
 mod repeatability;
 mod row_prompt;
+mod sample;
 mod split;
 mod survey;
 mod transform;
@@ -44,4 +46,4 @@ pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] =
-    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND, agreement::KIND];
+    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND, agreement::KIND, sample::KIND, estimate::KIND];

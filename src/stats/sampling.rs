@@ -84,30 +84,25 @@ pub(crate) fn systematic(inclusion: &[f64], start: f64) -> Vec<bool> {
 }
 
 /// Returns the part of each of `count` units, in their order. After any number of units, each part has its share up to
-/// rounding, and more units never change the parts of earlier ones. `skip` units of the sequence come before.
+/// rounding, and more units never change the parts of earlier ones. `skip` units of the sequence come before. Without
+/// shares all units are in part 0.
 pub(crate) fn parts(shares: &[f64], skip: usize, count: usize) -> Vec<usize> {
     let mut given = vec![0.0; shares.len()];
     let next = |i: usize| {
         let lack = |part: usize, given: &[f64]| shares[part] * (i + 1) as f64 - given[part];
         let most = (0..shares.len()).rev().max_by(|a, b| lack(*a, &given).total_cmp(&lack(*b, &given)));
         let part = most.unwrap_or_default();
-        given[part] += 1.0;
+        given.iter_mut().skip(part).take(1).for_each(|given| *given += 1.0);
         part
     };
     (0..skip + count).map(next).skip(skip).collect()
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014, <https://doi.org/10.1145/2660193.2660195>): numbers from 0 to 1.
+/// Random numbers from 0 to 1.
 #[cfg(test)]
 pub(super) fn units(seed: u64) -> impl FnMut() -> f64 {
-    let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
-    move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
+    let mut stream = crate::random::Streams::new(seed, &["test"]).of(0);
+    move || stream.unit()
 }
 
 #[cfg(test)]
@@ -196,7 +191,8 @@ mod tests {
         unbiased(|sizes, seed| (systematic(&pps(sizes), units(seed)()), pps(sizes)));
         // Three strata by size, as many units of each.
         unbiased(|sizes, seed| {
-            let stratum: Vec<usize> = sizes.iter().map(|size| usize::from(*size > 3.0) + usize::from(*size > 8.0)).collect();
+            let stratum: Vec<usize> =
+                sizes.iter().map(|size| usize::from(*size > 3.0) + usize::from(*size > 8.0)).collect();
             let count = |h: usize| stratum.iter().filter(|other| **other == h).count();
             let counts = [count(0), count(1), count(2)];
             let drawn = allocation(42, &counts, &[1.0; 3]);
@@ -219,6 +215,9 @@ mod tests {
         assert_eq!(parts(&[0.4, 0.6], 0, 100), many[..100]);
         assert_eq!(parts(&[0.4, 0.6], 7, 50), many[7..57]);
         let three = parts(&[0.2, 0.3, 0.5], 0, 101);
-        assert!((0..3).all(|part| (count(&three, part) as f64 - 101.0 * [0.2, 0.3, 0.5][part]).abs() < 1.5), "{three:?}");
+        assert!(
+            (0..3).all(|part| (count(&three, part) as f64 - 101.0 * [0.2, 0.3, 0.5][part]).abs() < 1.5),
+            "{three:?}"
+        );
     }
 }

@@ -31,6 +31,7 @@ mod documents;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod english;
+mod estimate;
 mod everyday;
 mod examples;
 mod explain;

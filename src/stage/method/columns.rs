@@ -21,7 +21,7 @@ const MERGED: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) enum Read {
     Column(usize, Reading),
-    /// Whether the condition holds. Missing if a column that it reads is missing.
+    /// Whether the condition holds. Missing if a column that it reads is missing, or an empty text.
     Condition(Box<BoundCondition>),
 }
 
@@ -32,6 +32,10 @@ impl Read {
             Read::Column(column, _) => vec![*column],
             Read::Condition(condition) => condition.uses(),
         }
+    }
+
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self, Read::Column(_, Reading::Number))
     }
 }
 
@@ -77,7 +81,7 @@ pub(crate) fn is_list(field: &Field) -> bool {
 
 /// The rows so far: a column of words for each read, and how many rows of the table each row is.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     /// Whether equal rows are merged.
     merge: bool,
     merged: usize,
@@ -94,13 +98,13 @@ pub(super) struct Columns {
 
 impl Columns {
     /// The first column holds the groups.
-    pub(super) fn new(reads: usize, merge: bool) -> Self {
+    pub(crate) fn new(reads: usize, merge: bool) -> Self {
         let names = (0..reads).map(|_| IndexSet::new()).collect();
         Columns { merge, words: vec![Vec::new(); reads + 1], names, ..Columns::default() }
     }
 
     /// Adds the rows of `batch`, which are in these groups.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         batch: &RecordBatch,
         reads: &[Read],
@@ -160,7 +164,11 @@ impl Columns {
             let failed = |message: String| {
                 format!("`{}` can't be evaluated for row {}: {message}", condition.source(), row.number() + 1)
             };
-            let is_missing = reads.iter().any(|column| batch.column(*column).is_null(i));
+            let is_missing = reads.iter().any(|column| {
+                let column = batch.column(*column);
+                let texts = column.as_string_opt::<i32>();
+                column.is_null(i) || texts.is_some_and(|texts| texts.value(i).trim().is_empty())
+            });
             let word = if is_missing { NULL } else { condition.holds(row, &[]).map_err(failed)?.into() };
             self.words[read + 1].push(word);
         }
@@ -184,7 +192,7 @@ impl Columns {
     }
 
     /// Sorts the labels and the names, so that results do not depend on the order of the rows.
-    pub(super) fn finish(&mut self, reads: &[Read]) {
+    pub(crate) fn finish(&mut self, reads: &[Read]) {
         let ranks = sort(&mut self.labels);
         let places: Vec<Vec<u64>> = self.names.iter_mut().map(sort).collect();
         let set = |set: &Vec<u64>| {
@@ -216,7 +224,7 @@ impl Columns {
     }
 
     /// The rows of a group, or all rows.
-    pub(super) fn rows(&self, group: Option<usize>) -> Rows<'_> {
+    pub(crate) fn rows(&self, group: Option<usize>) -> Rows<'_> {
         Rows { columns: self, places: group.map(|group| self.groups[group].as_slice()) }
     }
 }
@@ -239,6 +247,11 @@ impl<'a> Rows<'a> {
 
     fn words<T>(&self, read: usize, value: impl Fn(u64) -> T) -> Vec<Option<T>> {
         self.map(&self.columns.words[read + 1], |word| (word != NULL).then(|| value(word)))
+    }
+
+    /// Whether they are all rows of the table, not a group.
+    pub(crate) fn are_all(&self) -> bool {
+        self.places.is_none()
     }
 
     /// How many rows of the table each row is: 1, unless equal rows are merged.

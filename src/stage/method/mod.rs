@@ -5,5 +5,6 @@
 
 pub(crate) mod columns;
 pub(crate) mod frame;
+pub(crate) mod outcome;
 pub(crate) mod settings;
 pub(crate) mod tidy;

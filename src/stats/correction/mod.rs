@@ -18,6 +18,13 @@ pub(crate) enum Method {
     PpiTuned,
 }
 
+impl Method {
+    /// The form of the covariance without clusters.
+    pub(crate) fn variance(self) -> &'static str {
+        if self == Method::Dsl { "HC1" } else { "HC0" }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Model {
     Mean,
@@ -63,8 +70,9 @@ pub(crate) struct Fit {
 pub(crate) enum Undefined {
     /// The coefficients are infinite, or the predictors collinear in the rows that are used.
     Separated,
-    /// There are not more rows, or clusters, than coefficients.
+    /// There are not more rows than coefficients, or none without gold.
     TooFew,
+    FewClusters,
 }
 
 /// The part of a row in the gradient, without `x`: for each row, the outcome and its weight.
@@ -175,7 +183,7 @@ impl Rows {
         groups.sort_unstable();
         groups.dedup();
         let g = groups.len() as f64;
-        if groups.len() < 2 { Err(Undefined::TooFew) } else { Ok(g / (g - 1.0) * (n - 1.0) / (n - k)) }
+        if groups.len() < 2 { Err(Undefined::FewClusters) } else { Ok(g / (g - 1.0) * (n - 1.0) / (n - k)) }
     }
 
     /// Prediction-powered inference with the weight `lambda` of the machine's labels, and the tuned weight: Angelopoulos
@@ -193,7 +201,8 @@ impl Rows {
         };
         let difference = gold_outcomes(&|i, y| y - lambda * self.machine[i]);
         let machine_targets: Vec<f64> = (0..self.len()).map(|i| lambda * machine[i] * self.machine[i]).collect();
-        let sum = |a: &[f64], b: &[f64], factor: f64| a.iter().zip(b).map(|(a, b)| a + factor * b).collect::<Vec<f64>>();
+        let sum =
+            |a: &[f64], b: &[f64], factor: f64| a.iter().zip(b).map(|(a, b)| a + factor * b).collect::<Vec<f64>>();
         let coefficients = match link {
             // The sum of two regressions, as `ppi_py` does.
             Link::Identity => link
@@ -201,7 +210,8 @@ impl Rows {
                 .zip(link.fit(&self.x, &machine_targets, machine))
                 .map(|(rectifier, imputed)| rectifier + imputed),
             Link::Logit => {
-                let weights: Vec<f64> = gold.iter().zip(machine).map(|(g, m)| (1.0 - lambda) * g + lambda * m).collect();
+                let weights: Vec<f64> =
+                    gold.iter().zip(machine).map(|(g, m)| (1.0 - lambda) * g + lambda * m).collect();
                 link.fit(&self.x, &sum(&difference, &machine_targets, 1.0), &weights)
             }
         };

@@ -148,7 +148,7 @@ fn estimates_without_an_answer_say_why() {
     rows.gold = rows.gold.iter().map(|gold| gold.map(|_| 1.0)).collect();
     assert_eq!(undefined(&rows, Model::Regression(Link::Logit), Method::GoldOnly), Undefined::Separated);
     rows.clusters = Some(vec![0; 50]);
-    assert_eq!(undefined(&rows, Model::Mean, Method::Naive), Undefined::TooFew);
+    assert_eq!(undefined(&rows, Model::Mean, Method::Naive), Undefined::FewClusters);
     rows.clusters = None;
     // All rows have gold: nothing is left for the machine alone.
     rows.gold = vec![Some(1.0); 50];

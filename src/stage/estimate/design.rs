@@ -1,0 +1,296 @@
+//! The design of an estimate: which rows are used, with which outcomes, probabilities and predictors.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use nalgebra::DMatrix;
+
+use super::formula::{Formula, Variable};
+use crate::name::{listed, suggestion};
+use crate::stage::method::columns::Rows;
+use crate::stage::method::outcome;
+use crate::stats::{self, Collinear, collinear};
+
+/// The most rows that a message names.
+const NAMED: usize = 3;
+pub(super) const INTERCEPT: &str = "intercept";
+
+/// The places of what is read, among the reads of the method.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    pub(super) gold: Option<usize>,
+    pub(super) probability: Option<usize>,
+    pub(super) cluster: Option<usize>,
+    /// That of the first variable of the formula; the others follow.
+    pub(super) variables: usize,
+}
+
+/// A column of the predictors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Term {
+    pub(super) name: String,
+    /// The levels with which the term compares.
+    pub(super) reference: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Design {
+    pub(super) rows: stats::Rows,
+    pub(super) terms: Vec<Term>,
+    pub(super) left_out: u64,
+    /// Why rows are left out.
+    pub(super) left_out_note: Option<String>,
+    /// What is not as the sample was drawn.
+    pub(super) sample_note: Option<String>,
+}
+
+/// What reads a design from rows.
+#[derive(Debug)]
+pub(super) struct Designer {
+    /// Whether each read holds numbers.
+    pub(super) numeric: Vec<bool>,
+    pub(super) places: Places,
+    pub(super) formula: Option<Formula>,
+    pub(super) references: IndexMap<String, String>,
+    /// Whether the gold rows are a simple random sample of all rows.
+    pub(super) simple_random: bool,
+    pub(super) is_logit: bool,
+}
+
+impl Designer {
+    /// The error is a sentence.
+    pub(super) fn design(&self, rows: &Rows<'_>) -> Result<Design, String> {
+        let outcomes = outcome::values(rows, 0, self.numeric[0]);
+        let gold = self.places.gold.map(|read| outcome::values(rows, read, self.numeric[read]));
+        let gold = gold.unwrap_or_else(|| vec![None; outcomes.len()]);
+        if self.places.gold.is_some() && gold.iter().all(Option::is_none) {
+            return Err(format!("`gold` is missing in all {} rows, so nothing can be corrected", gold.len()));
+        }
+        let (used, left_out_note) = self.used(rows, &outcomes);
+        if used.is_empty() {
+            return Err("no row has an outcome and all predictors".to_owned());
+        }
+        let left_out = (outcomes.len() - used.len()) as u64;
+        let machine: Vec<f64> = used.iter().filter_map(|row| outcomes[*row]).collect();
+        let kept: Vec<Option<f64>> = used.iter().map(|row| gold[*row]).collect();
+        if self.is_logit {
+            binary("outcome", machine.iter().map(|value| Some(*value)))?;
+            binary("gold", kept.iter().copied())?;
+        }
+        let (probability, sample_note) = self.probabilities(rows, &gold, &used)?;
+        let (x, terms) = self.predictors(rows, &used)?;
+        let clusters = self.places.cluster.map(|read| rows.clusters(read));
+        let clusters = clusters.map(|clusters| used.iter().map(|row| clusters[*row]).collect());
+        let design = Design {
+            rows: stats::Rows { x, machine, gold: kept, probability, clusters },
+            terms,
+            left_out,
+            left_out_note,
+            sample_note,
+        };
+        design.collinear(&design.rows.x).map_or(Ok(design), Err)
+    }
+
+    /// The rows that have an outcome and all predictors, and why the others are left out.
+    fn used(&self, rows: &Rows<'_>, outcomes: &[Option<f64>]) -> (Vec<usize>, Option<String>) {
+        let mut missing = vec![("an outcome", outcomes.iter().map(Option::is_none).collect::<Vec<bool>>())];
+        for (place, variable) in self.variables() {
+            let is_missing = match self.numeric[place] {
+                true => rows.numbers(place).iter().map(Option::is_none).collect(),
+                false => rows.labels(place).iter().map(Option::is_none).collect(),
+            };
+            missing.push((&variable.name, is_missing));
+        }
+        let used = (0..outcomes.len()).filter(|row| missing.iter().all(|(_, is)| !is[*row])).collect();
+        let count = |is: &Vec<bool>| is.iter().filter(|is| **is).count();
+        let reasons = missing.iter().filter(|(_, is)| is.contains(&true));
+        let reasons: Vec<String> = reasons.map(|(name, is)| format!("{} without {name}", count(is))).collect();
+        (used, (!reasons.is_empty()).then(|| format!("rows left out: {}", reasons.join(", "))))
+    }
+
+    /// The variables of the formula with their places among the reads.
+    fn variables(&self) -> impl Iterator<Item = (usize, &Variable)> {
+        let variables = self.formula.iter().flat_map(|formula| &formula.variables);
+        variables.enumerate().map(|(i, variable)| (self.places.variables + i, variable))
+    }
+
+    /// The probability of each used row, 1 where it is not read, and a note if the gold rows are not the sample.
+    fn probabilities(
+        &self,
+        rows: &Rows<'_>,
+        gold: &[Option<f64>],
+        used: &[usize],
+    ) -> Result<(Vec<f64>, Option<String>), String> {
+        let coded = used.iter().filter(|row| gold[**row].is_some()).count();
+        if self.simple_random {
+            return Ok((vec![coded as f64 / used.len() as f64; used.len()], None));
+        }
+        let Some(read) = self.places.probability else { return Ok((vec![1.0; used.len()], None)) };
+        let all = rows.numbers(read);
+        let outside: Vec<usize> = (0..all.len()).filter(|row| gold[*row].is_some() && all[*row].is_none()).collect();
+        if !outside.is_empty() {
+            return Err(format!(
+                "{} `gold` but no probability of inclusion, so gold is outside the sample; remove these codes, or add the \
+                 probabilities",
+                rows_have(&outside)
+            ));
+        }
+        let invalid = |row: &usize| all[*row].is_some_and(|p| p.is_nan() || p <= 0.0 || p > 1.0);
+        if let Some(row) = (0..all.len()).find(invalid) {
+            let p = all[row].unwrap_or_default();
+            return Err(format!(
+                "the probability of inclusion of row {} is {p}; it must be above 0 and at most 1",
+                row + 1
+            ));
+        }
+        let known: Vec<f64> = used.iter().filter_map(|row| all[*row]).collect();
+        let of = |factor: f64| used.iter().map(|row| all[*row].map_or(1.0, |p| p * factor)).collect();
+        if known.len() < used.len() {
+            // Only sampled rows have a probability.
+            if coded == known.len() {
+                return Ok((of(1.0), None));
+            }
+            let note = format!(
+                "{} of {} sampled rows have gold; their probabilities are scaled, as if the others were missing at random",
+                coded,
+                known.len()
+            );
+            return Ok((of(coded as f64 / known.len() as f64), Some(note)));
+        }
+        let (sum, variance) = known.iter().fold((0.0, 0.0), |(sum, var), p| (sum + p, var + p * (1.0 - p)));
+        let is_short = (coded as f64) < sum - 4.0 * f64::sqrt(variance) - 0.5;
+        let note = || format!("the probabilities of inclusion sum to {sum:.0}, but {coded} rows have gold");
+        Ok((of(1.0), is_short.then(note)))
+    }
+
+    fn predictors(&self, rows: &Rows<'_>, used: &[usize]) -> Result<(DMatrix<f64>, Vec<Term>), String> {
+        let intercept = (Term { name: INTERCEPT.to_owned(), reference: None }, vec![1.0; used.len()]);
+        let mut columns = vec![intercept];
+        let Some(formula) = &self.formula else { return Ok((DMatrix::from_element(used.len(), 1, 1.0), vec![])) };
+        let variables = self.variables().map(|(place, variable)| self.columns(rows, used, place, variable));
+        let variables = variables.collect::<Result<Vec<Vec<(Term, Vec<f64>)>>, String>>()?;
+        for term in &formula.terms {
+            let mut products = variables[term[0]].clone();
+            for variable in &term[1..] {
+                let with = |(a, x): &(Term, Vec<f64>)| {
+                    let with = |(b, y): &(Term, Vec<f64>)| (a.times(b), x.iter().zip(y).map(|(x, y)| x * y).collect());
+                    variables[*variable].iter().map(with).collect::<Vec<_>>()
+                };
+                products = products.iter().flat_map(with).collect();
+            }
+            columns.extend(products);
+        }
+        let (terms, values): (Vec<Term>, Vec<Vec<f64>>) = columns.into_iter().unzip();
+        Ok((DMatrix::from_fn(used.len(), terms.len(), |i, j| values[j][i]), terms))
+    }
+
+    /// The columns of a variable: its numbers, or one column for each level after the reference level.
+    fn columns(
+        &self,
+        rows: &Rows<'_>,
+        used: &[usize],
+        place: usize,
+        Variable { name, .. }: &Variable,
+    ) -> Result<Vec<(Term, Vec<f64>)>, String> {
+        if self.numeric[place] {
+            let numbers = rows.numbers(place);
+            let numbers = used.iter().filter_map(|row| numbers[*row]).collect();
+            return Ok(vec![(Term { name: name.clone(), reference: None }, numbers)]);
+        }
+        let (codes, names) = (rows.labels(place), rows.names(place));
+        let levels: BTreeSet<usize> = used.iter().filter_map(|row| codes[*row]).collect();
+        let names: Vec<&str> = levels.iter().filter_map(|code| Some(names.get_index(*code)?.as_str())).collect();
+        let reference = self.references.get(name).map_or(names[0], String::as_str);
+        if !names.contains(&reference) {
+            let near = suggestion(reference, "did you mean", names.iter().copied());
+            let near = near.map_or_else(|| format!("the levels are {}", listed(names.iter().copied())), |near| near);
+            return Err(format!("no row has `{name}` = `{reference}`, the reference level ({near})"));
+        }
+        let column = |(level, code): (&&str, &usize)| {
+            let term = Term { name: format!("{name}[{level}]"), reference: Some(reference.to_owned()) };
+            (term, used.iter().map(|row| f64::from(u8::from(codes[*row] == Some(*code)))).collect())
+        };
+        Ok(names.iter().zip(&levels).filter(|(level, _)| **level != reference).map(column).collect())
+    }
+}
+
+impl Term {
+    fn times(&self, other: &Term) -> Term {
+        let references: Vec<&str> = [self, other].iter().filter_map(|term| term.reference.as_deref()).collect();
+        let reference = (!references.is_empty()).then(|| references.join(":"));
+        Term { name: format!("{}:{}", self.name, other.name), reference }
+    }
+}
+
+impl Design {
+    /// Why these rows of the predictors have no unique coefficients.
+    pub(super) fn collinear(&self, x: &DMatrix<f64>) -> Option<String> {
+        let Collinear { column, of } = collinear(x).filter(|_| !self.terms.is_empty())?;
+        let name = |term: usize| format!("`{}`", self.terms[term].name);
+        let others: Vec<String> = of.into_iter().map(name).collect();
+        Some(match others.as_slice() {
+            [] => format!("{} is 0 in all rows; remove it from `formula`", name(column)),
+            [intercept] if *intercept == name(0) => {
+                format!("{} has one value in all rows; remove it from `formula`", name(column))
+            }
+            others => format!(
+                "{} is a combination of {}; remove one of them from `formula`",
+                name(column),
+                others.join(" and ")
+            ),
+        })
+    }
+
+    /// The predictors of the rows with gold.
+    pub(super) fn gold_predictors(&self) -> DMatrix<f64> {
+        let gold = self.rows.gold.iter().enumerate().filter(|(_, gold)| gold.is_some());
+        self.rows.x.select_rows(&gold.map(|(row, _)| row).collect::<Vec<_>>())
+    }
+
+    /// A term that separates the outcomes of a logit: its rows, or the others, have one outcome.
+    pub(super) fn separating(&self, outcomes: &[Option<f64>]) -> Option<&str> {
+        let values = |of: f64, column: usize| {
+            let rows = outcomes.iter().enumerate().filter(move |(_, outcome)| **outcome == Some(of));
+            rows.map(move |(row, _)| self.rows.x[(row, column)])
+        };
+        let ends = |of, column| {
+            values(of, column).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+        };
+        let separates = |column: &usize| {
+            let ((low, high), (other_low, other_high)) = (ends(0.0, *column), ends(1.0, *column));
+            // The values of one outcome end where those of the other begin.
+            (high <= other_low || other_high <= low) && (low, high) != (other_low, other_high)
+        };
+        (1..self.terms.len()).find(separates).map(|column| self.terms[column].name.as_str())
+    }
+}
+
+/// Checks that the outcomes of a logit are from 0 to 1 and not all equal.
+fn binary(field: &str, values: impl Iterator<Item = Option<f64>> + Clone) -> Result<(), String> {
+    if let Some(value) = values.clone().flatten().find(|value| !(0.0..=1.0).contains(value)) {
+        return Err(format!("`{field}` is {value} in a row, but a logit needs outcomes that are true or false"));
+    }
+    let mut values = values.flatten();
+    let Some(first) = values.next() else { return Ok(()) };
+    let rest: Vec<f64> = values.collect();
+    if rest.iter().any(|value| *value != first) {
+        return Ok(());
+    }
+    let word = if first == 0.0 {
+        "false".to_owned()
+    } else if first == 1.0 {
+        "true".to_owned()
+    } else {
+        first.to_string()
+    };
+    Err(format!("`{field}` is {word} in all {} rows that have it, but a logit needs both outcomes", rest.len() + 1))
+}
+
+fn rows_have(rows: &[usize]) -> String {
+    let named: Vec<String> = rows.iter().take(NAMED).map(|row| (row + 1).to_string()).collect();
+    match rows {
+        [row] => format!("row {} has", row + 1),
+        rows if rows.len() <= NAMED => format!("rows {} have", named.join(", ")),
+        rows => format!("{} rows (first {}) have", rows.len(), named.join(", ")),
+    }
+}

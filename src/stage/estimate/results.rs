@@ -1,0 +1,176 @@
+//! Results: the statistics of each method, and what their notes say.
+
+use super::design::{Design, Designer};
+use super::methods::{MethodName, ModelName};
+use crate::stage::method::columns::Rows;
+use crate::stage::method::frame;
+use crate::stage::method::tidy::Statistic;
+use crate::stats::{Fit, Undefined, reach};
+
+#[derive(Debug)]
+pub(super) struct Estimates {
+    pub(super) designer: Designer,
+    pub(super) model: ModelName,
+    pub(super) methods: Vec<MethodName>,
+    pub(super) power: Vec<usize>,
+    pub(super) confidence: f64,
+}
+
+impl frame::Method for Estimates {
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
+        let design = match self.designer.design(rows) {
+            Ok(design) => design,
+            Err(message) if rows.are_all() => return Err(message),
+            Err(message) => {
+                let none = |method: &MethodName| Statistic {
+                    left_out: rows.counts().len() as u64,
+                    note: Some(message.clone()),
+                    ..self.statistic(*method)
+                };
+                return Ok(self.methods.iter().map(none).collect());
+            }
+        };
+        let fits: Vec<(MethodName, Result<Fit, String>)> =
+            self.methods.iter().map(|method| (*method, self.fit(&design, *method))).collect();
+        let mut statistics: Vec<Statistic> =
+            fits.iter().flat_map(|(method, fit)| self.of_method(&design, *method, fit)).collect();
+        self.mark_naive(&mut statistics);
+        for statistic in &mut statistics {
+            statistic.left_out = design.left_out;
+            design.left_out_note.iter().for_each(|note| statistic.add_note(note.clone()));
+        }
+        Ok(statistics)
+    }
+}
+
+impl Estimates {
+    /// The error says why there is no estimate.
+    fn fit(&self, design: &Design, method: MethodName) -> Result<Fit, String> {
+        let rows = &design.rows;
+        let gold = rows.gold.iter().flatten().count();
+        rows.estimate(self.model.model(), method.method(), &self.power).map_err(|undefined| match undefined {
+            Undefined::TooFew => match method {
+                MethodName::Naive => {
+                    format!("{} rows are too few for {} coefficients", rows.machine.len(), rows.x.ncols())
+                }
+                _ if method.is_corrected() && gold == rows.machine.len() => "all rows have gold".to_owned(),
+                _ => format!("{gold} gold rows are too few for {} coefficients", rows.x.ncols()),
+            },
+            Undefined::FewClusters => "all rows are in one cluster".to_owned(),
+            Undefined::Separated => {
+                let among_gold = Some(()).filter(|()| method != MethodName::Naive);
+                let collinear = among_gold.and_then(|()| design.collinear(&design.gold_predictors()));
+                let naive: Vec<Option<f64>> = rows.machine.iter().copied().map(Some).collect();
+                let outcomes = if method == MethodName::Naive { &naive } else { &rows.gold };
+                let term = design
+                    .separating(outcomes)
+                    .map_or(String::new(), |term| format!(": `{term}` separates the outcomes"));
+                collinear.map_or_else(
+                    || format!("the coefficients are not finite{term}"),
+                    |message| format!("among the rows with gold {message}"),
+                )
+            }
+        })
+    }
+
+    fn statistic(&self, method: MethodName) -> Statistic {
+        let name = if self.model == ModelName::Mean { "mean" } else { "coefficient" };
+        Statistic { name, of: vec![None, None, None], method: Some(method.name()), ..Statistic::default() }
+    }
+
+    fn of_method(&self, design: &Design, method: MethodName, fit: &Result<Fit, String>) -> Vec<Statistic> {
+        let statistic = self.statistic(method);
+        let fit = match fit {
+            Ok(fit) => fit,
+            Err(message) => return vec![Statistic { note: Some(message.clone()), ..statistic }],
+        };
+        let z = reach(self.confidence);
+        let variance = if design.rows.clusters.is_some() { "CR1" } else { method.method().variance() };
+        let mut statistics = Vec::new();
+        for (i, (estimate, error)) in fit.coefficients.iter().zip(&fit.std_errors).enumerate() {
+            let term = design.terms.get(i);
+            let of = vec![
+                term.map(|term| term.name.clone()),
+                term.and_then(|term| term.reference.clone()),
+                Some(variance.to_owned()),
+            ];
+            let mut coefficient = Statistic { of, estimate: Some(*estimate), n: fit.n as u64, ..statistic.clone() };
+            // Equal values say nothing about their spread; only rounding differs from 0.
+            if *error > 1e-14 * estimate.abs() {
+                coefficient.std_error = Some(*error);
+                coefficient.interval = Some((estimate - z * error, estimate + z * error));
+            } else {
+                coefficient.add_note("all values are equal, so there is no standard error");
+            }
+            if method != MethodName::Naive {
+                design.sample_note.iter().for_each(|note| coefficient.add_note(note.clone()));
+            }
+            statistics.push(coefficient);
+        }
+        statistics.extend(fit.lambda.map(|lambda| Statistic {
+            name: "lambda",
+            estimate: Some(lambda),
+            n: fit.n as u64,
+            ..statistic.clone()
+        }));
+        // More codes do not change a naive estimate.
+        if method != MethodName::Naive {
+            statistics.extend(self.expected(design, &statistic, fit));
+        }
+        statistics
+    }
+
+    fn expected(&self, design: &Design, statistic: &Statistic, fit: &Fit) -> Vec<Statistic> {
+        let rows = design.rows.machine.len();
+        let expected = self.power.iter().zip(&fit.expected).flat_map(|(codes, errors)| {
+            errors.iter().enumerate().map(move |(i, error)| {
+                let term = design.terms.get(i).map(|term| term.name.clone());
+                let is_possible = *codes <= rows;
+                Statistic {
+                    name: "expected_std_error",
+                    of: vec![term, None, None],
+                    estimate: Some(*error).filter(|_| is_possible),
+                    n: *codes as u64,
+                    note: (!is_possible).then(|| format!("there are only {rows} rows")),
+                    ..statistic.clone()
+                }
+            })
+        });
+        expected.collect()
+    }
+
+    /// Adds a note to each naive interval that excludes the corrected estimate.
+    fn mark_naive(&self, statistics: &mut [Statistic]) {
+        let corrected = |statistic: &Statistic| {
+            let method = self.methods.iter().find(|method| Some(method.name()) == statistic.method)?;
+            method.is_corrected().then_some((method.name(), statistic.estimate?))
+        };
+        let estimates: Vec<(&'static str, Vec<Option<String>>, &'static str, f64)> = statistics
+            .iter()
+            .filter_map(|statistic| {
+                let (method, estimate) = corrected(statistic)?;
+                Some((statistic.name, statistic.of.clone(), method, estimate))
+            })
+            .collect();
+        for naive in statistics.iter_mut().filter(|statistic| statistic.method == Some(MethodName::Naive.name())) {
+            let Some((low, high)) = naive.interval else { continue };
+            let excluded = estimates.iter().filter(|(name, of, _, estimate)| {
+                *name == naive.name && of[0] == naive.of[0] && !(low..=high).contains(estimate)
+            });
+            let excluded: Vec<String> =
+                excluded.map(|(_, _, method, estimate)| format!("{method}: {}", short(*estimate))).collect();
+            if !excluded.is_empty() {
+                naive.add_note(format!(
+                    "this interval excludes the corrected estimate ({}): the machine's errors change the finding",
+                    excluded.join(", ")
+                ));
+            }
+        }
+    }
+}
+
+/// A number with three significant digits.
+fn short(number: f64) -> String {
+    let digits = if number == 0.0 { 2.0 } else { (2.0 - number.abs().log10().floor()).clamp(0.0, 12.0) };
+    format!("{number:.*}", digits as usize)
+}
