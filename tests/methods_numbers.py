@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the reference numbers of tests/data/methods again, from the packages that are named at each function.
 
-python3 -m venv venv && venv/bin/pip install numpy pandas scipy scikit-learn statsmodels krippendorff irrCAC
+python3 -m venv venv && venv/bin/pip install numpy pandas scipy scikit-learn statsmodels krippendorff irrCAC ppi-python
 venv/bin/python tests/methods_numbers.py [NAME ..]
 """
 import json
@@ -107,7 +107,96 @@ def agreement():
     return {"tables": tables, "sets": [of_sets(rng) for _ in range(5)]}
 
 
-ALL = {"agreement": agreement}
+def estimate():
+    """Corrected estimates: ppi-python 0.2 (ppi, ppi++), statsmodels 0.15 and scipy over outcomes and pseudo-outcomes."""
+    import statsmodels.api as sm
+    from ppi_py import ppi_logistic_ci, ppi_mean_ci, ppi_mean_pointestimate, ppi_ols_ci
+    from scipy.optimize import root
+    from scipy.stats import norm
+
+    z = norm.ppf(0.975)
+
+    def interval(ends):
+        low, high = (np.atleast_1d(np.squeeze(end)) for end in ends)
+        return {"estimate": ((low + high) / 2).tolist(), "std_error": ((high - low) / 2 / z).tolist()}
+
+    def fitted(fit):
+        return {"estimate": np.asarray(fit.params).tolist(), "std_error": np.asarray(fit.bse).tolist()}
+
+    def logit(x, y, w, factor, clusters=None):
+        """The weighted logit of an outcome that may lie outside 0 and 1."""
+        mean = lambda b: 1 / (1 + np.exp(-x @ b))
+        b = root(lambda b: x.T @ (w * (y - mean(b))), np.zeros(x.shape[1]), tol=1e-14).x
+        bread = np.linalg.inv(x.T @ (x * (w * mean(b) * (1 - mean(b)))[:, None]))
+        scores = x * (w * (y - mean(b)))[:, None]
+        if clusters is not None:
+            scores = np.array([scores[clusters == c].sum(0) for c in np.unique(clusters)])
+        v = factor * bread @ scores.T @ scores @ bread
+        return {"estimate": b.tolist(), "std_error": np.sqrt(np.diag(v)).tolist()}
+
+    def cr1(clusters, k):
+        g, n = len(np.unique(clusters)), len(clusters)
+        return g / (g - 1) * (n - 1) / (n - k)
+
+    tables, rng = [], np.random.default_rng(20231128)
+    for number in range(12):
+        equal = number % 2 == 0
+        n, gold = 90, 30
+        cluster = rng.integers(0, 12, n)
+        party, year = rng.integers(0, 2, n), np.round(rng.normal(size=n), 3)
+        x = np.column_stack([np.ones(n), party, year])
+        chance = 1 / (1 + np.exp(0.2 - 0.9 * party - 0.5 * year))
+        y = (rng.random(n) < chance).astype(float)
+        f = np.where(rng.random(n) < 0.8, y, 1 - y)
+        if equal:
+            p = np.full(n, gold / n)
+            r = np.isin(np.arange(n), rng.choice(n, gold, replace=False))
+        else:
+            p = np.round(0.25 + 0.3 * rng.random(n), 3)
+            r = rng.random(n) < p
+        pseudo = f + np.where(r, (y - f) / p, 0)
+        w = 1 / p[r]
+        by = lambda rows: {"cov_type": "cluster", "cov_kwds": {"groups": cluster[rows]}}
+        every = np.ones(n, bool)
+        numbers = {
+            "naive": {
+                "mean": fitted(sm.OLS(f, x[:, :1]).fit(cov_type="HC0")),
+                "ols": fitted(sm.OLS(f, x).fit(cov_type="HC0")),
+                "logit": fitted(sm.Logit(f, x).fit(disp=0, method="newton", maxiter=100, tol=1e-14, cov_type="HC0")),
+                "ols_cluster": fitted(sm.OLS(f, x).fit(**by(every))),
+            },
+            "gold_only": {
+                "mean": fitted(sm.WLS(y[r], x[r, :1], weights=w).fit(cov_type="HC0")),
+                "ols": fitted(sm.WLS(y[r], x[r], weights=w).fit(cov_type="HC0")),
+                "logit": logit(x[r], y[r], w, 1),
+                "ols_cluster": fitted(sm.WLS(y[r], x[r], weights=w).fit(**by(r))),
+            },
+            "dsl": {
+                "mean": fitted(sm.OLS(pseudo, x[:, :1]).fit(cov_type="HC1")),
+                "ols": fitted(sm.OLS(pseudo, x).fit(cov_type="HC1")),
+                "logit": logit(x, pseudo, np.ones(n), n / (n - 3)),
+                "ols_cluster": fitted(sm.OLS(pseudo, x).fit(**by(every))),
+                "logit_cluster": logit(x, pseudo, np.ones(n), cr1(cluster, 3), cluster),
+            },
+        }
+        if equal:
+            for name, lam in [("ppi", 1), ("ppi++", None)]:
+                both = dict(alpha=0.05, lam=lam)
+                data = (x[r], y[r], f[r], x[~r], f[~r])
+                numbers[name] = {
+                    "mean": interval(ppi_mean_ci(y[r], f[r], f[~r], **both)),
+                    "ols": interval(ppi_ols_ci(*data, **both)),
+                    "logit": interval(ppi_logistic_ci(*data, **both, optimizer_options={"ftol": 1e-15, "gtol": 1e-12})),
+                }
+        rows = {
+            "party": party.tolist(), "year": year.tolist(), "machine": f.tolist(), "probability": p.tolist(),
+            "gold": [value if drawn else None for value, drawn in zip(y.tolist(), r)], "cluster": cluster.tolist(),
+        }
+        tables.append({"rows": rows, "numbers": numbers})
+    return tables
+
+
+ALL = {"agreement": agreement, "estimate": estimate}
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")

@@ -79,8 +79,8 @@ impl Designer {
         }
         let (probability, sample_note) = self.probabilities(rows, &gold, &used)?;
         let (x, terms) = self.predictors(rows, &used)?;
-        let clusters = self.places.cluster.map(|read| rows.clusters(read));
-        let clusters = clusters.map(|clusters| used.iter().map(|row| clusters[*row]).collect());
+        let clusters = self.places.cluster.map(|read| rows.labels(read));
+        let clusters = clusters.map(|clusters| used.iter().filter_map(|row| clusters[*row]).collect());
         let design = Design {
             rows: stats::Rows { x, machine, gold: kept, probability, clusters },
             terms,
@@ -94,6 +94,8 @@ impl Designer {
     /// The rows that have an outcome and all predictors, and why the others are left out.
     fn used(&self, rows: &Rows<'_>, outcomes: &[Option<f64>]) -> (Vec<usize>, Option<String>) {
         let mut missing = vec![("an outcome", outcomes.iter().map(Option::is_none).collect::<Vec<bool>>())];
+        let cluster = self.places.cluster.map(|read| rows.labels(read).iter().map(Option::is_none).collect());
+        missing.extend(cluster.map(|is_missing| ("a cluster", is_missing)));
         for (place, variable) in self.variables() {
             let is_missing = match self.numeric[place] {
                 true => rows.numbers(place).iter().map(Option::is_none).collect(),
