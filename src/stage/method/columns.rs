@@ -27,7 +27,7 @@ pub(crate) enum Read {
 
 impl Read {
     /// The columns whose values matter.
-    pub(super) fn uses(&self) -> Vec<usize> {
+    pub(crate) fn uses(&self) -> Vec<usize> {
         match self {
             Read::Column(column, _) => vec![*column],
             Read::Condition(condition) => condition.uses(),

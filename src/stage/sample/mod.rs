@@ -161,6 +161,7 @@ impl TransformConfig for Sample {
         if problems.had_errors_since(before) {
             return None;
         }
+        let reads = reads?;
         let columns = input.schema.fields().len();
         let new = added.len();
         let fields = input.schema.fields().iter().map(|field| field.as_ref().clone()).chain(added).collect();
@@ -168,12 +169,13 @@ impl TransformConfig for Sample {
             kind: KIND.name,
             schema: transform::schema(fields, context.path, problems)?,
             origins: (0..columns).map(|column| Some((0, column))).chain(std::iter::repeat_n(None, new)).collect(),
+            reads: reads.iter().flat_map(Read::uses).chain(input.key).map(|column| (0, column)).collect(),
             key: input.key,
             hidden: 0,
             meaning: json!({ "type": KIND.name, "seed": context.seed, "name": context.name, "settings": self }),
         };
         let name = context.name.to_owned();
-        let design = Design { sample: self.clone(), reads: reads?, seed: context.seed, name };
+        let design = Design { sample: self.clone(), reads, seed: context.seed, name };
         let (schema, key) = (info.schema.clone(), input.key);
         Some(Transform { info, work: Box::new(BoundSample { schema, key, design }) })
     }
