@@ -205,7 +205,7 @@ impl Designer {
         let reference = self.references.get(name).map_or(names[0], String::as_str);
         if !names.contains(&reference) {
             let near = suggestion(reference, "did you mean", names.iter().copied());
-            let near = near.map_or_else(|| format!("the levels are {}", listed(names.iter().copied())), |near| near);
+            let near = near.unwrap_or_else(|| format!("the levels are {}", listed(names.iter().copied())));
             return Err(format!("no row has `{name}` = `{reference}`, the reference level ({near})"));
         }
         let column = |(level, code): (&&str, &usize)| {
