@@ -64,7 +64,7 @@ path = "out/effect.parquet"
 
 /// Whether a speech is good, and what the machine says: it takes all speeches of the Whigs from 1850 on for good.
 fn label(i: usize) -> (&'static str, &'static str) {
-    let (good, whig) = (i * 7 % 10 < 3, i % 3 == 0);
+    let (good, whig) = (i * 7 % 10 < 3, i.is_multiple_of(3));
     let word = |good| if good { "good" } else { "bad" };
     (word(good), word(good || (whig && year(i) >= 1850)))
 }

@@ -13,7 +13,8 @@ pub(crate) fn read(context: &TransformContext<'_>, key: &str, source: &str, prob
     match column.map(|column| (column, Type::of_cells(input.schema.field(column).data_type()))) {
         Some((column, Type::Boolean)) => Some(Read::Column(column, Reading::Truth)),
         Some((column, kind)) if kind.is_numeric() => Some(Read::Column(column, Reading::Number)),
-        _ => condition(source, input.schema, &context.path.key(key), problems).map(Read::Condition),
+        _ => condition(source, input.schema, &context.path.key(key), problems)
+            .map(|condition| Read::Condition(Box::new(condition))),
     }
 }
 
