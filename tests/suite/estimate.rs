@@ -75,7 +75,7 @@ fn year(i: usize) -> usize {
 
 fn project(spec: &str) -> Project {
     let mut rows = vec![["id", "party", "year", "label"].map(str::to_owned).to_vec()];
-    for i in 0..600 {
+    for i in 0..600usize {
         let party = if i.is_multiple_of(3) { "Whig" } else { "Tory" };
         rows.push(vec![format!("s{i}"), party.to_owned(), year(i).to_string(), label(i).1.to_owned()]);
     }
