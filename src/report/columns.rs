@@ -425,7 +425,14 @@ mod tests {
         }
         let models = ["a", "b", "c"].map(str::to_owned)[..models].to_vec();
         let replicates = answers[0].len();
-        StageColumns { columns: Vec::new(), labels: vec![labels], models, replicates, form: Form::Wide }
+        StageColumns {
+            columns: Vec::new(),
+            labels: vec![labels],
+            models,
+            replicates,
+            form: Form::Wide,
+            lost: LostRows::default(),
+        }
     }
 
     #[test]
