@@ -225,3 +225,24 @@ fn wrong_codes_stop_the_run_with_their_place() {
         ran.stderr
     );
 }
+
+#[test]
+fn many_different_ratios_have_no_alpha_but_a_note() {
+    let numbers: Vec<[String; 2]> = (1..=2000).map(|i| [i.to_string(), (i + 1500).to_string()]).collect();
+    let rows = [["a".to_owned(), "b".to_owned()]].into_iter().chain(numbers).collect::<Vec<_>>();
+    let text = spec("types = { a = \"integer\", b = \"integer\" }\n", "coders = [\"a\", \"b\"]\nlevel = \"ratio\"\n");
+    let table = computed(&Project::new().spec(&text).csv("coded.csv", &rows));
+    assert_eq!(table.floats("estimate")[0], None);
+    let note = "3500 different codes are too many to compare each with each (the most is 3000)";
+    assert_eq!(table.strings("note")[0].as_deref(), Some(note));
+    let percent = table.texts("statistic").iter().position(|name| name == "percent").unwrap();
+    assert_eq!(table.floats("estimate")[percent], Some(0.0));
+    let interval = table_of_intervals(&rows);
+    assert!(interval.floats("estimate").iter().all(Option::is_some));
+}
+
+fn table_of_intervals(rows: &[[String; 2]]) -> Table {
+    let stage = "coders = [\"a\", \"b\"]\nlevel = \"interval\"\n";
+    let text = spec("types = { a = \"integer\", b = \"integer\" }\n", stage);
+    computed(&Project::new().spec(&text).csv("coded.csv", rows))
+}

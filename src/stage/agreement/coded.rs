@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::stage::method::columns::Rows;
 use crate::stats::{Codes, Scale, masi};
 
+/// The most categories that are compared each with each.
+pub(super) const MOST_COMPARED: usize = 3000;
+
 /// What codes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -92,11 +95,18 @@ impl Categories {
             Categories::Ordered(..) => Scale::Ordinal,
             Categories::Numbers(_, Level::Ratio) => Scale::Ratio(self.values(used)),
             Categories::Numbers(..) => Scale::Interval(self.values(used)),
+            // The distances are not computed: no statistic reads them.
+            Categories::Sets(_) if self.has_too_many(used.len()) => Scale::Nominal,
             Categories::Sets(sets) => {
                 let row = |a: &usize| used.iter().map(|b| masi(&sets[*a], &sets[*b])).collect();
                 Scale::Distances(used.iter().map(row).collect())
             }
         }
+    }
+
+    /// Whether there are too many categories to compare each with each. Intervals and ranks need no such comparison.
+    pub(super) fn has_too_many(&self, used: usize) -> bool {
+        matches!(self, Categories::Numbers(_, Level::Ratio) | Categories::Sets(_)) && used > MOST_COMPARED
     }
 
     /// The values of these categories: numbers, or their places in the order.

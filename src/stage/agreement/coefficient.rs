@@ -78,6 +78,11 @@ impl Coefficient {
         matches!(self, CohenKappa | CohenKappaLinear | CohenKappaQuadratic)
     }
 
+    /// Whether it compares all pairs of categories by their distance.
+    pub(super) fn has_distances(self) -> bool {
+        matches!(self, Coefficient::KrippendorffAlpha | Coefficient::GwetAc2)
+    }
+
     /// Whether it is defined for whole lists of labels.
     pub(super) fn is_of_lists(self) -> bool {
         matches!(self, Coefficient::KrippendorffAlpha | Coefficient::Percent)

@@ -1,6 +1,6 @@
 //! The statistics of coded units.
 
-use super::coded::{self, Categories, Coded, Layout, Values};
+use super::coded::{self, Categories, Coded, Layout, MOST_COMPARED, Values};
 use super::coefficient::Coefficient;
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame::Method;
@@ -24,6 +24,8 @@ struct Compared {
     view: View,
     values: Vec<f64>,
     coefficients: Vec<Coefficient>,
+    /// Whether there are too many categories for a coefficient that compares them all.
+    too_many: bool,
 }
 
 impl Method for Agreeing {
@@ -50,7 +52,8 @@ impl Agreeing {
         let weights: Vec<f64> = coded.codes.counts().iter().map(|count| *count as f64).collect();
         let all = weights.iter().sum::<f64>();
         let mut statistics = Vec::new();
-        for Compared { coders, view, values, coefficients } in &compared {
+        for one in &compared {
+            let Compared { coders, view, values, coefficients, .. } = one;
             let own = view.weights(&weights);
             let n = view.ratings.number(&own, 2.0);
             let names: Vec<&str> = coders.iter().map(|coder| coded.coders[*coder].as_str()).collect();
@@ -58,13 +61,13 @@ impl Agreeing {
                 let mut statistic = Statistic {
                     name: coefficient.name(),
                     of: vec![Some(names.join(", ")), label.map(str::to_owned)],
-                    estimate: coefficient.estimate(view, values, &own),
+                    estimate: one.estimate(*coefficient, &own),
                     n: n as u64,
                     left_out: (all - n) as u64,
                     ..Statistic::default()
                 };
                 if statistic.estimate.is_none() {
-                    statistic.add_note(undefined(coded, coders, view, labels));
+                    statistic.add_note(one.undefined(coded, *coefficient, labels));
                 } else if self.bootstrap.is_none() {
                     let error = coefficient.error(view, values, &own);
                     self.add_error(&mut statistic, error, (*coefficient, coefficient.units(view, &own)));
@@ -102,7 +105,8 @@ impl Agreeing {
         }
         let compared = |(coders, coefficients): (Vec<usize>, Vec<Coefficient>)| {
             let view = coded.codes.view(&coders, coded.categories.all(), |used| coded.categories.scale(used));
-            Compared { values: coded.categories.values(&view.categories), coders, view, coefficients }
+            let too_many = coded.categories.has_too_many(view.categories.len());
+            Compared { values: coded.categories.values(&view.categories), coders, view, coefficients, too_many }
         };
         groups.into_iter().filter(|(_, coefficients)| !coefficients.is_empty()).map(compared).collect()
     }
@@ -124,25 +128,34 @@ impl Agreeing {
 }
 
 impl Compared {
+    /// The estimate from the weights of the view's units.
+    fn estimate(&self, coefficient: Coefficient, own: &[f64]) -> Option<f64> {
+        let is_possible = !(self.too_many && coefficient.has_distances());
+        is_possible.then(|| coefficient.estimate(&self.view, &self.values, own)).flatten()
+    }
+
     fn estimates(&self, weights: &[f64]) -> impl Iterator<Item = Option<f64>> {
         let own = self.view.weights(weights);
-        self.coefficients.iter().map(move |coefficient| coefficient.estimate(&self.view, &self.values, &own))
+        self.coefficients.iter().map(move |coefficient| self.estimate(*coefficient, &own))
     }
-}
 
-/// Why a statistic is undefined.
-fn undefined(coded: &Coded, coders: &[usize], view: &View, labels: &[String]) -> String {
-    let silent: Vec<String> = coders
-        .iter()
-        .filter(|coder| !coded.codes.has_codes(**coder))
-        .map(|coder| format!("`{}`", coded.coders[*coder]))
-        .collect();
-    if view.ratings.number(&vec![1.0; view.len()], 2.0) == 0.0 {
-        let why = if silent.is_empty() { String::new() } else { format!(": no codes of {}", silent.join(", ")) };
-        return format!("no unit has two codes{why}");
-    }
-    match view.categories.as_slice() {
-        [one] => format!("all codes are `{}`", coded.categories.name(*one, labels)),
-        _ => "all codes that can be compared are equal".to_owned(),
+    /// Why a statistic is undefined.
+    fn undefined(&self, coded: &Coded, coefficient: Coefficient, labels: &[String]) -> String {
+        let silent = self.coders.iter().filter(|coder| !coded.codes.has_codes(**coder));
+        let silent: Vec<String> = silent.map(|coder| format!("`{}`", coded.coders[*coder])).collect();
+        if self.view.ratings.number(&vec![1.0; self.view.len()], 2.0) == 0.0 {
+            let why = if silent.is_empty() { String::new() } else { format!(": no codes of {}", silent.join(", ")) };
+            return format!("no unit has two codes{why}");
+        }
+        match self.view.categories.as_slice() {
+            [one] => format!("all codes are `{}`", coded.categories.name(*one, labels)),
+            many if self.too_many && coefficient.has_distances() => {
+                format!(
+                    "{} different codes are too many to compare each with each (the most is {MOST_COMPARED})",
+                    many.len()
+                )
+            }
+            _ => "all codes that can be compared are equal".to_owned(),
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! the weights only. Standard errors are for a sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th
 //! edition 2014, chapter 5; the formulas of the package irrCAC).
 
+use std::sync::OnceLock;
+
 use super::scale::{Scale, centred, ranks};
 
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct Ratings {
     ends: Vec<usize>,
     /// A category, and how many coders gave it.
     codes: Vec<(u32, u32)>,
+    /// The sum of the similarities of all pairs of categories.
+    similarity: OnceLock<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,8 @@ impl Ratings {
     pub(crate) fn new<'a>(scale: Scale, categories: usize, units: impl Iterator<Item = &'a [usize]>) -> Self {
         let values: Vec<f64> =
             if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
-        let mut ratings = Ratings { scale, categories, units: Vec::new(), ends: Vec::new(), codes: Vec::new() };
+        let (ends, codes, similarity) = (Vec::new(), Vec::new(), OnceLock::new());
+        let mut ratings = Ratings { scale, categories, units: Vec::new(), ends, codes, similarity };
         let mut sorted = Vec::new();
         for unit in units {
             sorted.clear();
@@ -247,7 +252,10 @@ impl Ratings {
         let factor = match chance {
             Chance::Fleiss => return shares.to_vec(),
             Chance::Gwet => 1.0 / (q - 1.0),
-            Chance::GwetSimilar => self.scale.total_similarity(self.categories) / (q * (q - 1.0)),
+            Chance::GwetSimilar => {
+                let total = || self.scale.total_similarity(self.categories);
+                self.similarity.get_or_init(total) / (q * (q - 1.0))
+            }
         };
         shares.iter().map(|share| factor * (1.0 - share)).collect()
     }
