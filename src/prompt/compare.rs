@@ -18,12 +18,12 @@ pub(super) fn add_filters(environment: &mut Environment<'static>) {
     environment.add_filter(MISSING, is_missing);
 }
 
-fn is_missing(value: &Value) -> bool {
+pub(super) fn is_missing(value: &Value) -> bool {
     value.is_none() || value.is_undefined()
 }
 
 /// Whether the comparison of two values is known, and is `wanted`. `shown` is the comparison in messages.
-fn compare(left: &Value, sign: &str, right: &Value, wanted: bool, shown: &str) -> Result<bool, Error> {
+pub(super) fn compare(left: &Value, sign: &str, right: &Value, wanted: bool, shown: &str) -> Result<bool, Error> {
     let known = if sign == "in" { contained(left, right) } else { ordered(left, sign, right) };
     match known {
         Ok(known) => Ok(known == Some(wanted)),
@@ -32,7 +32,7 @@ fn compare(left: &Value, sign: &str, right: &Value, wanted: bool, shown: &str) -
 }
 
 /// Whether the value counts as `wanted`: a boolean does by itself, a number by not being 0, a list by not being empty.
-fn truth(value: &Value, wanted: bool, shown: &str) -> Result<bool, Error> {
+pub(super) fn truth(value: &Value, wanted: bool, shown: &str) -> Result<bool, Error> {
     match value.kind() {
         ValueKind::None | ValueKind::Undefined => Ok(false),
         ValueKind::String => Err(refused(format!("`{shown}` is text, not true or false"))),

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use arrow_schema::SchemaRef;
 use minijinja::Value;
 
+use super::direct::Direct;
 use super::guards::MOST_STEPS;
 use super::logic::{Mistake, strict};
-use super::template::{Bound, Template, Unknown};
+use super::template::{Bound, Template, Unknown, said};
 use super::tokens::{TokenKind, tokens};
 use super::tree::{Known, Variable};
 use crate::document::{Diagnostic, Path};
@@ -21,6 +22,8 @@ const STEPS: usize = 4 * MOST_STEPS;
 #[derive(Debug)]
 pub(crate) struct BoundCondition {
     template: Bound,
+    /// The same without the engine, if it is as simple as that.
+    direct: Option<Direct>,
     source: String,
 }
 
@@ -62,11 +65,12 @@ impl BoundCondition {
         let mut known = Known::new(input, None, &[]);
         known.variables.extend(others.iter().map(|other| (other.name.clone(), Variable::of(&other.field()))));
         let (text, mistakes) = strict(source, &known).ok_or_else(|| broken("it is not an expression".to_owned()))?;
+        let direct = Direct::new(&text, input, &names);
         let text = format!("{{% if {text} %}}{HOLDS}{{% endif %}}");
         let template = Template::compiled(&text, &text, STEPS).map_err(|error| broken(error.message))?;
         let template = template.bind(input, None, &names).map_err(ConditionError::Unknown)?;
         match mistakes.is_empty() {
-            true => Ok(BoundCondition { template, source: source.to_owned() }),
+            true => Ok(BoundCondition { template, direct, source: source.to_owned() }),
             false => Err(ConditionError::Mistaken(mistakes)),
         }
     }
@@ -88,7 +92,10 @@ impl BoundCondition {
     }
 
     pub(crate) fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
-        Ok(self.template.render(row, others)? == HOLDS)
+        match &self.direct {
+            Some(direct) => direct.holds(row).map_err(|error| said(&error)),
+            None => Ok(self.template.render(row, others)? == HOLDS),
+        }
     }
 }
 
@@ -185,9 +192,16 @@ mod tests {
 
     fn holds(source: &str) -> Vec<Result<bool, String>> {
         let people = people();
-        let condition = bound(source).unwrap_or_else(|error| panic!("{source}: {error:?}"));
+        let mut condition = bound(source).unwrap_or_else(|error| panic!("{source}: {error:?}"));
         let yes = Cell::Text("yes".to_owned());
-        (0..3).map(|i| condition.holds(Row::new(&people, i, 0), &[("q1", &yes)])).collect()
+        let holds = |condition: &BoundCondition| -> Vec<Result<bool, String>> {
+            (0..3).map(|i| condition.holds(Row::new(&people, i, 0), &[("q1", &yes)])).collect()
+        };
+        let found = holds(&condition);
+        if condition.direct.take().is_some() {
+            assert_eq!(holds(&condition), found, "{source} with the engine");
+        }
+        found
     }
 
     /// The rows for which the condition holds.
@@ -240,6 +254,44 @@ mod tests {
         ] {
             assert_eq!(rows(source), expected, "{source}");
         }
+    }
+
+    #[test]
+    fn comparisons_of_columns_and_constants_need_no_engine() {
+        let is_direct =
+            |source: &str| bound(source).unwrap_or_else(|error| panic!("{source}: {error:?}")).direct.is_some();
+        for source in [
+            "age > 18",
+            "-1.5 <= age",
+            "not (age in [17, 40] and party != 'a')",
+            "0 < age < 20",
+            "age is not none or party == 'c'",
+            "age",
+            "not age",
+        ] {
+            assert!(is_direct(source), "{source}");
+            holds(source);
+        }
+        for source in [
+            "q1 == 'yes'",
+            "party == age | string",
+            "row.age > 3",
+            "age + 1 > 3",
+            "age in [17, age]",
+            "(age | default(0)) < 18",
+        ] {
+            assert!(!is_direct(source), "{source}");
+        }
+        // Values whose kinds are known only in a run.
+        let batch = RecordBatch::try_from_iter([("x", Arc::new(StringArray::from(vec![""; 1])) as ArrayRef)]).unwrap();
+        let field = arrow_schema::Field::new("x", arrow_schema::DataType::Null, true);
+        let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
+        let condition = BoundCondition::new("x > 3", &schema, &[]).unwrap();
+        assert!(condition.direct.is_some());
+        assert_eq!(
+            condition.holds(Row::new(&batch, 0, 0), &[]).unwrap_err(),
+            "invalid operation: `x > 3` compares text with a number"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answer_type;
 mod compare;
 mod condition;
+mod direct;
 mod expect;
 mod failure;
 mod field;

@@ -340,7 +340,7 @@ impl std::io::Write for Capped {
     }
 }
 
-fn said(error: &minijinja::Error) -> String {
+pub(super) fn said(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
