@@ -1,7 +1,8 @@
 //! Batches: the rows of every source as a stream of record batches, the limits on batches, rows and cells, and why a
 //! source cannot be read.
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::SchemaRef;
 
 pub(crate) const BATCH_ROWS: usize = 1024;
 /// A batch ends early at about this many bytes of text, so that long texts do not fill the memory.
@@ -26,6 +27,18 @@ pub(crate) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, Sour
         ended = !matches!(batch, Some(Ok(_)));
         batch
     }))
+}
+
+/// The batch of `rows` rows with these columns, of which there may be none.
+pub(crate) fn record_batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+    shown: &str,
+) -> Result<RecordBatch, SourceError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options);
+    batch.map_err(|error| SourceError::of_file(shown, error))
 }
 
 /// Why a source cannot be read: the message names the file, and the row, line and byte where they are known.

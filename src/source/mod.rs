@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `rows`, `batches`, `reading` | the trait of sources; the rows, and why a source cannot be read; how files were read |
 //! | `file`, `documents`, `population`, `inline` | the types of sources: rows of data files, a row for each document, made up people, rows of the spec |
-//! | `settings`, `matching`, `reader` | the fields of `file`; the files of a path; the trait of file formats |
-//! | `csv`, `json`, `typed`, `arrow` | the formats; `typed` has those of spreadsheets and statistics programs |
+//! | `settings`, `matching`, `memo` | the fields of `file`; the files of a path; what was found in them |
+//! | `reader`, `csv`, `json`, `typed`, `arrow` | the trait of file formats, and the formats; `typed` has those of spreadsheets and statistics programs |
 //! | `text`, `binary` | what formats share: decoded text and its numbers; numbers and bytes at counted positions |
 //!
 //! To add a source: a file with a type that implements [`Source`], a `mod` line, and a row in [`SOURCES`].
@@ -20,6 +20,7 @@ mod file;
 mod inline;
 mod json;
 mod matching;
+mod memo;
 pub(crate) mod population;
 mod reader;
 mod reading;

@@ -262,7 +262,7 @@ impl File {
 
     fn open(&self, folder: &Path) -> Result<Opened, SourceError> {
         let (info, files) = self.find(folder)?;
-        let all = info.reader.schema(&files, self)?;
+        let all = self.schema_found.of(paths(&files), || info.reader.schema(&files, self))?;
         if info.reader.has_layout(self) {
             return Ok(Opened { info, files, read: all.clone(), all, layout: None });
         }
@@ -337,7 +337,7 @@ impl Opened {
                     let batch = relabelled(&batch, &all).ok_or_else(|| changed().at(["path"]))?;
                     return match &layout {
                         None => Ok(Some(batch)),
-                        Some(layout) => layout.batch(&batch, &read).map(Some),
+                        Some(layout) => layout.batch(&batch, &read, shown).map(Some),
                     };
                 }
                 let Some(file) = files.next() else { return Ok(None) };
@@ -377,16 +377,18 @@ impl Source for File {
 
     fn readings(&self, folder: &Path) -> Result<Vec<Reading>, SourceError> {
         let (info, files) = self.find(folder)?;
-        let mut readings: Vec<Reading> = Vec::new();
-        for file in files {
-            let reading = info.reader.reading(&file, self)?;
-            let reading = Reading { path: file.shown, files: 1, format: info.name.to_owned(), ..reading };
-            match readings.iter_mut().find(|other| other.is_like(&reading)) {
-                Some(other) => other.files += 1,
-                None => readings.push(reading),
+        self.readings_found.of(paths(&files), || {
+            let mut readings: Vec<Reading> = Vec::new();
+            for file in &files {
+                let reading = info.reader.reading(file, self)?;
+                let reading = Reading { path: file.shown.clone(), files: 1, format: info.name.to_owned(), ..reading };
+                match readings.iter_mut().find(|other| other.is_like(&reading)) {
+                    Some(other) => other.files += 1,
+                    None => readings.push(reading),
+                }
             }
-        }
-        Ok(readings)
+            Ok(readings)
+        })
     }
 
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
@@ -416,6 +418,10 @@ impl Source for File {
         }
         meaning
     }
+}
+
+fn paths(files: &[DataFile]) -> impl Iterator<Item = PathBuf> {
+    files.iter().map(|file| file.path.clone())
 }
 
 fn unknown_format(shown: &str, path: &Path) -> SourceError {

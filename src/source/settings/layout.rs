@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::File;
@@ -11,7 +11,7 @@ use super::column_choice::{ColumnChoice, ColumnRef};
 use crate::document::Path;
 use crate::name::suggestion;
 use crate::prompt::{BoundCondition, ConditionError};
-use crate::source::batches::SourceError;
+use crate::source::batches::{SourceError, record_batch};
 use crate::source::text::cell::no_column;
 use crate::table::PathColumn;
 
@@ -37,14 +37,7 @@ impl Layout {
             }
             Some(choices) => chosen(choices, header, shown)?,
         };
-        if let Some(condition) = file.condition.as_deref() {
-            let offered = offered(&columns, header);
-            // Nothing is known of their types yet.
-            let names: Vec<Field> = offered.iter().map(|(_, name)| Field::new(name, DataType::Null, true)).collect();
-            let read = bound(condition, &Arc::new(Schema::new(names)), shown)?.reads();
-            let chosen = columns.len();
-            columns.extend(read.into_iter().filter(|&i| i >= chosen).map(|i| offered[i].clone()));
-        }
+        read_by_condition(file, &mut columns, header, shown)?;
         let offered = offered(&columns, header);
         match file.types.keys().find(|name| !offered.iter().any(|(_, other)| other == *name)) {
             None => Ok(Layout { columns, paths: BTreeMap::new() }),
@@ -71,7 +64,7 @@ impl Layout {
         let chosen = choices.iter().enumerate().filter(|(i, _)| whole(*i)).map(|(_, choice)| choice.clone());
         let columns = file.columns.as_ref().map(|_| chosen.collect());
         let types = file.types.clone().into_iter().filter(|(name, _)| !paths.iter().any(|(.., other)| other == name));
-        let plain = File { columns, types: types.collect(), ..file.clone() };
+        let plain = File { columns, types: types.collect(), condition: None, ..file.clone() };
         let mut layout = Layout::new(&plain, &names, shown, "")?;
         for (i, path, name) in paths {
             let at = |message: String| {
@@ -86,6 +79,7 @@ impl Layout {
             layout.paths.insert(i, path.to_owned());
             layout.columns.insert(i, (usize::MAX, name.to_owned()));
         }
+        read_by_condition(file, &mut layout.columns, &names, shown)?;
         Ok(layout)
     }
 
@@ -106,16 +100,19 @@ impl Layout {
     }
 
     /// The columns of this layout, which have the schema `schema`, of a batch with all columns of the file.
-    pub(crate) fn batch(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SourceError> {
+    pub(crate) fn batch(
+        &self,
+        batch: &RecordBatch,
+        schema: &SchemaRef,
+        shown: &str,
+    ) -> Result<RecordBatch, SourceError> {
         let array = |(place, (index, _)): (usize, &(usize, String))| match self.paths.get(&place) {
             Some(path) => PathColumn::new(batch.schema_ref(), path).and_then(|path| path.values(batch)),
             None => Ok(Arc::clone(batch.column(*index))),
         };
         let arrays = self.columns.iter().enumerate().map(array).collect::<Result<_, _>>();
         let arrays = arrays.map_err(|message: String| SourceError::new(message).at(["columns"]))?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
-            .map_err(|error| SourceError::new(error.to_string()))
+        record_batch(schema, arrays, batch.num_rows(), shown)
     }
 }
 
@@ -213,6 +210,23 @@ fn find(column: &ColumnRef, header: &[String], shown: &str) -> Result<usize, Sou
             Err(SourceError::new(message).help(format!("choose by number: {{ from = {second}, name = \"..\" }}")))
         }
     }
+}
+
+/// Adds the columns that only `where` reads to the `columns`.
+fn read_by_condition(
+    file: &File,
+    columns: &mut Vec<(usize, String)>,
+    header: &[String],
+    shown: &str,
+) -> Result<(), SourceError> {
+    let Some(condition) = file.condition.as_deref() else { return Ok(()) };
+    let offered = offered(columns, header);
+    // Nothing is known of their types yet.
+    let names: Vec<Field> = offered.iter().map(|(_, name)| Field::new(name, DataType::Null, true)).collect();
+    let read = bound(condition, &Arc::new(Schema::new(names)), shown)?.reads();
+    let chosen = columns.len();
+    columns.extend(read.into_iter().filter(|&i| i >= chosen).map(|i| offered[i].clone()));
+    Ok(())
 }
 
 /// The columns that `where` and `types` can name: the chosen ones, then the others that have their own name.

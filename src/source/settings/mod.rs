@@ -9,10 +9,13 @@ pub(crate) mod layout;
 
 use std::collections::BTreeMap;
 
+use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::source::batches::SourceError;
+use crate::source::memo::Memo;
+use crate::source::reading::Reading;
 use crate::source::text::cell::Type;
 use crate::source::text::numbers::Notation;
 use codes::CodingSheet;
@@ -107,6 +110,11 @@ pub(crate) struct File {
     /// `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<MissingCodes>,
+    /// The columns that the reader found, which of many formats takes a pass over all rows.
+    #[serde(skip)]
+    pub(crate) schema_found: Memo<SchemaRef>,
+    #[serde(skip)]
+    pub(crate) readings_found: Memo<Vec<Reading>>,
 }
 
 /// What a column with value labels contains.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Position;
 use super::numbers::{Notation, has_comma};
 use crate::name::{listed, nearest};
-use crate::source::batches::SourceError;
+use crate::source::batches::{SourceError, record_batch};
 use crate::table::{ColumnBuilder, Value};
 
 /// The type of a column.
@@ -61,11 +61,8 @@ pub(crate) fn batch_of<'a>(
     rows: usize,
     shown: &str,
 ) -> Result<Option<RecordBatch>, SourceError> {
-    let arrays = columns.into_iter().map(Column::finish).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options);
-    let batch = batch.map_err(|error| SourceError::new(format!("{shown}: {error}")))?;
-    Ok((rows > 0).then_some(batch))
+    let columns = columns.into_iter().map(Column::finish).collect();
+    record_batch(schema, columns, rows, shown).map(|batch| (rows > 0).then_some(batch))
 }
 
 pub(crate) fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {

@@ -61,7 +61,12 @@ pub(super) fn open(file: &DataFile) -> Result<Archive, SourceError> {
 fn scan(part: &mut impl Read, most: u64) -> Result<(), String> {
     let mut bytes = vec![0; 64 << 10];
     let (mut read, mut tag, mut start) = (0, 0, Vec::new());
+    let too_long = |tag: u64, end: u64| match end - tag > CELL_BYTES as u64 {
+        true => Err(format!("byte {tag}: a text above {} MiB", CELL_BYTES >> 20)),
+        false => Ok(()),
+    };
     let mut after_tag = false;
+    let unneeded = |at: u64| format!("byte {at}: a document type, a comment or other markup that no sheet needs");
     loop {
         let count = match part.read(&mut bytes) {
             Ok(0) => break,
@@ -72,18 +77,23 @@ fn scan(part: &mut impl Read, most: u64) -> Result<(), String> {
         if start.len() < 4096 {
             start.extend_from_slice(&bytes[..count.min(4096)]);
         }
-        for (at, byte) in (read..).zip(&bytes[..count]) {
-            if after_tag && (*byte == b'!' || (*byte == b'?' && at > 8)) {
-                return Err(format!("byte {at}: a document type, a comment or other markup that no sheet needs"));
+        let piece = &bytes[..count];
+        let first = after_tag.then_some(0);
+        for place in first.into_iter().chain(memchr::memchr_iter(b'<', piece).map(|at| at + 1)) {
+            let at = read + place as u64;
+            if place > 0 {
+                too_long(tag, at - 1)?;
+                tag = at - 1;
             }
-            after_tag = *byte == b'<';
-            if after_tag {
-                tag = at;
-            } else if at - tag > CELL_BYTES as u64 {
-                return Err(format!("byte {tag}: a text above {} MiB", CELL_BYTES >> 20));
+            match piece.get(place) {
+                Some(b'!') => return Err(unneeded(at)),
+                Some(b'?') if at > 8 => return Err(unneeded(at)),
+                _ => {}
             }
         }
         read += count as u64;
+        after_tag = piece.last() == Some(&b'<');
+        too_long(tag, read - 1)?;
         if read > most {
             return Err(format!("above {most} bytes, far more than its bytes in the file"));
         }
