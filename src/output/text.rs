@@ -84,11 +84,18 @@ enum Written {
 impl Written {
     fn of(field: &Field, cell: &Cell) -> Written {
         let json = match cell {
-            Cell::Text(text) if Shape::is_json(field) => serde_json::from_str(&text.replace(['\n', '\r'], " ")).ok(),
+            Cell::Text(text) if Shape::is_json(field) => as_written(text),
             _ => None,
         };
         json.map_or_else(|| Written::Value(cell.json()), Written::Json)
     }
+}
+
+/// The JSON in one line; `None` for a text that a reader of JSON would refuse.
+fn as_written(text: &str) -> Option<Box<RawValue>> {
+    // In a list, because it is nested in its row.
+    serde_json::from_str::<[Value; 1]>(&format!("[{text}]")).ok()?;
+    RawValue::from_string(text.replace(['\n', '\r'], " ")).ok()
 }
 
 pub(super) fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
@@ -127,5 +134,32 @@ mod tests {
         write_jsonl(&mut jsonl, &batch).unwrap();
         let expected = "{\"t\":\"a \\\"b\\\"\\nc\",\"n\":0.5,\"l\":[\"x\"]}\n{\"t\":null,\"n\":2.0,\"l\":null}\n";
         assert_eq!(String::from_utf8(jsonl).unwrap(), expected);
+    }
+
+    #[test]
+    fn json_text_is_json_in_jsonl_and_text_in_csv() {
+        for (cell, expected) in [
+            (r#"{"a": 1.0, "b": [12345678901234567890123]}"#, r#"{"a": 1.0, "b": [12345678901234567890123]}"#),
+            ("[\n  1,\r\n  \"x\\ny\"\n]", r#"[   1,    "x\ny" ]"#),
+            ("7", "7"),
+            // Not JSON, or not one value, or not text in every reader.
+            ("{a: 1}", r#""{a: 1}""#),
+            ("1, 2", r#""1, 2""#),
+            ("", r#""""#),
+            (r#"["\ud83d"]"#, r#""[\"\\ud83d\"]""#),
+        ] {
+            let field = Shape::Any.marked(Field::new("j", arrow_schema::DataType::Utf8, true));
+            let schema = Arc::new(Schema::new(vec![field, Column::new("t", Type::Text).field()]));
+            let column: arrow_array::ArrayRef = Arc::new(arrow_array::StringArray::from(vec![cell]));
+            let batch = RecordBatch::try_new(schema, vec![Arc::clone(&column), column]).unwrap();
+            let mut jsonl = Vec::new();
+            write_jsonl(&mut jsonl, &batch).unwrap();
+            let text = serde_json::to_string(cell).unwrap();
+            assert_eq!(String::from_utf8(jsonl).unwrap(), format!("{{\"j\":{expected},\"t\":{text}}}\n"));
+            let mut csv = Vec::new();
+            write_csv(&mut csv, &batch).unwrap();
+            let mut csv = csv::ReaderBuilder::new().has_headers(false).from_reader(csv.as_slice());
+            assert_eq!(csv.records().next().unwrap().unwrap(), vec![cell, cell]);
+        }
     }
 }

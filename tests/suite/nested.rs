@@ -180,10 +180,43 @@ fn columns_can_be_parts_of_nested_ones() {
     assert_eq!(asked(&server), ["Ann x"]);
     let rows = project.text("out/label.jsonl");
     assert!(rows.starts_with(r#"{"id":"a","author":"Ann","n":3,"tags[0]":"x","#), "{rows}");
+    for (condition, expected) in [
+        ("author == 'Bo'", ["b"].as_slice()),
+        ("n > 3 or author == 'Ann'", &["a", "b"]),
+        ("row['tags[0]'] == 'x' and text == 'one'", &["a"]),
+        ("user.name == 'Bo' and author is not none", &["b"]),
+    ] {
+        let source = format!("key = \"id\"\n{columns}\nwhere = \"{condition}\"");
+        project.write("pipeline.toml", text.replace("key = \"id\"", &source));
+        project.run(&["run", "pipeline.toml"]).exits(0);
+        let rows = project.text("out/label.jsonl");
+        let ids: Vec<&str> = rows.lines().map(|row| &row[7..8]).collect();
+        assert_eq!(ids, expected, "{condition}");
+    }
     let wrong =
         text.replace("key = \"id\"", "key = \"id\"\ncolumns = [\"id\", { from = \"user.nmae\", name = \"author\" }]");
     project.write("pipeline.toml", wrong);
     project.run(&["validate", "pipeline.toml"]).exits(2).says("`user.nmae` leads nowhere").says("did you mean `name`?");
+}
+
+#[test]
+fn json_columns_are_json_in_jsonl_outputs() {
+    let server = echo();
+    let project = posts("{{ user.name }}", "", "jsonl").env("OLLAMA_HOST", &server.url());
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let rows = project.text("out/label.jsonl");
+    let user = r#""user":{"name": "Ann", "n": 3, "big": 12345678901234567890},"tags":["x", "y"],"text":"one""#;
+    assert!(rows.starts_with(&format!("{{\"id\":\"a\",{user}")), "{rows}");
+    // The output read again is the same.
+    let again =
+        spec("jsonl", "{{ user.name }}", "", "jsonl").replace("path = \"rows.jsonl\"", "path = \"again.jsonl\"");
+    project.write("again.jsonl", &rows);
+    let again =
+        again.replace("key = \"id\"", "key = \"id\"\ncolumns = [\"id\", \"user\", \"tags\", \"text\", \"score\"]");
+    project.write("pipeline.toml", again);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    assert_eq!(project.text("out/label.jsonl"), rows);
+    project.run(&["verify", "pipeline.toml"]).exits(0);
 }
 
 #[test]
