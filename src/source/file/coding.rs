@@ -42,7 +42,8 @@ impl File {
                 self.types.entry(name.clone()).or_insert(Type::String);
             }
         }
-        self.coding = Some(sheet.clone());
+        // A clone forgets what was found with the settings before.
+        *self = File { coding: Some(sheet.clone()), ..self.clone() };
     }
 
     /// The settings to read only the key and the filled columns of the sheet, in this order, all rows.
