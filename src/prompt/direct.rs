@@ -84,29 +84,35 @@ fn direct(expr: &Expr<'_>, column: &impl Fn(&str) -> Option<usize>) -> Option<Di
         Expr::UnaryOp(unary) if matches!(unary.op, UnaryOpKind::Not) => {
             Some(Direct::Not(Box::new(direct(&unary.expr, column)?)))
         }
+        Expr::Test(test) if test.name == "none" && test.args.is_empty() => {
+            operand(&test.expr, column).map(Direct::Missing)
+        }
         Expr::Filter(filter) => filtered(filter, column),
         _ => None,
     }
 }
 
-fn filtered(filter: &Filter<'_>, column: &impl Fn(&str) -> Option<usize>) -> Option<Direct> {
-    let operand = |expr: &Expr<'_>| match expr {
+fn operand(expr: &Expr<'_>, column: &impl Fn(&str) -> Option<usize>) -> Option<Operand> {
+    match expr {
         Expr::Var(var) => column(var.id).map(Operand::Column),
         Expr::Const(_) | Expr::List(_) => expr.as_const().map(Operand::Constant),
         Expr::UnaryOp(unary) if matches!(unary.expr, Expr::Const(_)) => expr.as_const().map(Operand::Constant),
         _ => None,
-    };
+    }
+}
+
+fn filtered(filter: &Filter<'_>, column: &impl Fn(&str) -> Option<usize>) -> Option<Direct> {
     let constant = |arg: &CallArg<'_>| match arg {
         CallArg::Pos(Expr::Const(constant)) => Some(constant.value.clone()),
         _ => None,
     };
     let text = |arg: &CallArg<'_>| constant(arg)?.as_str().map(str::to_owned);
-    let value = operand(filter.expr.as_ref()?)?;
+    let value = operand(filter.expr.as_ref()?, column)?;
     match (filter.name, filter.args.as_slice()) {
         (COMPARE, [sign, CallArg::Pos(right), wanted, shown]) => Some(Direct::Compared {
             left: value,
             sign: text(sign)?,
-            right: operand(right)?,
+            right: operand(right, column)?,
             wanted: constant(wanted)?.is_true(),
             shown: text(shown)?,
         }),
