@@ -88,7 +88,10 @@ impl<'a> Archive<'a> {
                     return Ok(());
                 }
                 Event::Start(_) | Event::Empty(_) if elements == 0 => {
-                    return Err(format!("`{name}` in it has more than {MOST_ELEMENTS} XML elements"));
+                    return Err(format!(
+                        "`{name}` in it has more than {} million XML elements",
+                        MOST_ELEMENTS / 1_000_000
+                    ));
                 }
                 Event::Start(element) => {
                     elements -= 1;
@@ -186,7 +189,7 @@ mod tests {
         // Cut in the middle of an element.
         assert_eq!(read([&paragraphs, "", ""], 20, 99), too_large("a"));
         assert_eq!(read([&paragraphs, &paragraphs, ""], 300, 20), Ok(()));
-        let too_many = |name: &str| Err(format!("`{name}` in it has more than 10000000 XML elements"));
+        let too_many = |name: &str| Err(format!("`{name}` in it has more than 10 million XML elements"));
         assert_eq!(read([&paragraphs, "", ""], 300, 9), too_many("a"));
         assert_eq!(read([&paragraphs, &paragraphs, ""], 300, 19), too_many("b"));
     }
