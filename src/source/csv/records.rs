@@ -247,7 +247,9 @@ impl Records {
             open_quote: false,
         };
         for _ in 0..dialect.skip_rows {
-            records.skip_line()?;
+            if !records.skip_line()? {
+                break;
+            }
         }
         Ok(records)
     }
@@ -339,8 +341,8 @@ impl Records {
         }
     }
 
-    /// Skips a line, whatever it contains.
-    fn skip_line(&mut self) -> Result<(), SourceError> {
+    /// Skips a line, whatever it contains; returns `false` at the end of the file.
+    fn skip_line(&mut self) -> Result<bool, SourceError> {
         loop {
             let here = Position { line: self.splitter.line, byte: None, ..self.start };
             let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, here))?;
@@ -355,7 +357,7 @@ impl Records {
                 self.splitter.end_line(byte);
             }
             if is_last || found.is_some() {
-                return Ok(());
+                return Ok(!is_last);
             }
         }
     }
