@@ -58,7 +58,7 @@ fn estimated(settings: &str, rows: &[Row]) -> Result<RecordBatch, String> {
     let batch = batch(rows);
     let schema = batch.schema();
     let guards = vec![vec![]; COLUMNS.len()];
-    let input = InputTable { name: "coded", schema: &schema, key: None, guards: &guards };
+    let input = InputTable { name: "coded", schema: &schema, key: None, guards: &guards, origins: &[] };
     let (path, mut problems) = (Path::of(["stages", "effect"]), Problems::default());
     let context =
         TransformContext { name: "effect", path: &path, inputs: &[input], seed: 1, read: &|_| unreachable!() };

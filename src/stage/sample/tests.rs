@@ -45,7 +45,7 @@ fn bound(settings: &str, seed: u64, name: &str) -> (Option<Transform>, Vec<Strin
 fn bind(sample: &Sample, seed: u64, name: &str) -> (Option<Transform>, Vec<String>) {
     let schema = speeches().schema();
     let guards = [vec![], vec![], vec![], vec![]];
-    let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards };
+    let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards, origins: &[] };
     let (path, mut problems) = (Path::of(["stages", name]), Problems::default());
     let context = TransformContext { name, path: &path, inputs: &[input, input], seed, read: &|_| unreachable!() };
     let bound = sample.bind(&context, &mut problems);
