@@ -93,6 +93,8 @@
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
+//! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
+//! | make a second table in a stage without a model | `parts` and `bind_part` of `TransformConfig`; `src/stage/ensemble/mod.rs` is an example |
 //! | check something else in a spec | `src/spec/resolve.rs` |
 //! | add a test of tables | the list `ASSERTIONS` in `src/assertion/mod.rs` |
 //!

@@ -196,7 +196,100 @@ def estimate():
     return tables
 
 
-ALL = {"agreement": agreement, "estimate": estimate}
+def plain(value):
+    """The same value for JSON; NaN is null."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (float, np.floating)):
+        return None if np.isnan(value) else float(value)
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def classification():
+    """50 tables of labels: scores of scikit-learn."""
+    from sklearn import metrics
+
+    random = np.random.default_rng(1)
+    tables = []
+    for table in range(50):
+        classes, n = int(random.integers(2, 6)), int(random.integers(5, 40))
+        truth = random.integers(0, classes, n)
+        predicted = np.where(random.random(n) < 0.6, truth, random.integers(0, classes, n))
+        weight = random.integers(1, 17, n) / 4 if table % 2 else np.ones(n)
+        of = {"sample_weight": weight}
+        scores = dict(zip(
+            ("precision", "recall", "f1", "support"),
+            metrics.precision_recall_fscore_support(truth, predicted, labels=range(classes), zero_division=np.nan, **of),
+        ))
+        for average in ("macro", "weighted"):
+            found = metrics.precision_recall_fscore_support(truth, predicted, average=average, zero_division=0, **of)
+            scores |= {f"{name}_{average}": value for name, value in zip(("precision", "recall", "f1"), found)}
+        varies = len(set(truth)) > 1 and len(set(predicted)) > 1
+        scores |= {
+            "accuracy": metrics.accuracy_score(truth, predicted, **of),
+            "balanced_accuracy": metrics.balanced_accuracy_score(truth, predicted, **of),
+            "matthews": metrics.matthews_corrcoef(truth, predicted, **of) if varies else None,
+            "confusion": metrics.confusion_matrix(truth, predicted, labels=range(classes), **of),
+        }
+        tables.append({"classes": classes, "truth": truth, "predicted": predicted, "weight": weight, "scores": scores})
+    return plain(tables)
+
+
+def numeric():
+    """50 tables of numbers: errors of scikit-learn and numpy; concordance by its definition."""
+    from sklearn import metrics
+
+    random = np.random.default_rng(2)
+    tables = []
+    for table in range(50):
+        n = int(random.integers(3, 30))
+        truth = random.integers(-40, 100, n) / 4
+        predicted = truth + random.integers(-12, 14, n) / 4
+        weight = random.integers(1, 17, n) / 4 if table % 2 else np.ones(n)
+        (truths, both), (_, predictions) = np.cov(truth, predicted, aweights=weight, bias=True)
+        means = np.average(truth, weights=weight), np.average(predicted, weights=weight)
+        tables.append({"truth": truth, "predicted": predicted, "weight": weight, "scores": {
+            "mae": metrics.mean_absolute_error(truth, predicted, sample_weight=weight),
+            "rmse": metrics.root_mean_squared_error(truth, predicted, sample_weight=weight),
+            "bias": means[1] - means[0],
+            "pearson": both / np.sqrt(truths * predictions),
+            "concordance": 2 * both / (truths + predictions + (means[0] - means[1]) ** 2),
+        }})
+    return plain(tables)
+
+
+def calibration():
+    """50 tables of probabilities: scores and isotonic regression of scikit-learn."""
+    from sklearn import isotonic, metrics
+
+    random = np.random.default_rng(3)
+    tables = []
+    for table in range(50):
+        n = int(random.integers(6, 40))
+        p = random.integers(1, 100, n) / 100
+        hit = (random.random(n) < p**1.5).astype(int)
+        hit[:2] = 0, 1
+        weight = random.integers(1, 17, n) / 4 if table % 2 else np.ones(n)
+        fit = isotonic.IsotonicRegression(out_of_bounds="clip").fit(p, hit, weight)
+        grid = np.arange(0, 21) / 20
+        tables.append({"p": p, "hit": hit, "weight": weight, "scores": {
+            "brier": metrics.brier_score_loss(hit, p, sample_weight=weight),
+            "log_loss": metrics.log_loss(hit, p, sample_weight=weight),
+            "auroc": metrics.roc_auc_score(hit, p, sample_weight=weight),
+            "isotonic": fit.predict(grid),
+        }})
+    return plain(tables)
+
+
+ALL = {
+    "agreement": agreement,
+    "estimate": estimate,
+    "classification": classification,
+    "numeric": numeric,
+    "calibration": calibration,
+}
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")

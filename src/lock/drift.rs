@@ -90,7 +90,9 @@ impl Facets {
 
 impl Lock {
     pub(crate) fn facets(&self) -> Facets {
-        let tree = serde_json::to_value(self).unwrap_or_default();
+        let mut lock = self.clone();
+        lock.transforms.values_mut().for_each(|transform| transform.looks.clear());
+        let tree = serde_json::to_value(lock).unwrap_or_default();
         let mut facets = Vec::new();
         for table in ORDER {
             for (key, inner) in tree[table].as_object().into_iter().flatten() {

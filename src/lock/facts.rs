@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::drift::leaves;
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform};
@@ -57,6 +57,7 @@ fn transform(plan: &Plan, id: TableId) -> (String, LockedTransform) {
         inputs: transform.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
         settings: hash(&info.meaning),
         rows: plan.rows(id),
+        looks: BTreeMap::new(),
     };
     (transform.name.clone(), locked)
 }
@@ -165,6 +166,7 @@ impl Lock {
         for i in plan.transforms() {
             if let Some(locked) = self.transforms.get_mut(&spec.transform(i).name) {
                 locked.rows = rows_of(plan, dir, i);
+                locked.looks.extend(look(plan, dir, i));
             }
         }
         let parts: HashMap<TableId, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
@@ -215,6 +217,16 @@ impl Lock {
             }
         }
     }
+}
+
+/// The look at the test part that the table of a transform is: a hash of the rows that it read, and one of the prompts.
+fn look(plan: &Plan, dir: &RunDir, id: TableId) -> Option<(String, String)> {
+    let transform = plan.spec.transform(id);
+    let part = dir.committed(&transform.name, 0).filter(|_| transform.transform.work.looks_at_test())?;
+    let stages = plan.spec.upstream(id).into_iter().filter_map(|table| plan.spec.table(table).as_stage());
+    let prompts: Vec<&Value> = stages.map(|stage| &stage.stage.info.meaning).collect();
+    let [seen, prompts] = [json!(part.facts.inputs), json!(prompts)].map(|of| hash(&of)[..16].to_owned());
+    Some((seen, prompts))
 }
 
 fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {

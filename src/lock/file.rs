@@ -13,7 +13,7 @@
 //! The file is for git: it contains no secrets, times, addresses, or paths that are not in the spec.
 //! In JSON, `null` means not known yet; a field that is known to be empty is omitted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,25 @@ pub(crate) struct LockedTransform {
     pub(crate) inputs: Vec<String>,
     pub(crate) settings: String,
     pub(crate) rows: Option<u64>,
+    /// The looks at the test part of a split, each with the hash of the prompts. A look is named by the rows that were
+    /// seen. Not facets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) looks: BTreeMap<String, String>,
+}
+
+impl LockedTransform {
+    /// How often the test part was looked at, and with how many different prompts. `None` if never.
+    pub(crate) fn looked(&self) -> Option<Looked> {
+        let prompts: BTreeSet<&String> = self.looks.values().collect();
+        let looked = Looked { looks: self.looks.len(), prompts: prompts.len() };
+        Some(looked).filter(|looked| looked.looks > 0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Looked {
+    pub(crate) looks: usize,
+    pub(crate) prompts: usize,
 }
 
 impl From<Build> for LockedBuild {

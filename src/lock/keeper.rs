@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::facts::parts_of;
-use super::{Comparison, Drift, Lock, LockError};
+use super::{Comparison, Drift, Lock, LockError, Looked};
 use crate::models::KnownBuild;
 use crate::plan::Plan;
 use crate::spec::TableId;
@@ -96,8 +96,11 @@ impl LockKeeper {
         let Some(new) = new.filter(|_| mode != LockMode::Ignore) else {
             return Ok(if mode == LockMode::Ignore { LockChange::Ignored(path) } else { LockChange::Unchanged });
         };
-        let reported = old.as_ref().map(|old| old.reported(new)).unwrap_or_default();
-        let drift = old.map(|old| old.drift(new));
+        let mut new = new.clone();
+        let looks = old.as_ref().map(|old| add_looks(&mut new, old)).unwrap_or_default();
+        let looks = if mode == LockMode::Locked { Vec::new() } else { looks };
+        let reported = old.as_ref().map(|old| old.reported(&new)).unwrap_or_default();
+        let drift = old.map(|old| [old.drift(&new), looks].concat());
         match drift {
             Some(drift) if drift.is_empty() && reported.is_empty() => Ok(LockChange::Unchanged),
             Some(drift) if drift.is_empty() => Ok(LockChange::Reported(path, reported)),
@@ -113,6 +116,21 @@ impl LockKeeper {
     }
 }
 
+/// Adds the looks of an older lock. Returns the stages with new looks, as drift of their number.
+fn add_looks(new: &mut Lock, old: &Lock) -> Vec<Drift> {
+    let mut added = Vec::new();
+    for (name, transform) in &mut new.transforms {
+        let before = old.transforms.get(name).map(|old| old.looks.clone()).unwrap_or_default();
+        let count = before.len();
+        transform.looks.extend(before);
+        if transform.looks.len() > count {
+            let [old, new] = [count, transform.looks.len()].map(|looks| Some(looks.to_string()));
+            added.push(Drift { facet: format!("reshapes.{name}.looks"), old, new });
+        }
+    }
+    added
+}
+
 pub(crate) struct Verified {
     pub(crate) drift: Vec<Drift>,
     /// Differences that do not count as drift.
@@ -120,6 +138,8 @@ pub(crate) struct Verified {
     /// The facets that cannot be checked in this environment.
     pub(crate) unchecked: Vec<String>,
     pub(crate) same: usize,
+    /// For each stage that looked at the test part of a split, how often.
+    pub(crate) looked: Vec<(String, Looked)>,
     /// For each stage of a fresh run, the answers that it changed.
     pub(crate) changes: Vec<(String, ChangesByModel)>,
 }
@@ -133,5 +153,7 @@ pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, dir: &RunDir) -> V
     let Comparison { drift, same } = old.compare(&new);
     let changed = |id: TableId| Some((plan.spec.stage(id).name.to_string(), parts_of(plan, dir, id)?.changes));
     let changes = plan.stages().filter_map(changed).filter(|(_, changes)| !changes.is_empty()).collect();
-    Verified { drift, reported: lock.reported(&now), same: same - unchecked.len(), unchecked, changes }
+    let looked = lock.transforms.iter().filter_map(|(name, transform)| Some((name.clone(), transform.looked()?)));
+    let (looked, reported, same) = (looked.collect(), lock.reported(&now), same - unchecked.len());
+    Verified { drift, reported, same, unchecked, looked, changes }
 }

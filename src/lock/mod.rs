@@ -13,7 +13,7 @@ mod prompts;
 
 pub(crate) use drift::{Comparison, Drift};
 pub(crate) use facts::{ModelFacts, before, committed_counts};
-pub(crate) use file::{Lock, LockError};
+pub(crate) use file::{Lock, LockError, Looked};
 pub(crate) use freshness::{Freshness, Outlook, StageState, freshness};
 pub use keeper::LockMode;
 pub(crate) use keeper::{LockChange, LockFailure, LockKeeper, Verified, verify};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::settings::SettingChange;
 use super::text::count;
 use super::{changes, drift};
-use crate::lock::{Drift, Verified};
+use crate::lock::{Drift, Looked, Verified};
 
 const NAMED: usize = 6;
 
@@ -32,7 +32,7 @@ fn is_hash(Drift { facet, old, new }: &Drift) -> bool {
 
 impl Display for VerificationReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Verified { drift, reported, unchecked, same, changes } = &self.verified;
+        let Verified { drift, reported, unchecked, same, looked, changes } = &self.verified;
         let lock = self.lock.display();
         write!(f, "pipeline {}: {} as {lock} says", self.pipeline, count(*same as u64, "facet"))?;
         match drift.len() {
@@ -58,6 +58,10 @@ impl Display for VerificationReport {
             };
             writeln!(f, "  not checked: {named}{more}")?;
         }
+        for (stage, Looked { looks, prompts }) in looked {
+            let (looks, prompts) = (count(*looks as u64, "time"), count(*prompts as u64, "different prompt"));
+            writeln!(f, "  stage {stage}: the test part was looked at {looks}, with {prompts}")?;
+        }
         if drift.iter().any(|drift| drift.facet.starts_with("outputs.") && drift.facet.ends_with(".content")) {
             for (stage, changes) in changes {
                 write!(f, "  stage {stage}, run with `--fresh`:\n{}", changes::lines(changes, 4))?;
@@ -74,12 +78,13 @@ impl Display for VerificationReport {
 
 impl Serialize for VerificationReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Verified { drift, reported, unchecked, same, changes } = &self.verified;
+        let Verified { drift, reported, unchecked, same, looked, changes } = &self.verified;
+        let looked: Map<String, Value> = looked.iter().map(|(stage, of)| (stage.clone(), json!(of))).collect();
         let changes: Map<String, Value> = changes.iter().map(|(stage, of)| (stage.clone(), json!(of))).collect();
         let value = json!({
             "schema_version": 1, "pipeline": self.pipeline, "lock": self.lock, "verified": drift.is_empty(),
             "same": same, "settings": self.settings, "drift": drift, "reported": reported, "not_checked": unchecked,
-            "changes": changes,
+            "changes": changes, "test_looks": looked,
         });
         value.serialize(serializer)
     }

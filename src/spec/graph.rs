@@ -1,6 +1,6 @@
 //! The graph of the stages: an order in which each stage comes after its inputs.
 
-use super::read::Raw;
+use super::read::{Raw, stage_of};
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::name::Name;
@@ -22,7 +22,8 @@ impl Resolver<'_> {
         loop {
             let ready = |name: &&Name| {
                 let placed = |input: &str| order.iter().any(|o| o.as_str() == input);
-                raw.stages[*name].inputs().iter().all(|(_, input)| !raw.stages.contains_key(*input) || placed(input))
+                let mut inputs = raw.stages[*name].inputs().into_iter().map(|(_, input)| stage_of(input));
+                inputs.all(|input| !raw.stages.contains_key(input) || placed(input))
             };
             let (now, later): (Vec<&Name>, Vec<&Name>) = left.into_iter().partition(ready);
             left = later;
@@ -56,12 +57,12 @@ impl Resolver<'_> {
             let mut at = start.as_str();
             while !way.iter().any(|(name, _)| *name == at) && !seen.contains(&at) {
                 // The cycle goes through an input that is also left.
-                let stuck = |(_, input): &(&str, &str)| left.iter().any(|name| name.as_str() == *input);
+                let stuck = |(_, input): &(&str, &str)| left.iter().any(|name| name.as_str() == stage_of(input));
                 let Some((key, input)) = raw.stages.get(at).and_then(|s| s.inputs().into_iter().find(stuck)) else {
                     break;
                 };
                 way.push((at, key));
-                at = input;
+                at = stage_of(input);
             }
             if let Some(first) = way.iter().position(|(name, _)| *name == at) {
                 let circle: Vec<String> =

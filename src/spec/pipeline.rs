@@ -140,9 +140,12 @@ impl Spec {
         self.table(id).relation()
     }
 
-    /// Returns the source or the stage called `name`. Ignores the groups of a stage, which only that stage reads.
+    /// Returns the source, the stage or the part of a stage called `name`. Ignores tables that only a stage itself reads.
     pub(crate) fn find(&self, name: &str) -> Option<TableId> {
-        self.tables().find(|(_, table)| table.name() == name && !name.contains('.')).map(|(id, _)| id)
+        let is_shown = |table: &TableSpec| {
+            !name.contains('.') || table.as_transform().is_some_and(|transform| !transform.is_inner)
+        };
+        self.tables().find(|(_, table)| table.name() == name && is_shown(table)).map(|(id, _)| id)
     }
 
     /// Returns a table and all tables that it depends on, each before its readers.

@@ -78,6 +78,19 @@ impl RawStage {
         inputs.dedup();
         inputs
     }
+
+    /// The parts of the names of further tables of the stage.
+    fn parts(&self) -> &'static [&'static str] {
+        match self {
+            RawStage::Transforms(own, _) => own.value.as_ref().map_or(&[], |config| config.parts()),
+            RawStage::Asks(..) | RawStage::Broken => &[],
+        }
+    }
+}
+
+/// Returns the stage that makes a table: `a` for the table `a` and for its part `a.coders`.
+pub(crate) fn stage_of(table: &str) -> &str {
+    table.split_once('.').map_or(table, |(stage, _)| stage)
 }
 
 impl Raw {
@@ -91,8 +104,12 @@ impl Raw {
     }
 
     pub(crate) fn has_table(&self, name: &str) -> bool {
+        let part = name.split_once('.').and_then(|(stage, part)| Some((self.stages.get(stage)?, part)));
         let there = self.sources.contains_key(name) || self.stages.contains_key(name);
-        there || self.is_unreadable("sources", name) || self.is_unreadable("stages", name)
+        there
+            || part.is_some_and(|(stage, part)| stage.parts().contains(&part))
+            || self.is_unreadable("sources", name)
+            || self.is_unreadable("stages", name)
     }
 
     pub(crate) fn known_models(&self) -> impl Iterator<Item = (&Name, &ModelTable)> {

@@ -38,7 +38,8 @@ impl Resolver<'_> {
         let (sampled, fold, transform) = (input.schema.fields().len(), input.fold, sample.transform());
         let relation = Relation { guards, fold, ..plain(&transform.info) };
         let inputs = vec![stage.input];
-        let sample = TransformSpec { name: name.part("sample").to_string(), inputs, transform, relation };
+        let (name_of_sample, is_inner) = (name.part("sample").to_string(), true);
+        let sample = TransformSpec { name: name_of_sample, is_inner, inputs, transform, relation };
         let sample = spec.add_table(TableSpec::Transform(sample));
         let measure = measure(of, &stage, sampled);
         let repeated =
@@ -46,7 +47,8 @@ impl Resolver<'_> {
         let transform = measure.transform();
         let relation = plain(&transform.info);
         let inputs = vec![sample, repeated, id];
-        spec.add_table(TableSpec::Transform(TransformSpec { name: name.to_string(), inputs, transform, relation }));
+        let (name, is_inner) = (name.to_string(), false);
+        spec.add_table(TableSpec::Transform(TransformSpec { name, is_inner, inputs, transform, relation }));
     }
 }
 

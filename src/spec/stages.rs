@@ -77,7 +77,7 @@ impl Resolver<'_> {
                     let config = configs.find_map(|table| read::config(TRANSFORMS, own.kind, &table))?;
                     self.silently(|resolver| resolver.transform(spec, name, config.as_ref(), node))
                 });
-                if let Some(table) = made {
+                for table in made.into_iter().flatten() {
                     spec.add_table(TableSpec::Transform(table));
                 }
             }
@@ -114,9 +114,10 @@ impl Resolver<'_> {
         name: &Name,
         config: &dyn TransformConfig,
         node: &Node,
-    ) -> Option<TransformSpec> {
+    ) -> Option<Vec<TransformSpec>> {
         let path = &Path::of(["stages", name.as_str()]);
         let read = &self.reader();
+        let seed = spec.seed.unwrap_or_default();
         let inputs: Vec<Input> =
             config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
         let origins: Vec<Vec<ColumnOrigin>> =
@@ -124,23 +125,24 @@ impl Resolver<'_> {
         let bind = |inputs: &[Input], problems: &mut Problems| {
             let inputs: Vec<InputTable<'_>> =
                 inputs.iter().zip(&origins).map(|(input, origins)| input.table(origins)).collect();
-            config.bind(
-                &TransformContext {
-                    name: name.as_str(),
-                    path,
-                    inputs: &inputs,
-                    seed: spec.seed.unwrap_or_default(),
-                    read,
-                },
-                problems,
-            )
+            config.bind(&TransformContext { name: name.as_str(), path, inputs: &inputs, seed, read }, problems)
         };
         let mark = self.problems.mark();
         let transform = bind(&inputs, self.problems);
         if let Some(ids) = inputs.iter().map(|input| input.id).collect::<Option<Vec<_>>>() {
-            let transform = transform?;
-            let relation = derived(&inputs, &transform);
-            return Some(TransformSpec { name: name.to_string(), inputs: ids, transform, relation });
+            let tables: Vec<InputTable<'_>> =
+                inputs.iter().zip(&origins).map(|(input, origins)| input.table(origins)).collect();
+            let context = TransformContext { name: name.as_str(), path, inputs: &tables, seed, read };
+            let parts = config.parts().iter().filter_map(|part| {
+                let made = config.bind_part(part, &context)?;
+                Some((name.part(part).to_string(), ids[..1].to_vec(), made))
+            });
+            let made = std::iter::once((name.to_string(), ids.clone(), transform?)).chain(parts);
+            let spec = |(name, inputs_read, transform): (String, Vec<TableId>, Transform)| {
+                let relation = derived(&inputs, &transform);
+                TransformSpec { name, is_inner: false, inputs: inputs_read, transform, relation }
+            };
+            return Some(made.map(spec).collect());
         }
         // Keep only unknown columns of known inputs. The next pass assumes all inputs and finds the other problems.
         self.problems.retain_since(mark, |problem| problem.rule == "unknown-column");
@@ -274,7 +276,8 @@ impl Resolver<'_> {
         let Some(mut input) = id.filter(|_| is_known && self.problems.clean_since(mark)) else { return };
         if let Some(transform) = groups {
             let (name, inputs, relation) = (format!("{name}.groups"), vec![input], relation.clone());
-            input = spec.add_table(TableSpec::Transform(TransformSpec { name, inputs, transform, relation }));
+            let groups = TransformSpec { name, is_inner: true, inputs, transform, relation };
+            input = spec.add_table(TableSpec::Transform(groups));
         }
         // A broken model may have a fallback, so readers may use the column that names the answering model.
         let answers = answers(models.fallback.unwrap_or(true));

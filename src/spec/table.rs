@@ -33,8 +33,10 @@ pub(crate) struct SourceSpec {
 
 #[derive(Debug)]
 pub(crate) struct TransformSpec {
-    /// The stage's name. A table that only another stage reads has that stage's name and `.groups` or `.sample`.
+    /// The stage's name. Other tables of a stage have its name with a part, such as `.groups`.
     pub(crate) name: String,
+    /// Whether only the stage itself reads the table.
+    pub(crate) is_inner: bool,
     /// The inputs, in the order in which the transform reads them.
     pub(crate) inputs: Vec<TableId>,
     pub(crate) transform: Transform,

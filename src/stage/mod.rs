@@ -13,6 +13,8 @@
 mod agreement;
 mod analysis;
 mod ask;
+mod calibration;
+mod ensemble;
 mod estimate;
 mod evidence;
 mod examples;
@@ -31,6 +33,7 @@ mod sample;
 mod split;
 mod survey;
 mod transform;
+mod validation;
 
 use crate::registry::Kind;
 
@@ -45,5 +48,15 @@ pub(crate) use transform::{
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
-pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] =
-    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND, agreement::KIND, sample::KIND, estimate::KIND];
+pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
+    split::KIND,
+    join::KIND,
+    filter::KIND,
+    repeatability::KIND,
+    agreement::KIND,
+    sample::KIND,
+    estimate::KIND,
+    validation::KIND,
+    calibration::KIND,
+    ensemble::KIND,
+];

@@ -53,6 +53,11 @@ pub(crate) fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Locati
     close.then(|| found(first, last, Match::Fuzzy))
 }
 
+/// The text in lower case and NFKD, with single spaces, straight quotation marks and plain dashes.
+pub(crate) fn normal_text(text: &str) -> String {
+    normalised(text).iter().map(|n| n.letter).collect()
+}
+
 struct Normal {
     letter: char,
     from: usize,

@@ -58,6 +58,16 @@ pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
     /// Binds the transform to the columns of its inputs. Reports every problem. Returns `None` after an error.
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
 
+    /// The tables that the stage makes beside its own, as the parts of their names after the stage's.
+    fn parts(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Binds one of these tables. It reads the first input only. Called when the stage itself is bound without errors.
+    fn bind_part(&self, _part: &str, _context: &TransformContext<'_>) -> Option<Transform> {
+        None
+    }
+
     /// Returns what to ask again, for a stage that repeats another stage. Such a stage is not bound.
     fn repeats(&self) -> Option<Repeats<'_>> {
         None
@@ -99,6 +109,11 @@ pub(crate) struct TransformInfo {
 pub(crate) trait Work: Send + Sync + fmt::Debug {
     /// Starts a pass over the rows of all inputs, one input after the other in their order.
     fn start(&self) -> Box<dyn Pass + '_>;
+
+    /// Whether the table shows how good answers are on the test part of a split.
+    fn looks_at_test(&self) -> bool {
+        false
+    }
 }
 
 /// A pass over the rows. Errors are sentences.

@@ -11,12 +11,17 @@ pub(crate) fn wilson(yes: u64, of: u64) -> (f64, f64) {
 
 /// The same for a share `p` of `n` items; `n` need not be whole.
 pub(crate) fn wilson_of_share(p: f64, n: f64) -> (f64, f64) {
+    wilson_at(p, n, Z)
+}
+
+/// The same for another confidence: `z` is the percentile of the normal distribution at the upper end.
+pub(crate) fn wilson_at(p: f64, n: f64, z: f64) -> (f64, f64) {
     if n == 0.0 {
         return (0.0, 1.0);
     }
-    let middle = p + Z * Z / (2.0 * n);
-    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
+    let middle = p + z * z / (2.0 * n);
+    let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z * z / n;
     (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
 }
 

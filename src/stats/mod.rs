@@ -2,23 +2,40 @@
 //! formula.
 
 mod agreement;
+mod binomial;
 mod bootstrap;
+mod calibration;
+mod classification;
 mod correction;
 mod interval;
 mod mcnemar;
 mod normal;
+mod numeric;
 mod quantile;
+#[cfg(test)]
+mod reference_tests;
 mod regression;
 mod sampling;
 mod student;
+mod votes;
 
 pub(crate) use agreement::{Chance, Codes, Distance, Scale, View, alpha, kappa, masi};
+pub(crate) use binomial::lower_bound;
 pub(crate) use bootstrap::{Bootstrap, Spread, Units};
+pub(crate) use calibration::{
+    Brier, Forecast, Isotonic, accuracy_by_coverage, auroc, bins, brier, expected_error, log_loss, temperature,
+    tempered,
+};
+pub(crate) use classification::{Average, Confusion, Score, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};
-pub(crate) use interval::{wilson, wilson_of_share};
+pub(crate) use interval::{wilson, wilson_at, wilson_of_share};
 pub(crate) use mcnemar::mcnemar;
 pub(crate) use normal::reach;
+pub(crate) use numeric::{Errors, errors};
 pub(crate) use quantile::nearest_rank;
 pub(crate) use regression::{Collinear, Link, collinear};
 pub(crate) use sampling::{allocation, inclusion, parts, sampford, systematic};
 pub(crate) use student::student_reach;
+pub(crate) use votes::{
+    DawidSkene, Matrices, Pattern, Tie, by_accuracy, dawid_skene, entropy, matrices, prior, shares, winner,
+};

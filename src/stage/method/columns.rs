@@ -238,6 +238,11 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Whether these are all rows of the table, not a group.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.places.is_none()
+    }
+
     fn map<T>(&self, column: &[u64], value: impl Fn(u64) -> T) -> Vec<T> {
         match &self.places {
             None => column.iter().map(|word| value(*word)).collect(),
@@ -334,7 +339,7 @@ fn text(column: &dyn Array, i: usize) -> Option<Cow<'_, str>> {
 }
 
 /// A whole number has the same label in a column of whole numbers and in a column of numbers.
-fn label(cell: Cell) -> Option<String> {
+pub(crate) fn label(cell: Cell) -> Option<String> {
     match cell {
         Cell::Null => None,
         Cell::Number(number) if number.is_nan() => None,

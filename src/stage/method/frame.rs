@@ -17,6 +17,11 @@ use crate::table::{Cell, cell_at};
 pub(crate) trait Method: Send + Sync + fmt::Debug {
     /// Computes the statistics of the rows of one group. Errors are sentences.
     fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String>;
+
+    /// Whether the statistics are of the test part of a split.
+    fn looks_at_test(&self) -> bool {
+        false
+    }
 }
 
 /// A method with what the frame needs to know about it. Its input is the first input of the stage.
@@ -86,6 +91,10 @@ impl Work for Bound {
             columns: Columns::new(self.reads.len(), self.merge),
             groups: IndexMap::new(),
         })
+    }
+
+    fn looks_at_test(&self) -> bool {
+        self.method.looks_at_test()
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod frame;
+pub(crate) mod gold;
 pub(crate) mod outcome;
 pub(crate) mod settings;
 pub(crate) mod tidy;
