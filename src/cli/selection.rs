@@ -39,7 +39,7 @@ impl FromStr for RowRange {
         let wrong = || "write the numbers of the first and the last row, such as 100:200".to_owned();
         let (first, last) = text.split_once(':').unwrap_or((text, text));
         let number = |text: &str, missing: u64| match text.trim() {
-            "" if text != "" || first != last => Ok(missing),
+            "" if !text.is_empty() || first != last => Ok(missing),
             digits => digits.parse::<u64>().map_err(|_| wrong()),
         };
         let range = RowRange(number(first, 1)?, number(last, u64::MAX)?);

@@ -91,8 +91,15 @@ impl Show {
         let (dir, manifest) = last_run(spec, &self.spec, terminal)?;
         let table = match name.as_str() {
             CALLS => StoredTable::calls(&dir),
-            name if manifest.outputs.contains_key(name) => StoredTable::output(&dir, &manifest, name),
-            name => StoredTable::stage(&dir, name),
+            name => match manifest.outputs.get(name) {
+                // The table of a method or another transform has no answers, but it has parts.
+                Some(facts) if !facts.codebook && !manifest.stages.contains_key(&facts.input) => {
+                    StoredTable::stage(&dir, &facts.input)
+                        .or_else(|_| StoredTable::output(&dir, &manifest, name))
+                }
+                Some(_) => StoredTable::output(&dir, &manifest, name),
+                None => StoredTable::stage(&dir, name),
+            },
         };
         table.map_err(|why| Failure::new(Exit::Environment, format!("the table `{name}` can't be shown: {why}")))
     }

@@ -172,8 +172,11 @@ mod tests {
 
     use super::*;
 
-    /// A tidy table: the columns before `estimate`, then estimate, ends of the interval, units, method and note.
-    fn table(names: &[&str], rows: &[(&[&str], [f64; 3], i64, &str, &str)]) -> Vec<RecordBatch> {
+    /// The columns before `estimate`, then estimate, ends of the interval, units, method and note.
+    type Line<'a> = (&'a [&'a str], [f64; 3], i64, &'a str, &'a str);
+
+    /// A tidy table.
+    fn table(names: &[&str], rows: &[Line<'_>]) -> Vec<RecordBatch> {
         let text = |text: &&str| (!text.is_empty()).then(|| (*text).to_owned());
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
         for (i, name) in names.iter().enumerate() {
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn an_agreement_is_one_line_about_all_coders() {
         let names = ["party", "statistic", "coders", "label"];
-        let rows: [(&[&str], [f64; 3], i64, &str, &str); 4] = [
+        let rows: [Line<'_>; 4] = [
             (&["", "krippendorff_alpha", "a, b, c, d", ""], [0.743_421, 0.61, 0.8512], 12, "bootstrap_bca", ""),
             (&["", "krippendorff_alpha", "a, b, c, d", "peace"], [0.5, 0.4, 0.6], 12, "bootstrap_bca", ""),
             (&["Whig", "krippendorff_alpha", "a, b, c, d", ""], [0.5, 0.4, 0.6], 6, "bootstrap_bca", ""),
@@ -210,7 +213,7 @@ mod tests {
         let batches = table(&names, &rows);
         assert!(is_tidy(&batches[0].schema()));
         assert_eq!(lines(&batches), ["Krippendorff's alpha 0.74 (95 % CI 0.61 to 0.85, 12 units, 4 coders)"]);
-        let rows: [(&[&str], [f64; 3], i64, &str, &str); 2] = [
+        let rows: [Line<'_>; 2] = [
             (&["", "cohen_kappa", "a, b", ""], [0.4, 0.151, 0.649], 50, "", ""),
             (&["", "cohen_kappa", "a, c", ""], [NONE, NONE, NONE], 50, "", "only one label"),
         ];
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_other_methods_have_their_main_lines() {
-        let rows: [(&[&str], [f64; 3], i64, &str, &str); 4] = [
+        let rows: [Line<'_>; 4] = [
             (&["accuracy", "tone_a", "", ""], [0.8, 0.7, 0.9], 100, "wilson", ""),
             (&["accuracy", "tone_a", "tone_b", ""], [0.1, 0.0, 0.2], 100, "", ""),
             (&["recall", "tone_a", "", "sad"], [0.5, 0.4, 0.6], 40, "wilson", ""),
@@ -232,7 +235,7 @@ mod tests {
         let expected =
             ["accuracy of tone_a 0.80 (95 % CI 0.70 to 0.90, 100 units)", "macro F1 of tone_a 0.75 (100 units)"];
         assert_eq!(lines(&table(&["statistic", "column", "versus", "label"], &rows)), expected);
-        let rows: [(&[&str], [f64; 3], i64, &str, &str); 3] = [
+        let rows: [Line<'_>; 3] = [
             (&["mean", "", "", "HC0"], [0.6, 0.58, 0.62], 1, "naive", "the interval excludes the estimate by dsl"),
             (&["mean", "", "", "HC0"], [0.7, 0.4158, 0.9842], 1500, "dsl", ""),
             (&["lambda", "", "", ""], [0.9, NONE, NONE], 30, "ppi++", ""),
@@ -242,7 +245,7 @@ mod tests {
             "mean, DSL 0.70 (95 % CI 0.42 to 0.98, 1,500 units)",
         ];
         assert_eq!(lines(&table(&["statistic", "term", "reference", "variance"], &rows)), expected);
-        let rows: [(&[&str], [f64; 3], i64, &str, &str); 1] =
+        let rows: [Line<'_>; 1] =
             [(&["coefficient", "party: Whig", "Democrat", "CR1"], [-0.0123, -0.04, 0.015], 300, "dsl", "")];
         let expected =
             ["coefficient of party: Whig (against Democrat), DSL -0.012 (95 % CI -0.040 to 0.015, 300 units)"];

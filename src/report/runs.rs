@@ -126,7 +126,7 @@ impl Display for RunsReport {
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(self.runs.iter().map(|ListedRun { record: run, .. }| {
             let counts = [run.rows, run.sent, run.reused(), run.failed].map(number);
-            let usd = run.usd.map_or(String::new(), |usd| figure(usd));
+            let usd = run.usd.map_or(String::new(), figure);
             let words = [run.name.clone(), minute(&run.started_at), state(run).to_owned()];
             words.into_iter().chain(counts).chain([usd]).collect()
         }));

@@ -16,7 +16,7 @@ use super::rows::Source;
 use super::settings::File;
 use super::settings::layout::Layout;
 use super::text::Text;
-use super::text::cell::Type;
+use super::text::cell::{Type, no_column};
 use crate::registry::Kind;
 
 pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::new::<Inline>("inline", "Rows that are written in the spec.");
@@ -68,6 +68,9 @@ impl Source for Inline {
         if names.is_empty() {
             let help = "write each row as a table: rows = [{ text = \"Good.\" }]";
             return Err(SourceError::new("`rows` has no cells, so there are no columns").help(help).at(["rows"]));
+        }
+        if let Some(key) = self.key.as_ref().filter(|key| !names.contains(key)) {
+            return Err(no_column(key, &names, SHOWN).at(["key"]));
         }
         Ok(columns.schema(&Layout::new(&self.file(), &names, SHOWN, "")?, &self.types))
     }

@@ -143,7 +143,7 @@ fn a_sample_is_drawn_by_the_seed_and_a_larger_one_contains_it() {
     project.run(&["run", "--sample", "10"]).exits(0);
     let small = ids("out/tone.sample-10.csv");
     assert_eq!(small.len(), 10);
-    assert!(small.is_sorted() && small[9] > "s0050".to_owned(), "{small:?}");
+    assert!(small.is_sorted() && small[9].as_str() > "s0050", "{small:?}");
     project.run(&["run", "--sample", "40"]).exits(0);
     let large = ids("out/tone.sample-40.csv");
     assert!(small.iter().all(|id| large.contains(id)), "{small:?} {large:?}");

@@ -174,7 +174,7 @@ fn commands_that_people_guess_are_answered() {
         ("export", "fanfold ledger export"),
         ("clean", "fanfold ledger gc"),
         ("list", "fanfold models list"),
-        ("view", "fanfold explain"),
+        ("view", "fanfold show"),
     ] {
         project.run(&[word, "pipeline.toml"]).exits(2).says(&format!("no command `{word}`")).says(help);
     }

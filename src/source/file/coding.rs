@@ -270,10 +270,10 @@ mod tests {
     #[test]
     fn codes_that_are_no_labels_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "id,text,tone,note\na,x,glad,\nb,y,sda,\nc,z,7,\n";
+        let text = "id,text,tone,note\na,x,glad,\nb,y,saad,\nc,z,7,\n";
         std::fs::write(folder.path().join("a.csv"), text).unwrap();
         let error = rows(&source(""), folder.path()).unwrap_err();
-        let expected = "a.csv: 2 codes are not labels: row 2 (b): tone is \"sda\"; row 3 (c): tone is \"7\"";
+        let expected = "a.csv: 2 codes are not labels: row 2 (b): tone is \"saad\"; row 3 (c): tone is \"7\"";
         assert_eq!(error.message, expected);
         assert_eq!(error.help.unwrap(), "did you mean `sad`? the labels of `tone` are `glad` and `sad`");
     }

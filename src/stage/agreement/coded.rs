@@ -131,6 +131,9 @@ impl Categories {
     }
 }
 
+/// The code of each row in each read.
+type ReadCodes = Vec<Vec<Option<usize>>>;
+
 impl Values {
     /// The categories of the codes in these reads, and the code of each row in each read. `name` names a read.
     pub(super) fn read(
@@ -138,7 +141,7 @@ impl Values {
         rows: &Rows<'_>,
         reads: std::ops::Range<usize>,
         name: impl Fn(usize) -> String,
-    ) -> Result<(Categories, Vec<Vec<Option<usize>>>), String> {
+    ) -> Result<(Categories, ReadCodes), String> {
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
         let codes = || reads.clone().map(|read| rows.labels(read)).collect();
         match (self.level, &self.order) {
@@ -170,7 +173,7 @@ impl Values {
         &self,
         columns: Vec<Vec<Option<f64>>>,
         name: impl Fn(usize) -> String,
-    ) -> Result<(Categories, Vec<Vec<Option<usize>>>), String> {
+    ) -> Result<(Categories, ReadCodes), String> {
         for (read, column) in columns.iter().enumerate() {
             let wrong = |number: &&f64| !number.is_finite() || self.level == Level::Ratio && **number < 0.0;
             if let Some(number) = column.iter().flatten().find(wrong) {

@@ -45,7 +45,7 @@ struct Ensemble {
     /// What the label is if several have the largest probability. Default: `null`.
     #[serde(default)]
     ties: Ties,
-    /// The column with the truth; null where nobody coded. Only for `weighted`.
+    /// The column with the truth; null in rows without a code. Only for `weighted`.
     truth: Option<String>,
     /// Learns the accuracy of the coders only from rows with this value in the split, such as `dev`.
     fit: Option<String>,

@@ -22,13 +22,14 @@ fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec
 }
 
 type Table<'a> = (&'a RecordBatch, &'a [ColumnOrigin]);
-
 /// The names of the columns, and the rows.
+type Joined = (Vec<String>, Vec<Vec<Cell>>);
+
 fn joined_of(
     spec: &str,
     (input, input_origins): Table<'_>,
     (with, with_origins): Table<'_>,
-) -> Result<(Vec<String>, Vec<Vec<Cell>>), Vec<String>> {
+) -> Result<Joined, Vec<String>> {
     let text = format!("input = \"a\"\nwith = \"b\"\n{spec}");
     let document = Document::parse("spec.toml", text, SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
