@@ -94,8 +94,7 @@ impl Show {
             name => match manifest.outputs.get(name) {
                 // The table of a method or another transform has no answers, but it has parts.
                 Some(facts) if !facts.codebook && !manifest.stages.contains_key(&facts.input) => {
-                    StoredTable::stage(&dir, &facts.input)
-                        .or_else(|_| StoredTable::output(&dir, &manifest, name))
+                    StoredTable::stage(&dir, &facts.input).or_else(|_| StoredTable::output(&dir, &manifest, name))
                 }
                 Some(_) => StoredTable::output(&dir, &manifest, name),
                 None => StoredTable::stage(&dir, name),

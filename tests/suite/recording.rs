@@ -39,7 +39,8 @@ fn lasting(text: &str) -> String {
             let next = words.get(i + 1).cloned().unwrap_or_default();
             let start = words[i].trim_start_matches(['(', '[']).to_owned();
             if date(&start) {
-                words[i] = words[i].replace(&start[..10], "YYYY-MM-DD");
+                let time = if start[10..].starts_with('T') { start.len() } else { 10 };
+                words[i] = words[i].replace(&start[10..time], "").replace(&start[..10], "YYYY-MM-DD");
             } else if is_time(&start) {
                 words[i] = "HH:MM".to_owned();
             } else if unit(&next) && is_number(&start) {
@@ -49,6 +50,10 @@ fn lasting(text: &str) -> String {
         words.join(" ").trim_end().to_owned() + "\n"
     };
     let mut lines: Vec<String> = text.lines().filter(|line| !line.contains("waiting for")).map(line).collect();
+    // Whether the line of progress is drawn once more after Ctrl-C depends on the moment.
+    let stopping = lines.iter().position(|line| line.contains("^C")).unwrap_or(lines.len());
+    let mut place = 0..;
+    lines.retain(|line| place.next() < Some(stopping) || !line.contains('█'));
     lines.dedup();
     lines.concat()
 }
