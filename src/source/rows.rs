@@ -12,8 +12,10 @@ use super::settings::File;
 use super::settings::codes::CodingSheet;
 
 pub(crate) trait Source: Send + Sync + fmt::Debug {
-    /// Sets the spec's seed, for sources that draw at random.
-    fn seed(&mut self, _: Option<u64>) {}
+    /// Sets the spec's seed, for sources that draw at random. Returns whether the source has no other seed.
+    fn seed(&mut self, _: Option<u64>) -> bool {
+        false
+    }
 
     /// The columns, read from as little of the source as possible (the header of a CSV).
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError>;

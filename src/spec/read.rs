@@ -14,6 +14,7 @@ use crate::assertion::{ASSERTIONS, AssertionConfig};
 use crate::document::{self, Document, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, Options, PROVIDERS, unknown_field_help};
+use crate::random::Streams;
 use crate::registry::Kind;
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
@@ -138,12 +139,11 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let mut reading = Reading { root, unreadable: Vec::new(), problems };
     let models = reading.section("models", model);
     let providers = reading.section("providers", provider);
-    let sources = reading.section("sources", |node, path, problems| {
+    let mut sources = reading.section("sources", |node, path, problems| {
         let (_, own) = Typed { what: "source", others: &[], shared: &[] }.read(SOURCES, node, path, problems)?;
-        let mut source = own.whole()?;
-        source.seed(header.seed);
-        Some(source)
+        own.whole()
     });
+    seed(&mut sources, header.seed);
     let stages = reading.section("stages", |node, path, problems| Some(stage(node, path, problems)));
     let outputs = reading.section("outputs", document::decode_partly);
     let tests = reading.tests();
@@ -151,6 +151,18 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
     let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
     Some(Raw { header, file: file.to_owned(), models, providers, sources, stages, outputs, tests, unreadable })
+}
+
+/// Passes the spec's seed on. The first population without a seed has it, and each later one draws different people.
+fn seed(sources: &mut IndexMap<Name, Option<Box<dyn Source>>>, seed: Option<u64>) {
+    let mut is_used = false;
+    for (name, source) in sources {
+        let Some(source) = source else { continue };
+        if source.seed(seed) && std::mem::replace(&mut is_used, true) {
+            let own = Streams::new(seed.unwrap_or(0), &["sources", name.as_str()]).of(0).below(1 << 53);
+            source.seed(Some(own));
+        }
+    }
 }
 
 fn model(node: &Node, path: &Path, problems: &mut Problems) -> Option<ModelTable> {

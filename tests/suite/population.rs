@@ -203,15 +203,29 @@ type = "population"
     let validate = |second: &str| Project::new().spec(&waves(second)).run(&["validate", "pipeline.toml"]).exits(0);
     let children = "characteristics = { child = [true, false] }";
     let message = "`wave2` contains the same people as `wave1`: both have the same seed and the same characteristics";
-    for same in ["n = 40", "n = 60\nfixed_values = { wave = 2 }", "n = 40\nseed = 3"] {
+    for same in ["n = 60\nseed = 3\nfixed_values = { wave = 2 }", "n = 40\nseed = 3"] {
         validate(&format!("{same}\n{children}")).says(message).says("give one of them its own `seed`");
     }
-    for other in
-        [&format!("n = 40\nseed = 4\n{children}"), "n = 40\ncharacteristics = { child = { true = 0.2, false = 0.8 } }"]
-    {
+    for other in [
+        &format!("n = 40\n{children}"),
+        &format!("n = 40\nseed = 4\n{children}"),
+        "n = 40\nseed = 3\ncharacteristics = { child = { true = 0.2, false = 0.8 } }",
+    ] {
         let ran = validate(other);
         assert!(!ran.stderr.contains("same people"), "{other}: {}", ran.stderr);
     }
+    // Without a `seed` in both, the first draws the same as alone, and the second draws different people.
+    let outputs = |waves: &[&str]| {
+        let output = |wave: &&str| format!("outputs.{wave} = {{ input = \"{wave}\", path = \"{wave}.parquet\" }}\n");
+        waves.iter().map(output).collect::<String>()
+    };
+    let both = Project::new().spec(&(outputs(&["wave1", "wave2"]) + &waves(&format!("n = 40\n{children}"))));
+    both.run(&["run", "pipeline.toml"]).exits(0);
+    let text = waves("");
+    let alone = Project::new().spec(&(outputs(&["wave1"]) + &text[..text.find("[sources.wave2]").expect("wave2")]));
+    alone.run(&["run", "pipeline.toml"]).exits(0);
+    assert_eq!(both.table("wave1.parquet").bools("child"), alone.table("wave1.parquet").bools("child"));
+    assert_ne!(both.table("wave1.parquet").bools("child"), both.table("wave2.parquet").bools("child"));
 }
 
 /// A population whose characteristics have every other shape.

@@ -348,8 +348,9 @@ impl Opened {
 }
 
 impl Source for File {
-    fn seed(&mut self, seed: Option<u64>) {
+    fn seed(&mut self, seed: Option<u64>) -> bool {
         self.seed = seed.unwrap_or(0);
+        false
     }
 
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {

@@ -25,8 +25,8 @@ pub(crate) struct Fields {
     /// The number of respondents. With output `weights`: the sum of the weights.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub(crate) n: NonZeroU64,
-    /// The seed of the draws. Default: the spec's seed, else 0. Columns of the same name have the same draws in all
-    /// populations of one seed.
+    /// The seed of the draws. Default: the spec's seed, else 0, for the first population without a seed; one of its name for
+    /// each later one. Columns of the same name have the same draws in all populations of one seed.
     pub(crate) seed: Option<u64>,
     /// `draw`: each characteristic from its distribution. `raking`: to meet the margins. Default: `draw`.
     #[serde(default)]

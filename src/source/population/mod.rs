@@ -39,8 +39,9 @@ const ABOUT: &str = "Synthetic respondents, drawn from distributions or raked to
 pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::read_by::<Fields>("population", ABOUT, read::decode);
 
 impl Source for Population {
-    fn seed(&mut self, seed: Option<u64>) {
+    fn seed(&mut self, seed: Option<u64>) -> bool {
         self.seed = self.own_seed.or(seed).unwrap_or(0);
+        self.own_seed.is_none()
     }
 
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
