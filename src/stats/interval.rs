@@ -22,7 +22,10 @@ pub(crate) fn wilson_at(p: f64, n: f64, z: f64) -> (f64, f64) {
     let middle = p + z * z / (2.0 * n);
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
+    // The ends of 0 and 1 are exact; rounding would leave a trace of them.
+    let low = if p == 0.0 { 0.0 } else { ((middle - half) / scale).max(0.0) };
+    let high = if p == 1.0 { 1.0 } else { ((middle + half) / scale).min(1.0) };
+    (low, high)
 }
 
 #[cfg(test)]
@@ -46,5 +49,6 @@ mod tests {
         let (low, high) = wilson(5, 38);
         assert!((low - 0.0575).abs() < 5e-5 && (high - 0.2733).abs() < 5e-5, "{low} {high}");
         assert_eq!(wilson(0, 0), (0.0, 1.0));
+        assert!((1..50).all(|n| wilson(0, n).0 == 0.0 && wilson(n, n).1 == 1.0));
     }
 }
