@@ -213,7 +213,13 @@ impl Models {
     }
 
     /// Lets replies count that earlier runs got with a smaller `max_tokens`, if they ended by themselves.
+    /// The limits of the spec's own models count too: a run that continues may have used them.
     pub(crate) fn use_shorter(&mut self, limits: &[ReplyLimit]) {
+        let own = self.targets.iter().flatten().filter_map(|target| {
+            let (provider, id) = (target.provider.kind().to_owned(), target.model.id.clone());
+            Some(ReplyLimit { provider, id, max_tokens: target.model.sampling.max_tokens? })
+        });
+        let limits: Vec<ReplyLimit> = own.chain(limits.iter().cloned()).collect();
         for target in self.targets.iter_mut().flatten() {
             let kind = target.provider.kind();
             let Some(own) = target.model.sampling.max_tokens else { continue };
