@@ -1,3 +1,5 @@
+//! Estimates of small tables, with the reference numbers, and the messages for bad input.
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;

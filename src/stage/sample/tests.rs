@@ -1,3 +1,5 @@
+//! Samples of small tables: which rows are drawn, with which probability and split, and the messages for bad input.
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

@@ -1,3 +1,5 @@
+//! Agreement on published tables and on random tables that reference packages have computed.
+
 use serde_json::Value;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Corrected estimates, on published numbers and on random tables that reference packages have computed.
+
 use serde_json::Value;
 
 use super::super::sampling::units;
