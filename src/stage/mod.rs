@@ -21,7 +21,6 @@ mod examples;
 mod fill_missing;
 mod filter;
 mod join;
-#[expect(dead_code, reason = "the methods that use all of it follow")]
 mod method;
 mod placeholder;
 mod question;

@@ -264,7 +264,8 @@ impl<'a> Rows<'a> {
         self.map(&self.columns.counts, |count| count)
     }
 
-    /// The codes of labels, or of names: positions in [`Rows::label_names`] or in [`Rows::names`].
+    /// The codes of labels, of lists of labels or of names: positions in [`Rows::label_names`], [`Rows::label_sets`] or
+    /// [`Rows::names`].
     pub(crate) fn labels(&self, read: usize) -> Vec<Option<usize>> {
         self.words(read, |word| word as usize)
     }
@@ -275,11 +276,6 @@ impl<'a> Rows<'a> {
 
     pub(crate) fn truths(&self, read: usize) -> Vec<Option<bool>> {
         self.words(read, |word| word == 1)
-    }
-
-    /// The codes of lists of labels: positions in [`Rows::label_sets`].
-    pub(crate) fn sets(&self, read: usize) -> Vec<Option<usize>> {
-        self.labels(read)
     }
 
     /// All labels of the table, sorted.
