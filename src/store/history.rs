@@ -50,6 +50,9 @@ pub(crate) struct RunRecord {
     pub(crate) needed: u64,
     /// The cost of the calls that were sent, in US dollars. `None` without a price.
     pub(crate) usd: Option<f64>,
+    /// The `max_tokens` of the run's models. They must be known without its folder, so that the ledger alone can answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) limits: Vec<ReplyLimit>,
     /// The `lock::Lock` of the run; `None` if only some rows or stages ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lock: Option<Value>,
@@ -76,6 +79,7 @@ impl RunRecord {
             sent: manifest.sent(),
             needed: stages().map(|stage| stage.needed).sum(),
             usd: (!usd.is_empty()).then(|| usd.iter().sum()),
+            limits: ReplyLimit::all_of_run(manifest).collect(),
             lock: manifest.lock.clone(),
         }
     }
@@ -112,8 +116,10 @@ pub(crate) fn named_runs(project: &Project) -> Result<Vec<NamedRun>, StoreError>
 
 /// The `max_tokens` with which the project's runs asked their models, and those in a replay file.
 pub(crate) fn reply_limits(project: &Project, replay: Option<&ReplayFile>) -> Vec<ReplyLimit> {
-    let runs = named_runs(project).unwrap_or_default();
+    let lines = lines(project);
+    let runs = named(project, &lines);
     let own = runs.iter().flat_map(|run| ReplyLimit::all_of_run(&run.manifest));
+    let own = own.chain(lines.into_iter().flat_map(|line| line.limits));
     let recorded = replay.into_iter().flat_map(|file| file.models.values()).flat_map(|model| {
         let limit = |max_tokens: &u32| ReplyLimit {
             provider: model.provider.clone(),

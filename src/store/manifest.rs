@@ -125,7 +125,7 @@ pub(crate) struct ModelEntry {
 }
 
 /// A `max_tokens` with which a run asked a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplyLimit {
     pub(crate) provider: String,
     pub(crate) id: String,

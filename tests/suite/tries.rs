@@ -146,6 +146,11 @@ fn a_larger_limit_keeps_the_replies_that_ended_by_themselves() {
     let kept = |row: &usize| ![3, 5].contains(row);
     assert!((0..10).filter(kept).all(|row| old[row] == new[row] && old[row].is_some()));
     project.run(&["verify"]).exits(0);
+    // The ledger answers without the folders of the runs.
+    std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs are there");
+    let table = project.bytes(OUT);
+    project.run(&RUN).exits(0).says("0 calls sent");
+    assert!(project.bytes(OUT) == table, "the table differs");
     // A clone has the file, but no earlier run.
     project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
     let copy = Project::new().env("OLLAMA_HOST", "http://127.0.0.1:9");
