@@ -51,6 +51,7 @@
 //! |---|---|
 //! | `cli` | the terminal: the only folder that prints, parses arguments and chooses exit codes |
 //! | `pipeline` | a whole run without a terminal: load, plan, run, report |
+//! | `page` | the report page: its sections, charts and formats |
 //! | `report` | all text and JSON for people, without printing it |
 //! | `bench` | measures how fast models answer, with the engine's clients and limits |
 //! | `preview` | counts the calls of a run and how many of them the ledger answers |
@@ -89,6 +90,7 @@
 //! | change what `plan` expects a run to cost | `src/preview/forecast.rs`; the text is in `src/report/money.rs` |
 //! | add the price of a well-known model | a row of `PRICES` in `src/spec/prices.rs`, with its source and date |
 //! | change the line of progress, or an event of `--log json` | `src/report/progress.rs`, `src/cli/progress.rs` |
+//! | add a section or a chart to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart` |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
@@ -129,6 +131,7 @@ mod lock;
 mod models;
 mod name;
 mod output;
+mod page;
 mod pipeline;
 mod plan;
 mod preview;

@@ -21,6 +21,7 @@ mod plan;
 mod population;
 mod progress;
 mod recorded;
+mod report;
 mod run;
 mod runs;
 mod runtime;
@@ -71,6 +72,7 @@ enum Command {
     Diff(diff::Diff),
     Explain(explain::Explain),
     Show(show::Show),
+    Report(report::Report),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Bench(bench::Bench),
@@ -120,6 +122,7 @@ impl Command {
             Command::Diff(command) => command.run(terminal),
             Command::Explain(command) => command.run(terminal),
             Command::Show(command) => command.run(terminal),
+            Command::Report(command) => command.run(terminal),
             Command::Ledger(command) => command.run(terminal),
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),

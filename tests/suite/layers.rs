@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 19] = [
+const LEVELS: [&[&str]; 20] = [
     &["cli"],
     &["pipeline"],
+    &["page"],
     &["report"],
     &["bench"],
     &["preview"],

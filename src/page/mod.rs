@@ -1,0 +1,45 @@
+//! The report page: what a run did and what it found, for people to look at.
+//!
+//! ```text
+//!  Subject (plan, folder and manifest of a run)
+//!     |  sections: one file each, and the views of every stage
+//!  Page (titles, text, figures, tables: data only)
+//!     |------------------|------------------|
+//!   html               markdown           JSON
+//! ```
+//!
+//! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG.
+
+mod chart;
+mod content;
+mod html;
+mod sections;
+
+pub(crate) use content::Page;
+
+use crate::plan::Plan;
+use crate::store::{Manifest, RunDir};
+
+/// The run that a page is about.
+pub(crate) struct Subject<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) folder: &'a RunDir,
+    pub(crate) manifest: &'a Manifest,
+}
+
+/// The page about a run. The error is a sentence.
+pub(crate) fn page(subject: &Subject<'_>) -> Result<Page, String> {
+    let mut sections = Vec::new();
+    for make in sections::SECTIONS {
+        sections.extend(make(subject)?);
+    }
+    let Subject { manifest, .. } = subject;
+    Ok(Page { title: manifest.pipeline.clone(), lead: sections::lead(subject), sections })
+}
+
+impl Page {
+    /// One HTML file that needs no other file and no network.
+    pub(crate) fn html(&self) -> Result<String, String> {
+        html::html(self)
+    }
+}
