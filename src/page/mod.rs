@@ -10,6 +10,7 @@
 //!
 //! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG.
 
+#[allow(dead_code, unused_imports, reason = "the sections come next")]
 mod chart;
 mod content;
 mod html;

@@ -1,21 +1,20 @@
 //! Bars: a horizontal bar for each label, made of parts that add up.
 
-use plotters::element::Rectangle;
-use plotters::element::Text;
-use plotters::style::{Color, IntoFont};
 use serde::Serialize;
 
-use super::svg::{Area, Drawn, INK, SERIES};
+use super::picture::{Anchor, Color, LINE, MOST_ROWS, Picture, cut, widest};
+use super::plot::{BELOW, Plot, Swatch, legend};
+use super::scale::{Axis, Scale, Unit};
 
-const WIDTH: u32 = 560;
-const LINE: u32 = 28;
-const LABELS: i32 = 160;
-const FIGURES: i32 = 80;
+const BAR: i32 = 26;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Bars {
+    pub(crate) unit: Unit,
     pub(crate) parts: Vec<String>,
     pub(crate) bars: Vec<Bar>,
+    /// The part whose middle is at zero: the parts before it extend to the left.
+    pub(crate) centre: Option<usize>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -28,26 +27,53 @@ pub(crate) struct Bar {
 }
 
 impl Bars {
-    pub(super) fn size(&self) -> (u32, u32) {
-        (WIDTH, LINE * self.bars.len().max(1) as u32)
+    pub(super) fn picture(&self) -> Picture {
+        let mut picture = Picture::new();
+        let (shown, rest) = self.bars.split_at(self.bars.len().min(MOST_ROWS));
+        legend(&mut picture, self.parts.iter().map(String::as_str), Swatch::Area);
+        let labels = widest(shown.iter().map(|bar| bar.label.as_str()), 210);
+        let texts = widest(shown.iter().map(|bar| bar.text.as_str()), 150);
+        let top = picture.height;
+        let bottom = top + BAR * shown.len() as i32;
+        let plot = Plot { left: labels + 8, right: picture.width - texts - 12, top, bottom };
+        let edges: Vec<Vec<f64>> = shown.iter().map(|bar| self.edges(bar)).collect();
+        let axis = Axis { title: String::new(), unit: self.unit, range: None };
+        let scale = Scale::new(&axis, edges.iter().flatten().copied().chain([0.0]), (plot.left, plot.right), 5);
+        plot.x_axis(&mut picture, &scale, "");
+        for (n, (bar, edges)) in shown.iter().zip(&edges).enumerate() {
+            let y = top + BAR * n as i32 + BAR / 2;
+            picture.text(&cut(&bar.label, labels), (0, y), Anchor::Start);
+            for (part, ends) in edges.windows(2).enumerate() {
+                let (from, to) = (scale.at(ends[0]), scale.at(ends[1]));
+                if ends[1] > ends[0] {
+                    picture.rectangle((from, y - 9), (to.max(from + 1), y + 9), Color::Series(part));
+                }
+                // A line of paper keeps neighbours apart without their colours.
+                if part > 0 && to > from + 2 && from > scale.at(edges[0]) {
+                    picture.path(vec![(from, y - 9), (from, y + 9)], Color::Paper, 1);
+                }
+            }
+            let end = edges.last().map_or(plot.left, |end| scale.at(*end));
+            let end = if self.centre.is_some() { plot.right } else { end };
+            picture.text(&cut(&bar.text, texts), (end + 8, y), Anchor::Start);
+        }
+        let titled = !scale.title("").is_empty();
+        picture.height = bottom + if titled { BELOW } else { BELOW - LINE };
+        picture.rest(rest.iter().map(|bar| bar.label.as_str()));
+        picture
     }
 
-    pub(super) fn draw(&self, area: &Area<'_>) -> Drawn {
-        let most = self.bars.iter().map(|bar| bar.values.iter().sum::<f64>()).fold(f64::MIN_POSITIVE, f64::max);
-        let room = f64::from(WIDTH as i32 - LABELS - FIGURES);
-        let font = ("sans-serif", 14).into_font().color(&INK);
-        for (i, bar) in self.bars.iter().enumerate() {
-            let top = i as i32 * LINE as i32;
-            area.draw(&Text::new(bar.label.clone(), (0, top + 6), font.clone()))?;
-            let mut left = LABELS;
-            for (part, value) in bar.values.iter().enumerate() {
-                let right = left + (value / most * room) as i32;
-                let color = SERIES[part % SERIES.len()].filled();
-                area.draw(&Rectangle::new([(left, top + 5), (right, top + LINE as i32 - 5)], color))?;
-                left = right;
-            }
-            area.draw(&Text::new(bar.text.clone(), (left + 6, top + 6), font.clone()))?;
+    /// Where the parts of a bar begin and end. Numbers that are not finite or negative have no length.
+    fn edges(&self, bar: &Bar) -> Vec<f64> {
+        let values = self.parts.iter().enumerate().map(|(part, _)| bar.values.get(part).copied().unwrap_or(0.0));
+        let values: Vec<f64> =
+            values.map(|value| if value.is_finite() { value.clamp(0.0, 1e290) } else { 0.0 }).collect();
+        let centre = self.centre.filter(|centre| *centre < values.len());
+        let left = centre.map_or(0.0, |centre| values[..centre].iter().sum::<f64>() + values[centre] / 2.0);
+        let mut edges = vec![-left];
+        for value in values {
+            edges.push(edges[edges.len() - 1] + value);
         }
-        Ok(())
+        edges
     }
 }

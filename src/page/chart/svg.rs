@@ -1,18 +1,21 @@
-//! SVG: the drawing area of plotters as an `svg` element that follows the style of the page.
+//! SVG: a picture as an `svg` element that follows the style of the page.
 //!
-//! Colours are [`INK`] and the series; `page.css` replaces them by those of the light or the dark style.
+//! `page.css` selects shapes by these colours: it replaces them by those of the light or the dark style, and gives every
+//! series its pattern.
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
-use plotters::style::RGBColor;
+use plotters::element::{Circle, PathElement, Polygon, Rectangle, Text};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, FontTransform, IntoFont, RGBAColor, RGBColor};
 
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-pub(super) type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+use super::picture::{Anchor, Color, Picture, Shape};
 
-pub(super) const INK: RGBColor = RGBColor(1, 1, 1);
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
 /// The colours of the series, which people with colour blindness can tell apart (Okabe and Ito 2008).
-pub(super) const SERIES: [RGBColor; 7] = [
+const SERIES: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 158, 115),
@@ -21,16 +24,64 @@ pub(super) const SERIES: [RGBColor; 7] = [
     RGBColor(213, 94, 0),
     RGBColor(120, 120, 120),
 ];
+const INK: RGBColor = RGBColor(1, 1, 1);
+/// Plotters divides the size of a font by 1.24.
+const FONT_SIZE: f64 = 13.0 * 1.24;
 
-pub(super) fn drawn(title: &str, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<String, String> {
+impl Color {
+    fn rgba(self) -> RGBAColor {
+        match self {
+            Color::Ink => INK.mix(1.0),
+            Color::Paper => RGBColor(254, 254, 254).mix(1.0),
+            Color::Grid => RGBColor(221, 221, 221).mix(1.0),
+            Color::Failed => RGBColor(193, 18, 31).mix(1.0),
+            Color::Series(n) => SERIES[n % SERIES.len()].mix(1.0),
+            Color::Shade(opacity) => RGBColor(0, 114, 179).mix(opacity),
+            Color::Ribbon => RGBColor(150, 150, 150).mix(0.4),
+        }
+    }
+}
+
+/// `title` is the name of the picture for screen readers.
+pub(super) fn svg(picture: &Picture, title: &str) -> Result<String, String> {
     let mut text = String::new();
     {
+        let size = (picture.width.max(1) as u32, picture.height.max(1) as u32);
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        draw(&area).and_then(|()| area.present()).map_err(|error| error.to_string())?;
+        for shape in &picture.shapes {
+            draw(&area, shape).map_err(|error| error.to_string())?;
+        }
+        area.present().map_err(|error| error.to_string())?;
     }
+    // The back end escapes quotation marks in texts, so that these are attributes.
+    for usual in [" font-family=\"sans-serif\"", " font-size=\"13\"", " opacity=\"1\"", " text-anchor=\"start\""] {
+        text = text.replace(usual, "");
+    }
+    text = text.replace(" stroke=\"none\"", "");
     let start = text.find('>').unwrap_or_default();
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
     text.insert_str(start + 1, &format!("<title>{title}</title>"));
-    text.insert_str(start, " role=\"img\"");
+    text.insert_str(start, " role=\"img\" font-family=\"sans-serif\" font-size=\"13\"");
     Ok(text)
+}
+
+fn draw(area: &Area<'_>, shape: &Shape) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+    match shape {
+        Shape::Rectangle { from, to, color } => area.draw(&Rectangle::new([*from, *to], color.rgba().filled())),
+        Shape::Path { points, color, width } => {
+            area.draw(&PathElement::new(points.clone(), color.rgba().stroke_width(*width)))
+        }
+        Shape::Polygon { points, color } => area.draw(&Polygon::new(points.clone(), color.rgba())),
+        Shape::Circle { centre, radius, color } => area.draw(&Circle::new(*centre, *radius, color.rgba().filled())),
+        Shape::Text { text, at, anchor } => {
+            let across = match anchor {
+                Anchor::Start | Anchor::Upward => HPos::Left,
+                Anchor::Middle => HPos::Center,
+                Anchor::End => HPos::Right,
+            };
+            let font = ("sans-serif", FONT_SIZE).into_font();
+            let font = if *anchor == Anchor::Upward { font.transform(FontTransform::Rotate270) } else { font };
+            area.draw(&Text::new(text.as_str(), *at, font.color(&INK).pos(Pos::new(across, VPos::Center))))
+        }
+    }
 }

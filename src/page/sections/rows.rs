@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::chart::{Bar, Bars, Chart};
+use super::super::chart::{Bar, Bars, Chart, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
 use super::Subject;
 use crate::report::text::number;
@@ -22,7 +22,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
     let columns = ["stage"].into_iter().chain(parts).map(str::to_owned).collect();
     let figure = Figure {
         title: "Rows of each stage".to_owned(),
-        chart: Chart::Bars(Bars { parts: parts.map(str::to_owned).to_vec(), bars }),
+        chart: Chart::Bars(Bars { unit: Unit::Count, parts: parts.map(str::to_owned).to_vec(), bars, centre: None }),
         numbers: Grid { columns, rows },
         note: None,
     };
