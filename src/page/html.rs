@@ -1,31 +1,117 @@
-//! HTML: a page as one file without links to other files. The template escapes every text.
+//! HTML: a page as one file without links to other files.
+//!
+//! The templates escape every text. The policy of the page allows only its own style and script, by their hashes.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Value, context};
+use minijinja::{AutoEscape, Environment, State, Value, context, escape_formatter};
+use sha2::{Digest, Sha256};
 
-use super::content::{Block, Figure, Grid, Page};
+use super::content::{Block, Grid, Page};
+use super::format::{long_text, shown, shown_rows};
+use crate::report::text::printable;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+/// The most bytes of the CSV of one table, so that the page stays small.
+const CSV_BYTES: usize = 200_000;
 
 pub(super) fn html(page: &Page) -> Result<String, String> {
+    let writer = Writer::new().map_err(|error| error.to_string())?;
     let mut sections = Vec::new();
     for section in &page.sections {
-        let blocks = section.blocks.iter().map(drawn).collect::<Result<Vec<_>, _>>()?;
-        sections.push(context! { id => section.id.as_str(), title => section.title.as_str(), blocks => blocks });
+        let blocks = writer.blocks(&section.blocks, &section.id, 3)?;
+        sections.push(context! { id => section.id.as_str(), title => section.title.as_str(), blocks });
     }
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("page", include_str!("page.html")).map_err(|error| error.to_string())?;
-    let template = environment.get_template("page").map_err(|error| error.to_string())?;
-    let style = Value::from_safe_string(include_str!("page.css").to_owned());
-    let page =
-        context! { title => page.title.as_str(), lead => page.lead.as_str(), sections => sections, style => style };
-    template.render(page).map_err(|error| error.to_string())
+    let page = context! {
+        title => page.title.as_str(), lead => page.lead.as_str(), notices => &page.notices, sections,
+        style => Value::from_safe_string(STYLE.to_owned()), style_hash => hash(STYLE),
+        script => Value::from_safe_string(SCRIPT.to_owned()), script_hash => hash(SCRIPT),
+        version => env!("CARGO_PKG_VERSION"),
+    };
+    writer.render("page", page)
 }
 
-/// A block, with its figure drawn.
-fn drawn(block: &Block) -> Result<Value, String> {
-    let svg = match block {
-        Block::Figure(Figure { title, chart, .. }) => Some(Value::from_safe_string(chart.svg(title)?)),
-        Block::Text { .. } | Block::Table { table: Grid { .. }, .. } => None,
-    };
-    Ok(context! { svg => svg, block => Value::from(Serde(block)) })
+/// The hash of a style or a script, as a Content-Security-Policy names it.
+fn hash(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
+}
+
+struct Writer {
+    environment: Environment<'static>,
+}
+
+impl Writer {
+    fn new() -> Result<Writer, minijinja::Error> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_formatter(write_printable);
+        environment.add_template("page", include_str!("page.html"))?;
+        environment.add_template("block", include_str!("block.html"))?;
+        Ok(Writer { environment })
+    }
+
+    fn render(&self, template: &str, context: Value) -> Result<String, String> {
+        let template = self.environment.get_template(template).map_err(|error| error.to_string())?;
+        template.render(context).map_err(|error| error.to_string())
+    }
+
+    /// The blocks as HTML. `id` is the section; headings have this level.
+    fn blocks(&self, blocks: &[Block], id: &str, level: usize) -> Result<Value, String> {
+        let blocks: Result<String, String> = blocks.iter().map(|block| self.block(block, id, level)).collect();
+        blocks.map(Value::from_safe_string)
+    }
+
+    fn block(&self, block: &Block, id: &str, level: usize) -> Result<String, String> {
+        let safe = Value::from_safe_string;
+        let (svg, table, inner, text) = match block {
+            Block::Figure(figure) => (
+                Some(safe(figure.chart.svg(&figure.title)?)),
+                Some(table(&figure.title, &figure.numbers, id)?),
+                None,
+                None,
+            ),
+            Block::Table { title, table: grid } => (None, Some(table(title, grid, id)?), None, None),
+            Block::Group { blocks, .. } => (None, None, Some(self.blocks(blocks, id, (level + 1).min(6))?), None),
+            Block::Fold { blocks, .. } => (None, None, Some(self.blocks(blocks, id, level)?), None),
+            Block::Code { text, .. } => (None, None, None, Some(long_text(text))),
+            Block::Text { .. } | Block::Marked { .. } | Block::Checks { .. } => (None, None, None, None),
+        };
+        let block = Value::from(Serde(block));
+        self.render("block", context! { block, svg, table, inner, text, level })
+    }
+}
+
+/// Writes a value escaped and without characters that control a terminal or turn the direction of text.
+fn write_printable(
+    out: &mut minijinja::Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    match value.as_str().filter(|_| !value.is_safe()).map(printable) {
+        Some(Cow::Owned(text)) => escape_formatter(out, state, &Value::from(text)),
+        _ => escape_formatter(out, state, value),
+    }
+}
+
+/// A table as it is shown, with a link to all its numbers as CSV.
+fn table(title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
+    let numeric: Vec<bool> = (0..grid.columns.len()).map(|column| grid.is_numeric(column)).collect();
+    let (rows, cut) = shown_rows(grid);
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+    let csv = grid.csv()?;
+    let link = (csv.len() <= CSV_BYTES && !grid.rows.is_empty())
+        .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)));
+    let file = format!("{id}-{}.csv", slug(title));
+    Ok(context! { title, columns => &grid.columns, rows, numeric, cut, link, file })
+}
+
+/// A title as a part of a file name.
+fn slug(title: &str) -> String {
+    let plain = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' });
+    let slug: Vec<String> = plain.collect::<String>().split_whitespace().map(str::to_owned).collect();
+    slug.join("-").chars().take(60).collect()
 }

@@ -13,6 +13,7 @@
 #[allow(dead_code, unused_imports, reason = "the sections come next")]
 mod chart;
 mod content;
+mod format;
 mod html;
 mod sections;
 
@@ -35,7 +36,7 @@ pub(crate) fn page(subject: &Subject<'_>) -> Result<Page, String> {
         sections.extend(make(subject)?);
     }
     let Subject { manifest, .. } = subject;
-    Ok(Page { title: manifest.pipeline.clone(), lead: sections::lead(subject), sections })
+    Ok(Page { title: manifest.pipeline.clone(), lead: sections::lead(subject), notices: Vec::new(), sections })
 }
 
 impl Page {
