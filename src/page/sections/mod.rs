@@ -1,7 +1,9 @@
 //! Sections: the parts of a page, one file each. To add one, write a file and a row of [`SECTIONS`].
 
 mod head;
+mod methods;
 mod rows;
+mod tests;
 
 use super::Subject;
 use super::content::Section;
@@ -10,7 +12,7 @@ use crate::report::text::count;
 /// `None` if the section has nothing to say about this run. The error is a sentence.
 type Make = fn(&Subject<'_>) -> Result<Option<Section>, String>;
 
-pub(super) static SECTIONS: &[Make] = &[head::section, rows::section];
+pub(super) static SECTIONS: &[Make] = &[head::section, rows::section, tests::section, methods::section];
 
 /// What the run is, in one sentence.
 pub(super) fn lead(subject: &Subject<'_>) -> String {
