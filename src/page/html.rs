@@ -14,7 +14,8 @@ use super::content::{Block, Grid, Page};
 use super::format::{long_text, shown, shown_rows};
 use crate::report::text::printable;
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = concat!(include_str!("page.css"), include_str!("chart/chart.css"));
+const PATTERNS: &str = include_str!("chart/patterns.svg");
 const SCRIPT: &str = include_str!("page.js");
 /// The most bytes of the CSV of one table, so that the page stays small.
 const CSV_BYTES: usize = 200_000;
@@ -30,7 +31,7 @@ pub(super) fn html(page: &Page) -> Result<String, String> {
         title => page.title.as_str(), lead => page.lead.as_str(), notices => &page.notices, sections,
         style => Value::from_safe_string(STYLE.to_owned()), style_hash => hash(STYLE),
         script => Value::from_safe_string(SCRIPT.to_owned()), script_hash => hash(SCRIPT),
-        version => env!("CARGO_PKG_VERSION"),
+        patterns => Value::from_safe_string(PATTERNS.to_owned()), version => env!("CARGO_PKG_VERSION"),
     };
     writer.render("page", page)
 }

@@ -7,6 +7,7 @@ use super::plot::{BELOW, Plot, Swatch, legend};
 use super::scale::{Axis, Scale, Unit};
 
 const BAR: i32 = 26;
+const MOST_PARTS: usize = 280;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Bars {
@@ -29,7 +30,8 @@ pub(crate) struct Bar {
 impl Bars {
     pub(super) fn picture(&self) -> Picture {
         let mut picture = Picture::new();
-        let (shown, rest) = self.bars.split_at(self.bars.len().min(MOST_ROWS));
+        let most = (MOST_PARTS / self.parts.len().max(1)).clamp(1, MOST_ROWS);
+        let (shown, rest) = self.bars.split_at(self.bars.len().min(most));
         legend(&mut picture, self.parts.iter().map(String::as_str), Swatch::Area);
         let labels = widest(shown.iter().map(|bar| bar.label.as_str()), 210);
         let texts = widest(shown.iter().map(|bar| bar.text.as_str()), 150);
@@ -38,7 +40,8 @@ impl Bars {
         let plot = Plot { left: labels + 8, right: picture.width - texts - 12, top, bottom };
         let edges: Vec<Vec<f64>> = shown.iter().map(|bar| self.edges(bar)).collect();
         let axis = Axis { title: String::new(), unit: self.unit, range: None };
-        let scale = Scale::new(&axis, edges.iter().flatten().copied().chain([0.0]), (plot.left, plot.right), 5);
+        let mut scale = Scale::new(&axis, edges.iter().flatten().copied().chain([0.0]), (plot.left, plot.right), 5);
+        scale.is_signed = self.centre.is_none();
         plot.x_axis(&mut picture, &scale, "");
         for (n, (bar, edges)) in shown.iter().zip(&edges).enumerate() {
             let y = top + BAR * n as i32 + BAR / 2;

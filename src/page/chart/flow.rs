@@ -2,14 +2,16 @@
 
 use serde::Serialize;
 
-use super::picture::{Anchor, Color, LINE, Picture, Pixel, cut, widest};
+use super::picture::{Anchor, Color, LINE, Picture, Pixel, WIDTH, cut, widest};
 use crate::report::text::number;
 
 const BOX: i32 = 2 * LINE + 12;
 /// Between two columns.
-const GAP: i32 = 90;
+const GAP: i32 = 72;
 /// Between two boxes of a column.
 const SPACE: i32 = 16;
+/// A box gets narrower than its texts when the columns would not fit otherwise.
+const NARROWEST_BOX: i32 = 108;
 const WIDEST_BAND: f64 = 36.0;
 
 #[derive(Clone, Debug, Serialize)]
@@ -50,8 +52,20 @@ struct Layout {
     height: i32,
 }
 
+const MOST_NODES: usize = 60;
+const MOST_EDGES: usize = 120;
+
 impl Flow {
     pub(super) fn picture(&self) -> Picture {
+        let (nodes, rest) = self.nodes.split_at(self.nodes.len().min(MOST_NODES));
+        let is_kept = |edge: &&Edge| edge.from < nodes.len() && edge.to < nodes.len();
+        let edges: Vec<Edge> = self.edges.iter().filter(is_kept).take(MOST_EDGES).cloned().collect();
+        let mut picture = Flow { nodes: nodes.to_vec(), edges }.drawn();
+        picture.rest(rest.iter().map(|node| node.name.as_str()));
+        picture
+    }
+
+    fn drawn(&self) -> Picture {
         let layout = self.layout();
         let mut picture = Picture::new();
         picture.width = picture.width.max(layout.x(layout.columns.len()) - GAP + 2);
@@ -73,7 +87,11 @@ impl Flow {
             picture.height = picture.height.max(at.1 + LINE);
         }
         for (n, node) in self.nodes.iter().enumerate() {
-            self.draw(&mut picture, node, (layout.x(node.column), layout.middle(node.column, Slot::Node(n))));
+            node.draw(
+                &mut picture,
+                (layout.x(node.column), layout.middle(node.column, Slot::Node(n))),
+                layout.box_width,
+            );
         }
         picture
     }
@@ -102,7 +120,9 @@ impl Flow {
         let columns =
             slots.iter().map(|slots| slots.iter().enumerate().map(|(n, slot)| (*slot, middle(n, slots))).collect());
         let texts = self.nodes.iter().flat_map(|node| [node.name.as_str(), node.text.as_str()]);
-        Layout { columns: columns.collect(), box_width: widest(texts, 180).max(60) + 16, height }
+        let room = (WIDTH + GAP) / count.max(1) as i32 - GAP;
+        let box_width = (widest(texts, 180) + 16).min(room.max(NARROWEST_BOX)).max(60);
+        Layout { columns: columns.collect(), box_width, height }
     }
 
     /// The points that an edge goes through: from the right of a box, over later columns, to the left of a box.
@@ -116,20 +136,22 @@ impl Flow {
         points.push((layout.x(last), layout.middle(last, Slot::Node(edge.to))));
         points
     }
+}
 
-    fn draw(&self, picture: &mut Picture, node: &Node, (x, y): Pixel) {
-        let layout_width = self.layout().box_width;
-        let (left, right, top, bottom) = (x + 1, x + layout_width - 1, y - BOX / 2, y + BOX / 2);
+impl Node {
+    /// Draws the box whose left end and middle height are given.
+    fn draw(&self, picture: &mut Picture, (x, y): Pixel, box_width: i32) {
+        let (left, right, top, bottom) = (x + 1, x + box_width - 1, y - BOX / 2, y + BOX / 2);
         picture.rectangle((left, top), (right, bottom), Color::Paper);
-        if node.failed > 0.0 {
-            let wide = (node.failed.min(1.0) * f64::from(right - left)).round() as i32;
+        if self.failed > 0.0 {
+            let wide = (self.failed.min(1.0) * f64::from(right - left)).round() as i32;
             picture.rectangle((left, bottom - 5), (left + wide.max(2), bottom), Color::Failed);
         }
         let around = vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
         picture.path(around, Color::Ink, 1);
-        let room = layout_width - 14;
-        picture.text(&cut(&node.name, room), (left + 7, top + LINE / 2 + 3), Anchor::Start);
-        picture.text(&cut(&node.text, room), (left + 7, top + LINE * 3 / 2 + 2), Anchor::Start);
+        let room = box_width - 14;
+        picture.text(&cut(&self.name, room), (left + 7, top + LINE / 2 + 3), Anchor::Start);
+        picture.text(&cut(&self.text, room), (left + 7, top + LINE * 3 / 2 + 2), Anchor::Start);
     }
 }
 

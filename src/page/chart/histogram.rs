@@ -7,6 +7,8 @@ use super::plot::{BELOW, Plot, Swatch, legend, stacked};
 use super::scale::{Axis, Mark, Scale, Unit};
 
 const HEIGHT: i32 = 180;
+/// With more parts of bars than this, neighbouring bins become one.
+const MOST_PARTS: usize = 600;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Histogram {
@@ -21,6 +23,20 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(super) fn picture(&self) -> Picture {
+        let most = (MOST_PARTS / self.counts.len().max(1)).max(1);
+        let group = self.edges.len().saturating_sub(1).div_ceil(most);
+        if group > 1 { self.coarser(group).picture() } else { self.drawn() }
+    }
+
+    /// The histogram with `group` bins in one.
+    fn coarser(&self, group: usize) -> Histogram {
+        let last = self.edges.len() - 1;
+        let edges = (0..last).step_by(group).chain([last]).map(|edge| self.edges[edge]).collect();
+        let sums = |bins: &Vec<u64>| bins.chunks(group).map(|bins| bins.iter().sum()).collect();
+        Histogram { edges, counts: self.counts.iter().map(sums).collect(), ..self.clone() }
+    }
+
+    fn drawn(&self) -> Picture {
         let mut picture = Picture::new();
         legend(&mut picture, self.series.iter().map(String::as_str), Swatch::Area);
         let bins = self.edges.len().saturating_sub(1);

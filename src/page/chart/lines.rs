@@ -7,6 +7,9 @@ use super::plot::{BELOW, Plot, Swatch, legend, stacked};
 use super::scale::{Axis, Mark, Scale};
 
 const HEIGHT: i32 = 240;
+const MOST_LINES: usize = 20;
+/// The intervals of a line with more points are left out.
+const MOST_INTERVALS: usize = 40;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Lines {
@@ -37,8 +40,9 @@ pub(crate) struct Point {
 impl Lines {
     pub(super) fn picture(&self) -> Picture {
         let mut picture = Picture::new();
-        legend(&mut picture, self.lines.iter().map(|line| line.name.as_str()), Swatch::Line);
-        let points = || self.lines.iter().flat_map(|line| &line.points).filter(|point| point.x.is_finite());
+        let (lines, rest) = self.lines.split_at(self.lines.len().min(MOST_LINES));
+        legend(&mut picture, lines.iter().map(|line| line.name.as_str()), Swatch::Line);
+        let points = || lines.iter().flat_map(|line| &line.points).filter(|point| point.x.is_finite());
         let intervals = points().filter_map(|point| point.interval).flat_map(|(low, high)| [low, high]);
         let heights: Vec<f64> = points().map(|point| point.y).chain(intervals).collect();
         let y = |from, to| Scale::new(&self.y, heights.iter().copied(), (from, to), HEIGHT / 40);
@@ -60,21 +64,25 @@ impl Lines {
                 picture.path(vec![(x.at(low), y.at(low)), (x.at(high), y.at(high))], Color::Ink, 1);
             }
         }
-        for (n, line) in self.lines.iter().enumerate() {
-            line.draw(&mut picture, (&x, &y), n);
+        for (n, line) in lines.iter().enumerate() {
+            line.draw(&mut picture, (&x, &y), n, lines.len() as i32);
         }
         picture.height = plot.bottom + BELOW;
+        picture.rest(rest.iter().map(|line| line.name.as_str()));
         picture
     }
 }
 
 impl Line {
-    fn draw(&self, picture: &mut Picture, (x, y): (&Scale, &Scale), n: usize) {
+    /// Draws line `n` of `count`.
+    fn draw(&self, picture: &mut Picture, (x, y): (&Scale, &Scale), n: usize, count: i32) {
         let points = self.points.iter().filter(|point| point.x.is_finite() && point.y.is_finite());
+        let has_intervals = self.points.len() <= MOST_INTERVALS;
         let mut path: Vec<Pixel> = Vec::new();
         for point in points {
             let at = (x.at(point.x), y.at(point.y));
-            if let Some((low, high)) = point.interval.filter(|(low, high)| low.is_finite() && high.is_finite()) {
+            let finite = |(low, high): &(f64, f64)| has_intervals && low.is_finite() && high.is_finite();
+            if let Some((low, high)) = point.interval.filter(finite) {
                 picture.path(vec![(at.0, y.at(low)), (at.0, y.at(high))], Color::Series(n), 1);
                 picture.marker(at, n);
             }
@@ -83,7 +91,7 @@ impl Line {
             }
             path.push(at);
         }
-        let path = thinned(&path);
+        let path = thinned(&path, (count + 1) / 2);
         match path[..] {
             [] => {}
             [only] => picture.marker(only, n),
@@ -92,15 +100,14 @@ impl Line {
     }
 }
 
-/// The points that change the drawing: in each column of pixels the first, the lowest, the highest and the last.
-fn thinned(path: &[Pixel]) -> Vec<Pixel> {
+/// The points that change the drawing: in each column of `wide` pixels the first, the lowest, the highest and the last.
+fn thinned(path: &[Pixel], wide: i32) -> Vec<Pixel> {
     let mut points: Vec<Pixel> = Vec::new();
-    for column in path.chunk_by(|a, b| a.0 == b.0) {
+    for column in path.chunk_by(|a, b| a.0 / wide == b.0 / wide) {
         let (first, last) = (column[0], column[column.len() - 1]);
-        let x = first.0;
-        let low = column.iter().map(|point| point.1).min().unwrap_or(first.1);
-        let high = column.iter().map(|point| point.1).max().unwrap_or(first.1);
-        points.extend([first, (x, low), (x, high), last]);
+        let low = column.iter().copied().min_by_key(|point| point.1).unwrap_or(first);
+        let high = column.iter().copied().max_by_key(|point| point.1).unwrap_or(first);
+        points.extend(if low.0 <= high.0 { [first, low, high, last] } else { [first, high, low, last] });
     }
     points.dedup();
     points

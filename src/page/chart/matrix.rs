@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::picture::{Anchor, Color, LINE, Picture, cut, widest, width};
 
 const CELL: i32 = 28;
-const MOST: usize = 28;
+const MOST: usize = 24;
 /// With more cells than this, their texts are left out.
-const MOST_TEXTS: usize = 300;
+const MOST_TEXTS: usize = 200;
 /// The opacity of the darkest cell: its text can still be read.
 const DARKEST: f64 = 0.6;
 

@@ -4,7 +4,7 @@
 //!  Chart (numbers and names) -> Picture (shapes in pixels) -> svg
 //! ```
 //!
-//! To add a kind: its type with `picture` in a file, a variant of [`Chart`], and an arm in [`Chart::svg`].
+//! To add a kind: its type with `picture` in a file, a variant of [`Chart`], and an arm in [`Chart::picture`].
 
 mod bars;
 mod dots;
@@ -16,6 +16,8 @@ mod picture;
 mod plot;
 mod scale;
 mod svg;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -26,6 +28,8 @@ pub(crate) use histogram::Histogram;
 pub(crate) use lines::{Line, Lines, Point};
 pub(crate) use matrix::Matrix;
 pub(crate) use scale::{Axis, Mark, Unit};
+
+use picture::Picture;
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -41,14 +45,17 @@ pub(crate) enum Chart {
 impl Chart {
     /// An `svg` element. `title` is its name for screen readers. The error is a sentence.
     pub(crate) fn svg(&self, title: &str) -> Result<String, String> {
-        let picture = match self {
+        svg::svg(&self.picture(), title)
+    }
+
+    fn picture(&self) -> Picture {
+        match self {
             Chart::Bars(chart) => chart.picture(),
             Chart::Dots(chart) => chart.picture(),
             Chart::Histogram(chart) => chart.picture(),
             Chart::Matrix(chart) => chart.picture(),
             Chart::Lines(chart) => chart.picture(),
             Chart::Flow(chart) => chart.picture(),
-        };
-        svg::svg(&picture, title)
+        }
     }
 }

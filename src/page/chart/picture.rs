@@ -110,7 +110,7 @@ pub(super) fn widest<'a>(texts: impl Iterator<Item = &'a str>, most: i32) -> i32
 
 /// The text on one line, cut with `..` to the room.
 pub(super) fn cut(text: &str, room: i32) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = on_one_line(text);
     if width(&line) <= room {
         return line;
     }
@@ -123,4 +123,9 @@ pub(super) fn cut(text: &str, room: i32) -> String {
         end = next;
     }
     format!("{}..", line[..end].trim_end())
+}
+
+/// The text without control characters, which SVG has no place for.
+pub(super) fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

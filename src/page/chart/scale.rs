@@ -67,6 +67,8 @@ pub(super) struct Scale {
     high: f64,
     step: f64,
     pixels: (i32, i32),
+    /// Whether the ticks below zero have a minus sign.
+    pub(super) is_signed: bool,
 }
 
 impl Scale {
@@ -85,7 +87,7 @@ impl Scale {
         let step = step(unit, (high - low) / f64::from(ticks.max(1)));
         let round = range.is_none() && unit != Unit::Moment;
         let (low, high) = if round { ((low / step).floor() * step, (high / step).ceil() * step) } else { (low, high) };
-        Scale { unit, low, high, step, pixels }
+        Scale { unit, low, high, step, pixels, is_signed: true }
     }
 
     /// The pixel of a number. Numbers outside the scale are at its end.
@@ -125,6 +127,7 @@ impl Scale {
     }
 
     fn text(&self, tick: f64) -> String {
+        let tick = if self.is_signed { tick } else { tick.abs() };
         match self.unit {
             Unit::Moment if self.step >= DAY => moment(tick, "%m-%d"),
             Unit::Moment if self.step >= MINUTE => moment(tick, "%H:%M"),

@@ -1,7 +1,7 @@
 //! SVG: a picture as an `svg` element that follows the style of the page.
 //!
-//! `page.css` selects shapes by these colours: it replaces them by those of the light or the dark style, and gives every
-//! series its pattern.
+//! `chart.css` selects shapes by these colours: it replaces them by those of the light or the dark style, and adds a
+//! pattern of `patterns.svg` to every series.
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
@@ -10,7 +10,7 @@ use plotters::element::{Circle, PathElement, Polygon, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontTransform, IntoFont, RGBAColor, RGBColor};
 
-use super::picture::{Anchor, Color, Picture, Shape};
+use super::picture::{Anchor, Color, Picture, Shape, on_one_line};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -25,8 +25,9 @@ const SERIES: [RGBColor; 7] = [
     RGBColor(120, 120, 120),
 ];
 const INK: RGBColor = RGBColor(1, 1, 1);
-/// Plotters divides the size of a font by 1.24.
-const FONT_SIZE: f64 = 13.0 * 1.24;
+/// Plotters divides the size of a font by this.
+const PLOTTERS: f64 = 1.24;
+const FONT_SIZE: f64 = 13.0 * PLOTTERS;
 
 impl Color {
     fn rgba(self) -> RGBAColor {
@@ -36,7 +37,7 @@ impl Color {
             Color::Grid => RGBColor(221, 221, 221).mix(1.0),
             Color::Failed => RGBColor(193, 18, 31).mix(1.0),
             Color::Series(n) => SERIES[n % SERIES.len()].mix(1.0),
-            Color::Shade(opacity) => RGBColor(0, 114, 179).mix(opacity),
+            Color::Shade(opacity) => RGBColor(0, 114, 179).mix((opacity * 100.0).round() / 100.0),
             Color::Ribbon => RGBColor(150, 150, 150).mix(0.4),
         }
     }
@@ -54,12 +55,13 @@ pub(super) fn svg(picture: &Picture, title: &str) -> Result<String, String> {
         area.present().map_err(|error| error.to_string())?;
     }
     // The back end escapes quotation marks in texts, so that these are attributes.
-    for usual in [" font-family=\"sans-serif\"", " font-size=\"13\"", " opacity=\"1\"", " text-anchor=\"start\""] {
-        text = text.replace(usual, "");
+    let size = format!(" font-size=\"{}\"", FONT_SIZE / PLOTTERS);
+    let usual = [" font-family=\"sans-serif\"", &size, " opacity=\"1\"", " text-anchor=\"start\"", " stroke=\"none\""];
+    for attribute in usual {
+        text = text.replace(attribute, "");
     }
-    text = text.replace(" stroke=\"none\"", "");
     let start = text.find('>').unwrap_or_default();
-    let title = title.replace('&', "&amp;").replace('<', "&lt;");
+    let title = on_one_line(title).replace('&', "&amp;").replace('<', "&lt;");
     text.insert_str(start + 1, &format!("<title>{title}</title>"));
     text.insert_str(start, " role=\"img\" font-family=\"sans-serif\" font-size=\"13\"");
     Ok(text)
