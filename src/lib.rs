@@ -91,6 +91,7 @@
 //! | add the price of a well-known model | a row of `PRICES` in `src/spec/prices.rs`, with its source and date |
 //! | change the line of progress, or an event of `--log json` | `src/report/progress.rs`, `src/cli/progress.rs` |
 //! | add a section or a chart to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart` |
+//! | change what the report page shows of a stage | `views` of its `Ask`, `Work` or `Method`; the kinds of views are in `src/stage/view.rs`, their numbers in `src/page/views` |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |

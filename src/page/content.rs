@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chart::Chart;
-use super::data::DataTable;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Page {
@@ -57,7 +56,6 @@ pub(crate) enum Block {
     Checks {
         items: Vec<Check>,
     },
-    Data(Box<DataTable>),
 }
 
 /// A line of a checklist.

@@ -11,6 +11,7 @@ use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo,
 use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{AnswerFields, CutOff, TextColumn, Written};
 use super::row_prompt::{RowFields, RowPrompt};
+use super::view::View;
 use crate::document::Problems;
 use crate::prompt::{self, Answer, Expect, Failure, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
@@ -148,5 +149,11 @@ impl Ask for BoundAnalysis {
 
     fn unanswered(&self, _: Row<'_>, _: &[Answer]) -> Vec<Cell> {
         vec![Cell::Null; self.width]
+    }
+
+    fn views(&self, info: &StageInfo) -> Vec<View> {
+        let typed = info.writes.iter().zip(&info.types).filter(|(_, kind)| kind.is_some());
+        let answers: Vec<String> = typed.map(|(column, _)| column.name.clone()).collect();
+        info.views().into_iter().chain(self.evidence.iter().map(|evidence| evidence.view(answers.clone()))).collect()
     }
 }

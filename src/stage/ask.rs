@@ -10,6 +10,7 @@ use arrow_schema::{DataType, SchemaRef};
 use serde_json::Value;
 
 use super::transform::{Transform, TransformContext};
+use super::view::View;
 use crate::document::{Diagnostic, Path, Problems};
 use crate::prompt::{Answer, AnswerType, Expect, Failure, Prompt};
 use crate::table::{Cell, Column, Row, Type};
@@ -62,6 +63,11 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn most_prompts(&self, row: Row<'_>) -> u64 {
         self.ask.most_prompts(row).unwrap_or(self.info.most_prompts)
+    }
+
+    /// What the report page shows of the stage's table.
+    pub(crate) fn views(&self) -> Vec<View> {
+        self.ask.views(&self.info)
     }
 }
 
@@ -123,6 +129,20 @@ impl StageInfo {
     pub(crate) fn answer_type(&self, place: usize, arrow: &DataType) -> AnswerType {
         let known = self.types.get(place).cloned().flatten();
         known.unwrap_or_else(|| AnswerType::any(Type::of_cells(arrow)))
+    }
+
+    /// The views that fit the types of the answers.
+    pub(crate) fn views(&self) -> Vec<View> {
+        let view = |(write, column): (usize, &Column)| {
+            let kind = match &self.types[write] {
+                Some(kind) => kind,
+                None if column.kind == Type::Text && self.origins[write].is_empty() => &AnswerType::Text(None),
+                None => return None,
+            };
+            let probability = self.writes.get(write + 1).filter(|next| next.name == format!("{}_prob", column.name));
+            Some(View::of_answer(column, kind, probability.map(|next| next.name.as_str())))
+        };
+        self.writes.iter().enumerate().filter_map(view).collect()
     }
 
     pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
@@ -196,6 +216,11 @@ pub(crate) trait Ask: Send + Sync + fmt::Debug {
 
     /// Returns the same cells for a row that was skipped, or for a row where a call failed after these answers.
     fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
+
+    /// Returns what the report page shows of the stage's table.
+    fn views(&self, info: &StageInfo) -> Vec<View> {
+        info.views()
+    }
 
     /// Returns the most prompts that `row` needs, if this depends on the row; 0 if there is nothing to ask.
     fn most_prompts(&self, _row: Row<'_>) -> Option<u64> {

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::ask::BindContext;
 use super::question::TextColumn;
 use super::quote;
+use super::view::{Shown, View};
 use crate::document::Problems;
 use crate::prompt::{AnswerType, Field};
 use crate::table::{Cell, Column, Row, Type};
@@ -15,6 +16,8 @@ const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     text: usize,
+    /// The name of the column with the text.
+    name: String,
     ratio: Option<f64>,
 }
 
@@ -45,7 +48,8 @@ impl Evidence {
         if ratio.is_some_and(|ratio| !(0.5..=1.0).contains(&ratio)) {
             bad("quote_ratio", "`quote_ratio` must be from 0.5 to 1");
         }
-        text.index.filter(|_| quotes).map(|text| Evidence { text, ratio })
+        let name = text.name.unwrap_or_default().to_owned();
+        text.index.filter(|_| quotes).map(|text| Evidence { text, name, ratio })
     }
 
     /// Returns `fields`, each after the field of its quote: the evidence comes first, and the value follows from it.
@@ -64,6 +68,11 @@ impl Evidence {
         let place = |at: Option<usize>| at.map_or(Cell::Null, |at| Cell::Integer(at as i64));
         let how = found.map_or("no", |found| found.how.name());
         [Cell::Text(words), place(found.map(|f| f.start)), place(found.map(|f| f.end)), Cell::Text(how.to_owned())]
+    }
+
+    /// What the report page shows of the quotes of these answers.
+    pub(crate) fn view(&self, answers: Vec<String>) -> View {
+        View::new("Quotes", Shown::Quotes { answers, text: Some(self.name.clone()) })
     }
 
     pub(crate) fn ratio(&self) -> Option<f64> {

@@ -10,7 +10,8 @@ use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, BindContext, Stage};
+use super::ask::{Ask, BindContext, Stage, StageInfo};
+use super::view::View;
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
@@ -252,6 +253,10 @@ impl Ask for WithExamples {
 
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {
         self.ask.cells(row, model, answers)
+    }
+
+    fn views(&self, info: &StageInfo) -> Vec<View> {
+        self.ask.views(info)
     }
 
     fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::ask::distinct;
 use super::question::condition;
 use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
+use super::view::{Shown, View};
 use crate::document::Problems;
 use crate::prompt::BoundCondition;
 use crate::registry::Kind;
@@ -65,6 +66,10 @@ struct BoundFilter {
 }
 
 impl Work for BoundFilter {
+    fn views(&self) -> Vec<View> {
+        vec![View::new("Rows for which the condition holds", Shown::Kept)]
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         Box::new(Filtering { filter: self, rows: 0 })
     }

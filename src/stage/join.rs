@@ -14,6 +14,7 @@ use serde_json::json;
 use super::transform::{
     self, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
 };
+use super::view::{Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::table::cell_at;
@@ -209,6 +210,12 @@ struct BoundJoin {
 }
 
 impl Work for BoundJoin {
+    fn views(&self) -> Vec<View> {
+        let first = self.schema.fields().len() - self.added.len();
+        let columns = self.schema.fields().iter().skip(first).map(|field| field.name().clone()).collect();
+        vec![View::new("Rows with values of the other table", Shown::Matches { columns })]
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         let fields = self.right.iter().map(|column| SortField::new(self.with.field(*column).data_type().clone()));
         let converter = RowConverter::new(fields.collect()).map_err(sentence);

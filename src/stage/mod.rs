@@ -7,6 +7,7 @@
 //! - Stages in [`TRANSFORMS`] call no model, derive a table from other tables and implement [`Work`](transform::Work).
 //!
 //! To add a type, write one file with its config and trait, one `mod` line and one row in the registry of its family.
+//! Each lists the [`View`]s of its table for the report page, by `views` of its trait.
 //! A `reduce` is an asking stage whose rows a transform prepares. A `repeatability` asks another stage again, between
 //! two transforms.
 
@@ -33,6 +34,7 @@ mod split;
 mod survey;
 mod transform;
 mod validation;
+mod view;
 
 use crate::registry::Kind;
 
@@ -43,6 +45,7 @@ pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
 pub(crate) use transform::{
     ColumnOrigin, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
 };
+pub(crate) use view::{Curve, Estimates, Shown, View};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];

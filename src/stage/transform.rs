@@ -11,6 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use serde_json::Value;
 
+use super::view::View;
 use crate::document::{Path, Problems};
 use crate::table::{self, Guard};
 
@@ -109,6 +110,11 @@ pub(crate) struct TransformInfo {
 pub(crate) trait Work: Send + Sync + fmt::Debug {
     /// Starts a pass over the rows of all inputs, one input after the other in their order.
     fn start(&self) -> Box<dyn Pass + '_>;
+
+    /// Returns what the report page shows of the table.
+    fn views(&self) -> Vec<View> {
+        Vec::new()
+    }
 
     /// Whether the table shows how good answers are on the test part of a split.
     fn looks_at_test(&self) -> bool {

@@ -1,11 +1,7 @@
 //! Sections: the parts of a page, one file each. To add one, write a file and a row of [`SECTIONS`].
 
-mod changes;
-mod data;
-mod failures;
 mod head;
 mod methods;
-mod money;
 mod rows;
 mod tests;
 
@@ -16,16 +12,9 @@ use crate::report::text::count;
 /// `None` if the section has nothing to say about this run. The error is a sentence.
 type Make = fn(&Subject<'_>) -> Result<Option<Section>, String>;
 
-pub(super) static SECTIONS: &[Make] = &[
-    head::section,
-    rows::section,
-    failures::section,
-    money::section,
-    changes::section,
-    tests::section,
-    methods::section,
-    data::section,
-];
+/// The sections before those on stages.
+pub(super) static FIRST: &[Make] = &[head::section, rows::section];
+pub(super) static SECTIONS: &[Make] = &[tests::section, methods::section];
 
 /// What the run is, in one sentence.
 pub(super) fn lead(subject: &Subject<'_>) -> String {

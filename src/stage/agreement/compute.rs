@@ -5,6 +5,7 @@ use super::coefficient::Coefficient;
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame::Method;
 use crate::stage::method::tidy::{Statistic, add_spreads, counted};
+use crate::stage::view::{Estimates, Shown, View as PageView};
 use crate::stats::{Bootstrap, Units, View, reach, student_reach};
 
 #[derive(Debug)]
@@ -29,6 +30,23 @@ struct Compared {
 }
 
 impl Method for Agreeing {
+    fn views(&self) -> Vec<PageView> {
+        let coefficients =
+            Estimates { without: &["label"], lines: &["statistic", "coders"], mark: Some(0.0), ..Estimates::default() };
+        let labels = Estimates {
+            with: &["label"],
+            without: &[],
+            lines: &["label", "statistic", "coders"],
+            ..coefficients.clone()
+        };
+        let pairs = Shown::Pairs { coders: "coders", above: &["cohen_kappa", "krippendorff_alpha"], below: "percent" };
+        vec![
+            PageView::new("Agreement of the coders", Shown::Estimates(coefficients)),
+            PageView::new("Agreement of each pair of coders", pairs),
+            PageView::new("Agreement on each label", Shown::Estimates(labels)),
+        ]
+    }
+
     fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
         let coded = match &self.layout {
             Layout::Wide(coders) => coded::wide(coders, &self.values, rows, self.clustered)?,

@@ -13,6 +13,7 @@ use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
 use super::transform::{Transform, TransformConfig, TransformContext};
+use super::view::{Curve, Estimates, Shown, View};
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::stats::{Bootstrap, Forecast};
@@ -151,6 +152,44 @@ struct Bound {
 }
 
 impl Method for Bound {
+    fn views(&self) -> Vec<View> {
+        let reliability = Curve {
+            x: "bin_probability",
+            y: "bin_accuracy",
+            point: &["bin"],
+            series: &["probability"],
+            titles: ["Stated probability", "Share that is right"],
+            shares: true,
+            diagonal: true,
+        };
+        let coverage = Curve {
+            x: "coverage",
+            y: "accuracy_kept",
+            point: &["threshold"],
+            titles: ["Share of rows kept, the most certain first", "Accuracy of these rows"],
+            diagonal: false,
+            ..reliability.clone()
+        };
+        let scores = Estimates {
+            statistics: &["brier", "log_loss", "ece", "auroc"],
+            lines: &["statistic"],
+            series: Some("probability"),
+            ..Estimates::default()
+        };
+        let kept = Estimates {
+            statistics: &["accuracy", "threshold", "threshold_coverage", "threshold_accuracy"],
+            lines: &["statistic"],
+            shares: true,
+            ..Estimates::default()
+        };
+        vec![
+            View::new("Reliability of the probabilities", Shown::Curve(reliability)),
+            View::new("Accuracy and coverage", Shown::Curve(coverage)),
+            View::new("Scores of the probabilities", Shown::Estimates(scores)),
+            View::new("Accuracy, and the threshold", Shown::Estimates(kept)),
+        ]
+    }
+
     fn looks_at_test(&self) -> bool {
         self.config.split.as_deref() == Some(TEST)
     }

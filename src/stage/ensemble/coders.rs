@@ -7,6 +7,7 @@ use crate::stage::method::columns::{Read, Rows};
 use crate::stage::method::frame::{Frame, Method};
 use crate::stage::method::settings::Confidence;
 use crate::stage::method::tidy::Statistic;
+use crate::stage::view::{Estimates, Shown, View};
 use crate::stats::{reach, wilson_at};
 
 /// The columns of the table after `statistic`.
@@ -26,6 +27,16 @@ struct Coders {
 }
 
 impl Method for Coders {
+    fn views(&self) -> Vec<View> {
+        let of = |statistics, lines| Estimates { statistics, lines, shares: true, ..Estimates::default() };
+        let confusion = Shown::Confusion { statistic: "confusion", of: "coder", truth: "truth", predicted: "label" };
+        vec![
+            View::new("Labels of each coder", confusion),
+            View::new("Accuracy of the coders", Shown::Estimates(of(&["accuracy"], &["coder"]))),
+            View::new("Shares of the labels", Shown::Estimates(of(&["prior"], &["truth"]))),
+        ]
+    }
+
     fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
         let fit = self.fitting.fit(rows)?;
         let mut all = fit.model();

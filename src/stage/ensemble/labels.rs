@@ -10,6 +10,7 @@ use super::fit::{Fit, Fitting, Form, NAME, Votes};
 use crate::document::Problems;
 use crate::stage::method::columns::{Columns, Read, label};
 use crate::stage::transform::{self, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
+use crate::stage::view::{self, Shown, View};
 use crate::table::{Cell, ColumnBuilder, Type, Value, cell_at};
 
 pub(super) fn transform(
@@ -65,6 +66,17 @@ struct Labels {
 }
 
 impl Work for Labels {
+    fn views(&self) -> Vec<View> {
+        let first = self.schema.fields().len() - 3;
+        let name = |place: usize| self.schema.field(first + place).name();
+        let probability = Shown::Numbers { column: name(1).clone(), bounds: [Some(0.0), Some(1.0)] };
+        vec![
+            view::labels("Labels", name(0)),
+            View::new("Probability of the label", probability),
+            view::numbers("Entropy of the labels, in bits", name(2)),
+        ]
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         let merge = matches!(self.fitting.form, Form::Wide(_));
         Box::new(Labelling {

@@ -5,6 +5,7 @@ use super::methods::{MethodName, ModelName};
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame;
 use crate::stage::method::tidy::Statistic;
+use crate::stage::view::{self, Curve, Shown, View};
 use crate::stats::{Fit, Undefined, reach};
 
 #[derive(Debug)]
@@ -17,6 +18,31 @@ pub(super) struct Estimates {
 }
 
 impl frame::Method for Estimates {
+    fn views(&self) -> Vec<View> {
+        let is_mean = self.model == ModelName::Mean;
+        let shown = view::Estimates {
+            statistics: &["mean", "coefficient"],
+            lines: if is_mean { &["statistic"] } else { &["term", "reference"] },
+            series: Some("method"),
+            mark: (!is_mean).then_some(0.0),
+            notes: true,
+            ..view::Estimates::default()
+        };
+        let expected = Curve {
+            x: "n",
+            y: "expected_std_error",
+            point: &[],
+            series: &["method", "term"],
+            titles: ["Rows with codes", "Expected standard error"],
+            shares: false,
+            diagonal: false,
+        };
+        vec![
+            View::new("Naive and corrected estimates", Shown::Estimates(shown)),
+            View::new("Expected standard errors with more codes", Shown::Curve(expected)),
+        ]
+    }
+
     fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
         let design = match self.designer.design(rows) {
             Ok(design) => design,

@@ -10,6 +10,7 @@ use crate::prompt::{self, Answer, AnswerType, Expect, Failure, FailureKind, Fiel
 use crate::stage::ask::{AnswerColumns, Ask, StageInfo, distinct};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
 use crate::stage::row_prompt::RowPrompt;
+use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Row, Type};
 
 const TASK: &str = "Read the text and give the values that are asked for. Take them from the text alone; a value that the \
@@ -195,6 +196,18 @@ fn known_items(value: Cell, field: &Field) -> Cell {
 }
 
 impl Ask for Filling {
+    fn views(&self, _: &StageInfo) -> Vec<View> {
+        let name = |key: &Key| key.target.clone();
+        let columns = self.keys.iter().map(|key| (name(key), format!("{}_source", key.target))).collect();
+        let origins = View::new("Where the values come from", Shown::Origins { columns });
+        let values = self.keys.iter().map(|key| {
+            let column = Column::new(&key.target, key.field.kind.column());
+            View::of_answer(&column, &key.field.kind, None)
+        });
+        let quotes = self.evidence.iter().map(|evidence| evidence.view(self.keys.iter().map(name).collect()));
+        [origins].into_iter().chain(values).chain(quotes).collect()
+    }
+
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         if !so_far.is_empty() {
             return Ok(Vec::new());

@@ -12,6 +12,7 @@ use super::settings::{Confidence, read_column};
 use super::tidy::{self, Statistic, Tidy};
 use crate::document::Problems;
 use crate::stage::transform::{self, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
+use crate::stage::view::{Shown, View};
 use crate::table::{Cell, cell_at};
 
 pub(crate) trait Method: Send + Sync + fmt::Debug {
@@ -21,6 +22,11 @@ pub(crate) trait Method: Send + Sync + fmt::Debug {
     /// Whether the statistics are of the test part of a split.
     fn looks_at_test(&self) -> bool {
         false
+    }
+
+    /// Returns what the report page shows of the table, for all rows and for each group.
+    fn views(&self) -> Vec<View> {
+        Vec::new()
     }
 }
 
@@ -95,6 +101,13 @@ impl Work for Bound {
 
     fn looks_at_test(&self) -> bool {
         self.method.looks_at_test()
+    }
+
+    fn views(&self) -> Vec<View> {
+        let by: Vec<String> =
+            self.schema.fields().iter().take(self.by.len()).map(|field| field.name().clone()).collect();
+        let views = self.method.views().into_iter().map(|view| View { by: by.clone(), ..view });
+        views.chain([View::new("All statistics", Shown::Rows)]).collect()
     }
 }
 

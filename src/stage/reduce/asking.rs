@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Message, Prompt, TemplateValue};
-use crate::stage::ask::Ask;
+use crate::stage::ask::{Ask, StageInfo};
+use crate::stage::view::{self, View};
 use crate::table::{Cell, Row};
 
 /// The prefix of a hidden column's name. The rest is the name of the column whose cells it gathers.
@@ -51,6 +52,8 @@ pub(crate) struct BoundReduce {
     pub(crate) hidden: Vec<usize>,
     pub(crate) rows: usize,
     pub(crate) keys: Vec<String>,
+    /// The columns of the numbers of rows of a group: those in the prompt, and those left out.
+    pub(crate) counts: [String; 2],
 }
 
 type Item = Vec<Cell>;
@@ -247,6 +250,12 @@ fn tokens(prompt: &Prompt) -> u64 {
 }
 
 impl Ask for BoundReduce {
+    fn views(&self, info: &StageInfo) -> Vec<View> {
+        let [rows, left_out] = &self.counts;
+        let counts = [view::numbers("Rows of a group", rows), view::numbers("Rows left out of a group", left_out)];
+        info.views().into_iter().chain(counts).collect()
+    }
+
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let items = self.items(row);
         match self.strategy {

@@ -230,6 +230,7 @@ impl StageConfig for Reduce {
             hidden,
             rows: shown - 2,
             keys,
+            counts: ["_rows", "_left_out"].map(|part| format!("{}{part}", context.name)),
         };
         Some(Stage { info, ask: Box::new(ask) })
     }

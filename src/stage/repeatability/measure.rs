@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
+use crate::stage::view::{EstimateColumns, Estimates, Shown, View};
 use crate::stats::{kappa, wilson};
 use crate::table::{Cell, Row};
 
@@ -78,6 +79,14 @@ struct Comparison {
 }
 
 impl Work for Comparison {
+    fn views(&self) -> Vec<View> {
+        let columns = EstimateColumns { estimate: "share", low: "low", high: "high", n: "n" };
+        let lines: &[&str] = &["column"];
+        let shown = Estimates { lines, series: Some("model"), shares: true, columns, ..Estimates::default() };
+        let equal = View::new("The same answer again", Shown::Estimates(shown));
+        vec![equal, View::new("All statistics", Shown::Rows)]
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         let Measure { models, columns, .. } = &self.measure;
         let of = |model: &String| {

@@ -16,6 +16,7 @@ use super::method::columns::{Columns, Read, Reading, Rows};
 use super::method::outcome;
 use super::method::settings::read_column;
 use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
+use super::view::{self, Shown, View};
 use crate::document::Problems;
 use crate::random::Streams;
 use crate::registry::Kind;
@@ -189,6 +190,15 @@ struct BoundSample {
 }
 
 impl Work for BoundSample {
+    fn views(&self) -> Vec<View> {
+        let sample = &self.design.sample;
+        let kept = View::new("Rows in the sample", Shown::Kept);
+        let split = (!sample.split.is_empty()).then(|| view::labels("Parts of the sample", SPLIT));
+        let strata = (!sample.strata.is_empty()).then(|| view::labels("Strata of the sample", STRATUM));
+        let probabilities = view::numbers("Probability to be in the sample", PROBABILITY);
+        [kept].into_iter().chain(split).chain(strata).chain([probabilities]).collect()
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         let columns = Columns::new(self.design.reads.len(), false);
         let streams = self.design.streams("order");

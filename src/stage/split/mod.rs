@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
+use super::view::{Shown, View};
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
@@ -140,6 +141,12 @@ struct BoundSplit {
 }
 
 impl Work for BoundSplit {
+    fn views(&self) -> Vec<View> {
+        let name = |place: usize| self.schema.field(place).name().clone();
+        let (number, text) = (name(self.kept.len() + 1), name(self.schema.fields().len() - 1));
+        vec![View::new("Documents", Shown::Pieces { number, text })]
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         Box::new(Splitting { split: self, rows: 0 })
     }

@@ -12,6 +12,7 @@ use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
 use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
 use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo, distinct};
+use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Row, Simple, Type};
 
 /// The column of survey weights. The persona leaves it out, since weights do not describe a person.
@@ -344,5 +345,11 @@ impl Ask for Interview {
 
     fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell> {
         self.cells(row, "", answers)
+    }
+
+    fn views(&self, _: &StageInfo) -> Vec<View> {
+        let questions = self.questions.iter().map(|question| question.column.clone()).collect();
+        let flow = View::new("Questions", Shown::Questions { questions });
+        [flow].into_iter().chain(self.questions.iter().flat_map(Question::views)).collect()
     }
 }

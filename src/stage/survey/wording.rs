@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::order::{Design, Order, Respondent};
 use crate::prompt::{AnswerType, BoundCondition, Field};
 use crate::stage::ask::MOST_LABELS;
+use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Simple, Type};
 
 /// The key of a typed answer to one question.
@@ -135,6 +136,24 @@ impl Question {
             Form::Number(..) | Form::Text => {}
         }
         shown
+    }
+
+    /// What the report page shows of the answers.
+    pub(crate) fn views(&self) -> Vec<View> {
+        let title = format!("{}: {}", self.column, self.text);
+        let column = self.column.clone();
+        let answers = match &self.form {
+            Form::Scale { labels, .. } if !self.labels().is_empty() => {
+                View::new(title.clone(), Shown::Scale { column, steps: self.labels(), ends: labels.clone() })
+            }
+            _ => {
+                let view = View::of_answer(&Column::new(column, self.kind()), &self.answer_type(), None);
+                View { title: title.clone(), ..view }
+            }
+        };
+        let order = format!("{}_shown", self.column);
+        let places = self.reordered().map(|_| View::new(title, Shown::Places { column: self.column.clone(), order }));
+        [answers].into_iter().chain(places).collect()
     }
 
     /// What an answer is, in the table.

@@ -10,6 +10,16 @@ use crate::stats::{
 };
 
 const LISTED: usize = 6;
+/// The differences between two columns that have the scale of a statistic.
+pub(super) const DIFFERENCES: &[&str] = &[
+    "accuracy_difference",
+    "f1_macro_difference",
+    "mae_difference",
+    "rmse_difference",
+    "exact_match_difference",
+    "token_f1_difference",
+    "found_difference",
+];
 
 /// The rows in which a predicted value is compared with the true one. The others are `None`.
 #[derive(Debug)]

@@ -7,13 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::comparison::{Compared, Matching, statistics};
+use self::comparison::{Compared, DIFFERENCES, Matching, statistics};
 use super::method::columns::{Reading, Rows};
 use super::method::frame::{Frame, Method};
 use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
 use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
+use super::view::{Estimates, Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::stats::Bootstrap;
@@ -180,6 +181,31 @@ struct Bound {
 }
 
 impl Method for Bound {
+    fn views(&self) -> Vec<View> {
+        let of = |lines| Estimates { lines, series: Some("column"), ..Estimates::default() };
+        let whole = Estimates { without: &["versus", "label"], ..of(&["statistic"]) };
+        let labels = Estimates {
+            statistics: &["precision", "recall", "f1"],
+            with: &["label"],
+            shares: true,
+            ..of(&["label", "statistic"])
+        };
+        let differences = Estimates {
+            statistics: DIFFERENCES,
+            series: None,
+            mark: Some(0.0),
+            ..of(&["statistic", "column", "versus"])
+        };
+        let confusion =
+            Shown::Confusion { statistic: "confusion", of: "column", truth: "label", predicted: "predicted" };
+        vec![
+            View::new(format!("Predictions against `{}`", self.truth), Shown::Estimates(whole)),
+            View::new("Each label", Shown::Estimates(labels)),
+            View::new("Confusion", confusion),
+            View::new("Differences between the predictions", Shown::Estimates(differences)),
+        ]
+    }
+
     fn looks_at_test(&self) -> bool {
         self.split.as_deref() == Some(TEST)
     }

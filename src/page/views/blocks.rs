@@ -1,0 +1,60 @@
+//! Blocks of a page, made from numbers.
+
+use serde_json::{Value, json};
+
+use super::table::Series;
+use crate::page::chart::{Chart, Matrix};
+use crate::page::content::{Block, Figure, Grid};
+use crate::report::text::{figure as short, percent};
+
+pub(super) fn figure(title: String, chart: Chart, numbers: Grid, note: Option<String>) -> Block {
+    Block::Figure(Figure { title, chart, numbers, note })
+}
+
+pub(super) fn named(columns: &[&str], rows: Vec<Vec<Value>>) -> Grid {
+    Grid { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows }
+}
+
+/// Blocks that are closed until people open them. Empty without blocks.
+pub(super) fn fold(title: String, blocks: Vec<Block>) -> Vec<Block> {
+    if blocks.is_empty() { blocks } else { vec![Block::Fold { title, blocks }] }
+}
+
+pub(super) fn series_name(series: &Series) -> String {
+    if series.model.is_empty() { "answers".to_owned() } else { series.model.clone() }
+}
+
+/// The end of a title that names the model, if there are several.
+pub(super) fn of_model(series: &Series) -> String {
+    if series.model.is_empty() { String::new() } else { format!(", {}", series.model) }
+}
+
+pub(super) fn table(title: String, table: Grid) -> Block {
+    Block::Table { title, table }
+}
+
+/// A matrix of counts or shares by two labels. Each cell is as dark as its share of the row.
+pub(super) fn matrix(title: String, sides: [&str; 2], labels: &[String], values: &[Vec<Option<f64>>]) -> Block {
+    let sum = |row: &[Option<f64>]| row.iter().flatten().sum::<f64>();
+    let share =
+        |row: &[Option<f64>], value: &Option<f64>| value.filter(|_| sum(row) > 0.0).map(|value| value / sum(row));
+    let text = |row: &[Option<f64>], value: &Option<f64>| match share(row, value) {
+        // Shares that add up to 1 are written once.
+        Some(share) if (sum(row) - 1.0).abs() < 1e-9 => percent(share),
+        Some(share) => format!("{} ({})", short(value.unwrap_or_default()), percent(share)),
+        None => String::new(),
+    };
+    let shades = values.iter().map(|row| row.iter().map(|value| share(row, value)).collect()).collect();
+    let texts = values.iter().map(|row| row.iter().map(|value| text(row, value)).collect()).collect();
+    let mut rows = Vec::new();
+    for (a, row) in values.iter().enumerate() {
+        for (b, value) in row.iter().enumerate() {
+            rows.push(vec![json!(labels[a]), json!(labels[b]), json!(value), json!(share(row, value))]);
+        }
+    }
+    let [row_title, column_title] = sides.map(str::to_owned);
+    let (rows_of, columns) = (labels.to_vec(), labels.to_vec());
+    let chart = Matrix { row_title, column_title, rows: rows_of, columns, shades, texts };
+    let numbers = named(&[sides[0], sides[1], "value", "share of the row"], rows);
+    figure(title, Chart::Matrix(chart), numbers, Some("Each share is of the row.".to_owned()))
+}

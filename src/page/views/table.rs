@@ -1,0 +1,279 @@
+//! The rows of one table of a run: one pass over the columns that are needed, and a second look at a few rows.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, SchemaRef};
+
+use crate::spec::{ColumnRole, Form, StageSpec, TableSpec};
+use crate::store::RunDir;
+use crate::table::parquet::Table;
+use crate::table::{Cutter, Guard, Value, cell_at};
+
+const ROWS: usize = 8192;
+/// The most values of a column that groups rows, and the most such columns.
+const MOST_VALUES: usize = 12;
+const MOST_GROUPINGS: usize = 6;
+/// The code of a row without a group.
+pub(super) const NO_GROUP: usize = usize::MAX;
+
+pub(super) struct TableRows<'a> {
+    pub(super) spec: &'a TableSpec,
+    pub(super) schema: SchemaRef,
+    /// The seed of samples.
+    pub(super) seed: u64,
+    /// The number of rows of the first input, if it is known.
+    pub(super) input_rows: Option<u64>,
+    parts: Vec<Table>,
+}
+
+/// The place of the values of one model in a column: the first row about each input row, and the distance to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Series {
+    /// The model. Empty if the column has the values of all models.
+    pub(super) model: String,
+    pub(super) column: String,
+    pub(super) first: usize,
+    pub(super) step: usize,
+}
+
+impl Series {
+    pub(super) fn rows(&self, batch: &RecordBatch) -> impl Iterator<Item = usize> + use<> {
+        (self.first..batch.num_rows()).step_by(self.step)
+    }
+}
+
+/// A column whose values group the rows.
+#[derive(Clone, Debug)]
+pub(super) struct Grouping {
+    pub(super) column: String,
+    pub(super) values: Vec<String>,
+    /// Whether the column has more values than a page can show.
+    pub(super) is_dropped: bool,
+}
+
+/// All rows about some input rows.
+pub(super) struct Batch<'a> {
+    pub(super) rows: &'a RecordBatch,
+    /// The number of the first row in the table, from 0.
+    pub(super) first: u64,
+    /// The number of rows about each input row.
+    pub(super) fold: usize,
+    /// For each grouping, the code of the group of each row.
+    pub(super) groups: &'a [Vec<usize>],
+}
+
+impl Batch<'_> {
+    pub(super) fn column(&self, name: &str) -> Option<&dyn Array> {
+        self.rows.column_by_name(name).map(AsRef::as_ref)
+    }
+}
+
+impl<'a> TableRows<'a> {
+    /// `None` if no part of the table is finished.
+    pub(super) fn open(
+        folder: &RunDir,
+        spec: &'a TableSpec,
+        (seed, input_rows): (u64, Option<u64>),
+    ) -> Option<TableRows<'a>> {
+        let parts: Vec<Table> =
+            (0..).map_while(|number| folder.committed(spec.name(), number)).map(|part| part.table).collect();
+        let schema = parts.first()?.schema();
+        Some(TableRows { spec, schema, seed, input_rows, parts })
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.parts.iter().map(Table::rows).sum()
+    }
+
+    pub(super) fn stage(&self) -> Option<&'a StageSpec> {
+        self.spec.as_stage()
+    }
+
+    /// The number of rows about each input row.
+    pub(super) fn fold(&self) -> usize {
+        self.stage().map_or(1, |stage| stage.answers.fold() as usize)
+    }
+
+    /// The places of a column: one for each model if the stage writes it. Empty if the table lacks the column.
+    pub(super) fn series(&self, name: &str) -> Vec<Series> {
+        let write = self
+            .stage()
+            .and_then(|stage| Some((stage, stage.stage.info.writes.iter().position(|column| column.name == name)?)));
+        let Some((stage, write)) = write else {
+            let series = Series { model: String::new(), column: name.to_owned(), first: 0, step: self.fold() };
+            return self.schema.index_of(name).map(|_| series).into_iter().collect();
+        };
+        let (answers, writes) = (&stage.answers, stage.stage.info.writes.len());
+        let is_long = answers.form == Form::Long;
+        let place = |model: usize| {
+            let index = stage.given + answers.place(writes, model, write);
+            Series {
+                model: if answers.fanned_out() { stage.model_names[model].clone() } else { String::new() },
+                column: stage.relation.schema.field(index).name().clone(),
+                first: if is_long { model } else { 0 },
+                step: if is_long { answers.models } else { 1 },
+            }
+        };
+        (0..answers.models_per_row()).map(place).collect()
+    }
+
+    /// The columns of the errors, in the order of the models.
+    pub(super) fn errors(&self) -> Vec<Series> {
+        let Some(stage) = self.stage() else { return Vec::new() };
+        let (answers, writes) = (&stage.answers, stage.stage.info.writes.len());
+        let is_error = |place: &usize| matches!(answers.role(writes, place - stage.given), ColumnRole::Error(_));
+        let columns = (stage.given..stage.relation.schema.fields().len()).filter(is_error);
+        let names = columns.map(|place| stage.relation.schema.field(place).name().clone());
+        let models = if answers.form == Form::Long { answers.models } else { 1 };
+        let series = |column: String| {
+            (0..models).map(move |first| Series { model: String::new(), column: column.clone(), first, step: models })
+        };
+        names.flat_map(series).collect()
+    }
+
+    /// The columns of the input whose few values group the rows, by the first rows.
+    pub(super) fn groupings(&self) -> Result<Vec<Grouping>, String> {
+        let Some(stage) = self.stage() else { return Ok(Vec::new()) };
+        let relation = &stage.relation;
+        let errors: BTreeSet<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();
+        let is_candidate = |column: &usize| {
+            let kind = self.schema.field(*column).data_type();
+            let is_simple = matches!(kind, DataType::Utf8 | DataType::Boolean | DataType::Int64);
+            is_simple && Some(*column) != relation.key && !errors.contains(column)
+        };
+        let candidates = (0..stage.given.min(self.schema.fields().len())).filter(is_candidate);
+        let name = |column: usize| self.schema.field(column).name().clone();
+        let mut all: Vec<Grouping> =
+            candidates.map(|c| Grouping { column: name(c), values: Vec::new(), is_dropped: false }).collect();
+        let names: Vec<&str> = all.iter().map(|grouping| grouping.column.as_str()).collect();
+        let Some(part) = self.parts.first().filter(|_| !names.is_empty()) else { return Ok(Vec::new()) };
+        let rows = part.with_columns(&names).read(0, ROWS as u64, ROWS).map_err(|error| error.to_string())?;
+        for batch in rows {
+            code(&mut all, &batch.map_err(|error| error.to_string())?);
+        }
+        all.retain(|grouping| !grouping.is_dropped && grouping.values.len() > 1);
+        all.truncate(MOST_GROUPINGS);
+        Ok(all)
+    }
+
+    /// Passes all rows of `columns` to `take`, in order.
+    pub(super) fn pass(
+        &self,
+        columns: &BTreeSet<String>,
+        groupings: &mut [Grouping],
+        mut take: impl FnMut(&Batch<'_>),
+    ) -> Result<(), String> {
+        let names: Vec<&str> = columns
+            .iter()
+            .map(String::as_str)
+            .chain(groupings.iter().map(|grouping| grouping.column.as_str()))
+            .collect();
+        let mut cutter = Cutter::new(self.fold());
+        let mut first = 0;
+        let tables: Vec<Table> = self.parts.iter().map(|part| part.with_columns(&names)).collect();
+        for table in tables.iter().filter(|_| !columns.is_empty()) {
+            for batch in table.read(0, table.rows(), ROWS).map_err(|error| error.to_string())? {
+                let batch = batch.map_err(|error| error.to_string())?;
+                let Some(rows) = cutter.push(batch).map_err(|error| error.to_string())? else { continue };
+                let groups = code(groupings, &rows);
+                take(&Batch { rows: &rows, first, fold: self.fold(), groups: &groups });
+                first += rows.num_rows() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// The texts of some columns of one row, as [`text`] returns them.
+    pub(super) fn row(&self, number: u64, columns: &[&str]) -> Result<Vec<Option<String>>, String> {
+        let mut at = number;
+        for part in &self.parts {
+            if at >= part.rows() {
+                at -= part.rows();
+                continue;
+            }
+            let rows = part.with_columns(columns).read(at, 1, 1).map_err(|error| error.to_string())?;
+            for batch in rows {
+                let batch = batch.map_err(|error| error.to_string())?;
+                let cell = |name: &&str| Some(text(batch.column_by_name(name)?.as_ref(), 0)?.into_owned());
+                return Ok(columns.iter().map(cell).collect());
+            }
+        }
+        Ok(vec![None; columns.len()])
+    }
+
+    /// What people call a row: its key, or the number of its input row.
+    pub(super) fn row_name(&self, number: u64) -> Result<String, String> {
+        let key = self.spec.relation().key.map(|key| self.schema.field(key).name().clone());
+        let name = match &key {
+            Some(key) => self.row(number, &[key])?.pop().flatten(),
+            None => None,
+        };
+        Ok(name.unwrap_or_else(|| (number / self.spec.relation().fold + 1).to_string()))
+    }
+
+    /// The column of texts that the prompts of the stage read, if there is one.
+    pub(super) fn prompt_text(&self) -> Option<String> {
+        let info = &self.stage()?.stage.info;
+        let reads = info.needs.iter().chain(&info.uses).filter(|column| **column < self.schema.fields().len());
+        let mut texts = reads.filter(|column| *self.schema.field(**column).data_type() == DataType::Utf8);
+        texts.next().map(|column| self.schema.field(*column).name().clone())
+    }
+}
+
+/// The codes of the groups of each row. Adds new values, and drops columns with too many.
+fn code(groupings: &mut [Grouping], rows: &RecordBatch) -> Vec<Vec<usize>> {
+    let codes = |grouping: &mut Grouping| {
+        let column = rows.column_by_name(&grouping.column).filter(|_| !grouping.is_dropped);
+        let Some(column) = column else { return vec![NO_GROUP; rows.num_rows()] };
+        (0..rows.num_rows()).map(|row| grouping.code(column.as_ref(), row)).collect()
+    };
+    groupings.iter_mut().map(codes).collect()
+}
+
+impl Grouping {
+    fn code(&mut self, column: &dyn Array, row: usize) -> usize {
+        let Some(value) = text(column, row).filter(|value| !value.is_empty()) else { return NO_GROUP };
+        if let Some(code) = self.values.iter().position(|known| *known == value) {
+            return code;
+        }
+        if self.values.len() == MOST_VALUES {
+            self.is_dropped = true;
+            return NO_GROUP;
+        }
+        self.values.push(value.into_owned());
+        self.values.len() - 1
+    }
+}
+
+/// The order of values: numbers by size, others by the alphabet.
+pub(super) fn in_order(a: &str, b: &str) -> Ordering {
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a.total_cmp(&b),
+        _ => a.cmp(b),
+    }
+}
+
+/// A cell as text; `None` for null.
+pub(super) fn text(column: &dyn Array, row: usize) -> Option<Cow<'_, str>> {
+    match Value::at(column, row) {
+        Value::Text(text) => Some(text),
+        Value::Integer(number) => Some(number.to_string().into()),
+        Value::Boolean(truth) => Some(truth.to_string().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        Value::Null => column.is_valid(row).then(|| cell_at(column, row).text().into()),
+    }
+}
+
+/// A finite number.
+pub(super) fn number(column: &dyn Array, row: usize) -> Option<f64> {
+    let number = match Value::at(column, row) {
+        Value::Integer(number) => number as f64,
+        Value::Number(number) => number,
+        Value::Null if column.is_valid(row) => cell_at(column, row).json().as_f64()?,
+        _ => return None,
+    };
+    number.is_finite().then_some(number)
+}
