@@ -45,7 +45,7 @@ impl Report {
             return Err(Failure::new(Exit::Environment, message).help(help));
         };
         let unreadable = |why: String| Failure::new(Exit::Environment, format!("the report can't be made: {why}"));
-        let page = page(&Subject { plan: &plan, folder: &folder, manifest: &manifest }).map_err(unreadable)?;
+        let page = page(&Subject::new(&plan, &folder, &manifest)).map_err(unreadable)?;
         let (text, extension) = match self.format {
             Format::Html => (page.html().map_err(unreadable)?, "html"),
             Format::Json => (serde_json::to_string_pretty(&page).unwrap_or_default(), "json"),

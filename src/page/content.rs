@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chart::Chart;
+use super::data::DataTable;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Page {
@@ -56,6 +57,7 @@ pub(crate) enum Block {
     Checks {
         items: Vec<Check>,
     },
+    Data(Box<DataTable>),
 }
 
 /// A line of a checklist.

@@ -11,14 +11,17 @@ use minijinja::{AutoEscape, Environment, State, Value, context, escape_formatter
 use sha2::{Digest, Sha256};
 
 use super::content::{Block, Grid, Page};
+use super::data::DataTable;
 use super::format::{long_text, shown, shown_rows};
 use crate::report::text::printable;
 
-const STYLE: &str = concat!(include_str!("page.css"), include_str!("chart/chart.css"));
+const STYLE: &str = concat!(include_str!("page.css"), include_str!("chart/chart.css"), include_str!("data.css"));
 const PATTERNS: &str = include_str!("chart/patterns.svg");
-const SCRIPT: &str = include_str!("page.js");
+const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("data.js"));
 /// The most bytes of the CSV of one table, so that the page stays small.
 const CSV_BYTES: usize = 200_000;
+/// The rows of data that are shown without the script.
+const PLAIN_ROWS: usize = 20;
 
 pub(super) fn html(page: &Page) -> Result<String, String> {
     let writer = Writer::new().map_err(|error| error.to_string())?;
@@ -52,6 +55,7 @@ impl Writer {
         environment.set_formatter(write_printable);
         environment.add_template("page", include_str!("page.html"))?;
         environment.add_template("block", include_str!("block.html"))?;
+        environment.add_template("data", include_str!("data.html"))?;
         Ok(Writer { environment })
     }
 
@@ -68,6 +72,9 @@ impl Writer {
 
     fn block(&self, block: &Block, id: &str, level: usize) -> Result<String, String> {
         let safe = Value::from_safe_string;
+        if let Block::Data(table) = block {
+            return self.data(table);
+        }
         let (svg, table, inner, text) = match block {
             Block::Figure(figure) => (
                 Some(safe(figure.chart.svg(&figure.title)?)),
@@ -79,10 +86,27 @@ impl Writer {
             Block::Group { blocks, .. } => (None, None, Some(self.blocks(blocks, id, (level + 1).min(6))?), None),
             Block::Fold { blocks, .. } => (None, None, Some(self.blocks(blocks, id, level)?), None),
             Block::Code { text, .. } => (None, None, None, Some(long_text(text))),
-            Block::Text { .. } | Block::Marked { .. } | Block::Checks { .. } => (None, None, None, None),
+            Block::Text { .. } | Block::Marked { .. } | Block::Checks { .. } | Block::Data(_) => {
+                (None, None, None, None)
+            }
         };
         let block = Value::from(Serde(block));
         self.render("block", context! { block, svg, table, inner, text, level })
+    }
+}
+
+impl Writer {
+    /// All rows as JSON for the script, and the first ones as a table for readers without it.
+    fn data(&self, table: &DataTable) -> Result<String, String> {
+        let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
+        // A text cannot end the script element.
+        let json = Value::from_safe_string(json.replace('<', "\\u003c"));
+        let rows: Vec<Vec<String>> =
+            table.rows.iter().take(PLAIN_ROWS).map(|row| row.cells.iter().map(shown).collect()).collect();
+        let numbers: Vec<u64> = table.rows.iter().map(|row| row.number).take(PLAIN_ROWS).collect();
+        let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        let more = table.rows.len() > rows.len();
+        self.render("data", context! { json, rows, numbers, columns, more, label => table.path.clone() })
     }
 }
 

@@ -10,14 +10,19 @@
 //!
 //! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG.
 
+mod calls;
 #[allow(dead_code, unused_imports, reason = "the sections come next")]
 mod chart;
 mod content;
+mod data;
 mod format;
 mod html;
 mod sections;
 mod views;
 
+use std::cell::OnceCell;
+
+use calls::Calls;
 pub(crate) use content::Page;
 
 use crate::plan::Plan;
@@ -28,6 +33,18 @@ pub(crate) struct Subject<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) folder: &'a RunDir,
     pub(crate) manifest: &'a Manifest,
+    calls: OnceCell<Result<Calls, String>>,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(plan: &'a Plan, folder: &'a RunDir, manifest: &'a Manifest) -> Subject<'a> {
+        Subject { plan, folder, manifest, calls: OnceCell::new() }
+    }
+
+    /// What the calls table shows. It is read once, when a section first needs it.
+    fn calls(&self) -> Result<&Calls, String> {
+        self.calls.get_or_init(|| Calls::read(self.folder)).as_ref().map_err(Clone::clone)
+    }
 }
 
 /// The page about a run. The error is a sentence.

@@ -136,15 +136,8 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<us
     let block = |f: &mut Formatter<'_>, name: &str, text: &str| block(f, name, text, width);
     let text = |name: &str| call.get(name).and_then(Value::as_str);
     let whole = |name: &str| call.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let server = |name: &str| call.get("server").and_then(|server| server[name].as_str());
     let service = call.get("server").map(|server| &server["service"]);
-    let mut build =
-        vec![text("provider").unwrap_or_default().to_owned(), text("model_id").unwrap_or_default().to_owned()];
-    build.extend(text("model_digest").map(|digest| format!("digest {digest}")));
-    build.extend(server("quantization").map(str::to_owned));
-    build.extend(server("template").map(|template| format!("template {template}")));
-    build.extend(text("build").map(|build| format!("build {build}")));
-    line(f, "model", &format!("{}: {}", text("model").unwrap_or_default(), build.join(", ")))?;
+    line(f, "model", &build(call))?;
     if let Some(service) = service {
         service_lines(f, service, text("system").is_none(), width)?;
     }
@@ -191,14 +184,35 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<us
     if let Some(notes) = call.get("notes").filter(|value| !value.is_null()) {
         line(f, "notes", &notes.to_string())?;
     }
+    line(f, "cost", &cost(call))
+}
+
+/// The model that answered a call, with everything that is known about its build.
+pub(crate) fn build(call: &Map<String, Value>) -> String {
+    let text = |name: &str| call.get(name).and_then(Value::as_str);
+    let server = |name: &str| call.get("server").and_then(|server| server[name].as_str());
+    let mut build =
+        vec![text("provider").unwrap_or_default().to_owned(), text("model_id").unwrap_or_default().to_owned()];
+    build.extend(text("model_digest").map(|digest| format!("digest {digest}")));
+    build.extend(server("quantization").map(str::to_owned));
+    build.extend(server("template").map(|template| format!("template {template}")));
+    build.extend(text("build").map(|build| format!("build {build}")));
+    format!("{}: {}", text("model").unwrap_or_default(), build.join(", "))
+}
+
+/// The attempts, tokens, cost and time of a call.
+pub(crate) fn cost(call: &Map<String, Value>) -> String {
+    let text = |name: &str| call.get(name).and_then(Value::as_str);
+    let whole = |name: &str| call.get(name).and_then(Value::as_u64).unwrap_or(0);
     let ended = text("finish_reason").map_or(String::new(), |reason| format!("; it ended with `{reason}`"));
     let from = if call.get("from_ledger") == Some(&Value::Bool(true)) { ", from the ledger" } else { "" };
     let latency = call.get("latency_ms").and_then(Value::as_f64).unwrap_or(0.0);
     let (prompt, reply) = (number(whole("prompt_tokens")), number(whole("completion_tokens")));
     let attempts = count(whole("attempts"), "attempt");
+    let pack = call.get("pack_size").and_then(Value::as_u64);
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
     let usd = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |usd| format!(", {usd:.6} usd"));
-    line(f, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out{usd}, {latency:.0} ms{of}{ended}"))
+    format!("{attempts}{from}, {prompt} tokens in, {reply} out{usd}, {latency:.0} ms{of}{ended}")
 }
 
 /// The value with numbers of three decimals.

@@ -76,11 +76,11 @@ impl SettingChange {
     }
 }
 
-fn is_prose(text: &str) -> bool {
+pub(crate) fn is_prose(text: &str) -> bool {
     text.split_whitespace().count() > 2
 }
 
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => line(text),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
@@ -129,6 +129,26 @@ pub(crate) fn word_diff(old: &str, new: &str) -> String {
     words.filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// Both texts in pieces, with the changed words marked.
+pub(crate) fn marked_words(old: &str, new: &str) -> [Vec<(String, bool)>; 2] {
+    let mut texts: [Vec<(String, bool)>; 2] = Default::default();
+    for change in TextDiff::from_words(old, new).iter_all_changes() {
+        let sides: &[usize] = match change.tag() {
+            ChangeTag::Equal => &[0, 1],
+            ChangeTag::Delete => &[0],
+            ChangeTag::Insert => &[1],
+        };
+        let is_changed = change.tag() != ChangeTag::Equal;
+        for side in sides {
+            match texts[*side].last_mut() {
+                Some((text, marked)) if *marked == is_changed => text.push_str(change.value()),
+                _ => texts[*side].push((change.value().to_owned(), is_changed)),
+            }
+        }
+    }
+    texts
+}
+
 /// The first and the last words of an unchanged text, where a change is before or after it.
 fn around(text: &str, is_after: bool, is_before: bool) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -164,6 +184,21 @@ mod tests {
         let long = |word: &str| format!("{}{word}{}", "before ".repeat(9), " after".repeat(9));
         let (before, after) = (["before"; AROUND].join(" "), ["after"; AROUND].join(" "));
         assert_eq!(word_diff(&long("old"), &long("new")), format!(".. {before} [old -> new] {after} .."));
+    }
+
+    #[test]
+    fn both_texts_keep_all_words_and_only_changed_ones_are_marked() {
+        let [old, new] = marked_words("Is the tone of it good?", "Is the very tone of that good?");
+        let whole = |parts: &[(String, bool)]| parts.iter().map(|(text, _)| text.as_str()).collect::<String>();
+        let marked = |parts: &[(String, bool)]| {
+            let marked = parts.iter().filter(|(_, is_marked)| *is_marked);
+            marked.map(|(text, _)| text.trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (whole(&old), whole(&new)),
+            ("Is the tone of it good?".into(), "Is the very tone of that good?".into())
+        );
+        assert_eq!((marked(&old), marked(&new)), (vec!["it".to_owned()], vec!["very".to_owned(), "that".to_owned()]));
     }
 
     #[test]

@@ -36,7 +36,16 @@ pub(crate) fn alike(first: &First) -> String {
 
 /// What to change when all first requests or rows failed with an error of this kind.
 pub(crate) fn alike_help(kind: FailureKind, first: &First) -> Option<String> {
-    let change = match kind {
+    let all = match first {
+        First::Requests { .. } => "; to ask every row all the same, write `max_failed = \"100%\"` in the stage",
+        First::Rows { .. } => "",
+    };
+    Some(format!("{}{all}", change(kind)?))
+}
+
+/// What to change in the spec so that calls do not fail with an error of this kind.
+pub(crate) fn change(kind: FailureKind) -> Option<&'static str> {
+    Some(match kind {
         FailureKind::Template | FailureKind::When | FailureKind::Value => "correct the stage in the spec",
         FailureKind::Rejected => "change what the server rejects: a setting of the model, `extra`, or the output",
         FailureKind::ServerError => "check the `base_url` of the provider, the model's settings and the server's log",
@@ -47,12 +56,7 @@ pub(crate) fn alike_help(kind: FailureKind, first: &First) -> Option<String> {
         }
         FailureKind::Timeout => "raise `timeout_secs` of the provider, or ask for shorter answers",
         _ => return None,
-    };
-    let all = match first {
-        First::Requests { .. } => "; to ask every row all the same, write `max_failed = \"100%\"` in the stage",
-        First::Rows { .. } => "",
-    };
-    Some(format!("{change}{all}"))
+    })
 }
 
 #[cfg(test)]

@@ -85,6 +85,12 @@ pub(crate) fn duration(time: Duration) -> String {
     if text.is_empty() { "0 s".to_owned() } else { text }
 }
 
+/// The UTC time of milliseconds since 1970, as `2026-11-28 10:00:05`.
+pub(crate) fn moment(milliseconds: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(milliseconds);
+    time.map(|time| time.format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+}
+
 /// The text, cut to at most `most` characters.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -8,6 +8,7 @@ mod calibration;
 mod classification;
 mod correction;
 mod interval;
+mod log_histogram;
 mod mcnemar;
 mod normal;
 mod numeric;
@@ -29,6 +30,7 @@ pub(crate) use calibration::{
 pub(crate) use classification::{Average, Confusion, Score, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};
 pub(crate) use interval::{wilson, wilson_at, wilson_of_share};
+pub(crate) use log_histogram::LogHistogram;
 pub(crate) use mcnemar::mcnemar;
 pub(crate) use normal::reach;
 pub(crate) use numeric::{Errors, errors};

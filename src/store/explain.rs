@@ -114,6 +114,19 @@ pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanati
     Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
+/// For each stage that produced the table, in order, its rows that come from the rows `sources` (from 0) of the source.
+pub(crate) fn explain_rows(origin: &Origin, sources: Range<u64>) -> Result<Vec<Vec<Row>>, OriginError> {
+    let wanted = CellRef { row: "", column: None, model: None, replicate: None };
+    let mut fold = 1;
+    let mut stages = Vec::new();
+    for (stage, shape) in origin.chain().0 {
+        let view = StageView { origin, stage, shape, added: None, wanted: &wanted };
+        stages.push(view.rows(sources.start * fold..sources.end * fold)?);
+        fold *= shape.fold;
+    }
+    Ok(stages)
+}
+
 fn find_row(
     origin: &Origin,
     (source, entry): (&str, &SourceEntry),

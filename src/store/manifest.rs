@@ -270,6 +270,28 @@ impl Manifest {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
     }
 
+    /// The columns that the prompts of `output` read, or of the first output, without those that stages wrote.
+    pub(crate) fn reads(&self, output: &str) -> Vec<String> {
+        let output = self.outputs.get(output).or(self.outputs.values().next());
+        let (mut reads, mut input) = (Vec::new(), output.map(|output| output.input.as_str()));
+        while let Some(stage) = input.and_then(|name| self.tables.get(name)) {
+            reads.extend(stage.reads.iter().cloned());
+            reads.retain(|column| !stage.adds.iter().any(|added| added.name == *column));
+            input = Some(&stage.input);
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+
+    /// The labels of a column in the order of the spec.
+    pub(crate) fn labels(&self, column: &str) -> Vec<String> {
+        let added = self.tables.values().flat_map(|stage| &stage.adds).find(|added| added.name == column);
+        let schema = added.and_then(|added| added.schema.as_ref());
+        let labels = schema.and_then(|schema| schema["enum"].as_array()).into_iter().flatten();
+        labels.filter_map(|label| label.as_str().map(str::to_owned)).collect()
+    }
+
     pub(crate) fn written(run: &RunDir) -> Option<SystemTime> {
         std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }

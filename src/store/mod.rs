@@ -44,7 +44,7 @@ pub(crate) use calls::{CallRow, PackRow, calls_schema};
 pub(crate) use changes::{Changes, ChangesByModel};
 pub(crate) use counts::{RowCounts, Share, Shares};
 pub(crate) use error::StoreError;
-pub(crate) use explain::{CellRef, Explanation, QuotePlace, Row, explain};
+pub(crate) use explain::{CellRef, Explanation, QuotePlace, Row, explain, explain_rows};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
 pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs, reply_limits};

@@ -181,7 +181,7 @@ impl Diff {
         check_columns(&self.columns, a, &a_named.name)?;
         let run = [a_named, b_named].into_iter().find_map(|named| named.argument.run());
         let shown = match (self.columns.as_slice(), run) {
-            ([], Some(run)) => run.reads(output, a),
+            ([], Some(run)) => run.manifest.reads(output).into_iter().filter(|column| a.has(column)).collect(),
             (columns, _) => columns.to_vec(),
         };
         let wanted = Wanted { examples: self.examples, shown, gold: self.gold.clone() };
@@ -190,7 +190,7 @@ impl Diff {
         let other = Side { schema: b.schema(), read: &read_b, fold: folds[1] };
         let mut found = diff(&one, &other, &by, &wanted).map_err(|error| failure(&error, [a_named, b_named]))?;
         for column in &mut found.columns {
-            let labels = run.map(|run| run.labels(&column.name)).unwrap_or_default();
+            let labels = run.map(|run| run.manifest.labels(&column.name)).unwrap_or_default();
             if let Some(confusion) = &mut column.confusion {
                 confusion.sort(&labels);
             }
@@ -424,27 +424,5 @@ impl Argument {
 impl Run {
     fn table(&self, output: &str) -> Result<StoredTable, String> {
         StoredTable::output(&self.dir, &self.manifest, output)
-    }
-
-    /// The columns of `table` that the prompts of `output` read, without those that stages wrote.
-    fn reads(&self, output: &str, table: &StoredTable) -> Vec<String> {
-        let output = self.manifest.outputs.get(output).or(self.manifest.outputs.values().next());
-        let (mut reads, mut input) = (Vec::new(), output.map(|output| output.input.as_str()));
-        while let Some(stage) = input.and_then(|name| self.manifest.tables.get(name)) {
-            reads.extend(stage.reads.iter().filter(|column| table.has(column)).cloned());
-            reads.retain(|column| !stage.adds.iter().any(|added| added.name == *column));
-            input = Some(&stage.input);
-        }
-        reads.sort_unstable();
-        reads.dedup();
-        reads
-    }
-
-    /// The labels of a column in the order of the spec.
-    fn labels(&self, column: &str) -> Vec<String> {
-        let added = self.manifest.tables.values().flat_map(|stage| &stage.adds).find(|added| added.name == column);
-        let schema = added.and_then(|added| added.schema.as_ref());
-        let labels = schema.and_then(|schema| schema["enum"].as_array()).into_iter().flatten();
-        labels.filter_map(|label| label.as_str().map(str::to_owned)).collect()
     }
 }

@@ -8,7 +8,7 @@ use crate::report::text::number;
 use crate::store::State;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
-    let Subject { plan, folder, manifest } = subject;
+    let Subject { plan, folder, manifest, .. } = subject;
     let state = match manifest.state {
         State::Done => "done",
         State::Stopped => "stopped; it can be resumed",

@@ -1,7 +1,11 @@
 //! Sections: the parts of a page, one file each. To add one, write a file and a row of [`SECTIONS`].
 
+mod changes;
+mod data;
+mod failures;
 mod head;
 mod methods;
+mod money;
 mod rows;
 mod tests;
 
@@ -14,7 +18,8 @@ type Make = fn(&Subject<'_>) -> Result<Option<Section>, String>;
 
 /// The sections before those on stages.
 pub(super) static FIRST: &[Make] = &[head::section, rows::section];
-pub(super) static SECTIONS: &[Make] = &[tests::section, methods::section];
+pub(super) static SECTIONS: &[Make] =
+    &[failures::section, money::section, changes::section, tests::section, methods::section, data::section];
 
 /// What the run is, in one sentence.
 pub(super) fn lead(subject: &Subject<'_>) -> String {
