@@ -17,6 +17,7 @@ mod load;
 mod models;
 mod only_spec;
 mod output;
+mod past_run;
 mod plan;
 mod population;
 mod progress;

@@ -1,16 +1,18 @@
 //! The command `fanfold report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::load::load_lock;
+use super::past_run::PastRun;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
-use crate::page::{Subject, page};
-use crate::run::{run_or_replay, uncounted};
-use crate::store::{Manifest, Project};
+use crate::name::suggestion;
+use crate::page::{Page, Subject, is_page, page};
 use crate::table::parquet::write_whole;
 
 /// Writes a page about the last run: its rows, its results, what they cost and how they were made.
 ///
-/// The page is one HTML file without links to other files. Reads what the run kept in `.fanfold`; sends nothing.
+/// The page is one HTML file without links to other files. Reads what the run kept in `.fanfold`; sends nothing. In a
+/// clone, first makes the tables of the spec from its replay file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Report {
     /// The spec [default: the only spec of this folder].
@@ -22,47 +24,106 @@ pub(crate) struct Report {
     /// Output format.
     #[arg(long, value_enum, default_value = "html")]
     format: Format,
+    /// Only these sections, such as `methods`.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    section: Vec<String>,
+    /// An earlier run, by its name in `fanfold runs` [default: the run of the spec as it is, or else the last one].
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
     /// Opens the page in the browser.
     #[arg(long)]
     open: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// One file for a browser.
     Html,
+    /// A short form for pull requests and summaries of workflows.
+    Md,
+    /// The content of the page, for programs.
     Json,
 }
 
 impl Report {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let spec = load_spec(&self.spec, terminal)?;
-        let project = Project::of(&spec.folder);
-        let plan = uncounted(spec)?;
-        let folder = run_or_replay(&plan, &project);
-        let Some(manifest) = Manifest::read(&folder) else {
-            let message = format!("`{}` has no run", self.spec.display());
-            let help = format!("start one: fanfold run {}", self.spec.display());
-            return Err(Failure::new(Exit::Environment, message).help(help));
-        };
-        let unreadable = |why: String| Failure::new(Exit::Environment, format!("the report can't be made: {why}"));
-        let page = page(&Subject::new(&plan, &folder, &manifest)).map_err(unreadable)?;
+        let page = self.chosen(self.page(terminal)?)?;
+        let is_whole = self.section.is_empty();
         let (text, extension) = match self.format {
             Format::Html => (page.html().map_err(unreadable)?, "html"),
-            Format::Json => (serde_json::to_string_pretty(&page).unwrap_or_default(), "json"),
+            Format::Md => (page.markdown(is_whole), "md"),
+            Format::Json => (page.json(), "json"),
         };
-        let file = self.output.unwrap_or_else(|| self.spec.with_extension(extension));
+        let sections = self.section.iter().map(|section| format!("{section}.")).collect::<String>();
+        let file = match &self.output {
+            Some(file) => file.clone(),
+            None => self.spec.with_extension(format!("{sections}{extension}")),
+        };
         if file.as_os_str() == "-" {
             terminal.data(&text);
             return Ok(Exit::Ok);
         }
-        let failed = |why: &dyn std::fmt::Display| {
-            Failure::new(Exit::Environment, format!("`{}` can't be written: {why}", file.display()))
-        };
-        write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
+        check_replaces_page(&file)?;
+        write_whole(&file, text.as_bytes()).map_err(|error| unwritable(&file, &error))?;
         terminal.note(&format!("wrote {}", file.display()));
         if self.open {
-            open::that_detached(&file).map_err(|error| failed(&error))?;
+            open::that_detached(&file).map_err(|error| {
+                let message = format!("`{}` can't be opened: {error}", file.display());
+                Failure::new(Exit::Environment, message).help("open the file in a browser yourself")
+            })?;
         }
         Ok(Exit::Ok)
+    }
+
+    fn page(&self, terminal: &Terminal) -> Result<Page, Failure> {
+        let spec = load_spec(&self.spec, terminal)?;
+        let run = match &self.run {
+            Some(name) => PastRun::named(spec, name)?,
+            None => PastRun::last_or_replayed(spec, &self.spec, terminal)?,
+        };
+        let PastRun { plan, dir, manifest, is_current } = run.counted();
+        let lock = load_lock(&self.spec, terminal);
+        let mut subject = Subject::new(&plan, &dir, &manifest);
+        (subject.lock, subject.is_current) = (lock.as_ref(), is_current);
+        page(&subject).map_err(unreadable)
+    }
+
+    /// Only the chosen sections of the page.
+    fn chosen(&self, mut page: Page) -> Result<Page, Failure> {
+        let ids = || page.sections.iter().map(|section| section.id.as_str());
+        if let Some(unknown) = self.section.iter().find(|wanted| !ids().any(|id| id == wanted.as_str())) {
+            let help = suggestion(unknown, "there are", ids());
+            return Err(Failure::new(Exit::Spec, format!("the page has no section `{unknown}`")).help_if(help));
+        }
+        if !self.section.is_empty() {
+            page.sections.retain(|section| self.section.contains(&section.id));
+        }
+        Ok(page)
+    }
+}
+
+fn unreadable(why: String) -> Failure {
+    Failure::new(Exit::Environment, format!("the report can't be made: {why}"))
+}
+
+fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Environment, format!("`{}` can't be written: {why}", file.display()))
+}
+
+/// Refuses to replace a file that is not a page, such as a spec or an output.
+fn check_replaces_page(file: &Path) -> Result<(), Failure> {
+    let refused = || {
+        let message = format!("`{}` exists and is not a report of fanfold", file.display());
+        Err(Failure::new(Exit::Spec, message).help("name another file with `-o FILE`, or delete this one"))
+    };
+    match std::fs::metadata(file) {
+        Err(_) => Ok(()),
+        Ok(facts) if !facts.is_file() => refused(),
+        Ok(facts) if facts.len() == 0 => Ok(()),
+        Ok(_) => match std::fs::read(file) {
+            Err(error) => Err(unwritable(file, &error)),
+            Ok(bytes) if is_page(&bytes) => Ok(()),
+            Ok(_) => refused(),
+        },
     }
 }

@@ -1,12 +1,13 @@
 //! The command `fanfold show`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 
+use super::past_run::PastRun;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::document::{self, Diagnostic};
 use crate::name::suggestion;
@@ -14,9 +15,8 @@ use crate::output::csv_text;
 use crate::prompt::{BoundCondition, ConditionError};
 use crate::report::text::{count, number};
 use crate::report::{findings, preview};
-use crate::run::{run_or_replay, uncounted};
 use crate::spec::Spec;
-use crate::store::{Manifest, Project, RunDir, StoredTable, named_runs};
+use crate::store::StoredTable;
 use crate::table::Row;
 
 const ROWS: u64 = 20;
@@ -88,7 +88,7 @@ impl Show {
         }
         let spec = load_spec(&self.spec, terminal)?;
         let name = self.name(&spec)?;
-        let (dir, manifest) = last_run(spec, &self.spec, terminal)?;
+        let PastRun { dir, manifest, .. } = PastRun::last(spec, &self.spec, terminal)?;
         let table = match name.as_str() {
             CALLS => StoredTable::calls(&dir),
             name => match manifest.outputs.get(name) {
@@ -136,24 +136,6 @@ impl Show {
         };
         self.columns.iter().map(place).collect()
     }
-}
-
-/// The run of the spec as it is, or else the last run of the pipeline.
-fn last_run(spec: Spec, path: &Path, terminal: &Terminal) -> Result<(RunDir, Manifest), Failure> {
-    let project = Project::of(&spec.folder);
-    let plan = uncounted(spec)?;
-    let dir = run_or_replay(&plan, &project);
-    if let Some(manifest) = Manifest::read(&dir) {
-        return Ok((dir, manifest));
-    }
-    let runs = named_runs(&project)?.into_iter().rev();
-    let Some(run) = runs.filter(|run| run.manifest.lock.is_some()).find(|run| run.manifest.pipeline == plan.spec.name)
-    else {
-        let message = format!("`{}` has no run", path.display());
-        return Err(Failure::new(Exit::Environment, message).help(format!("start one: fanfold run {}", path.display())));
-    };
-    terminal.note(&format!("of the run {}; the spec or its data have changed since", run.name));
-    Ok((run.dir, run.manifest))
 }
 
 fn bound(source: &str, schema: &SchemaRef) -> Result<BoundCondition, Failure> {

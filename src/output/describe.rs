@@ -11,24 +11,24 @@ use crate::store::StoreError;
 use crate::table::{Cell, Labels, Type, cell_at};
 
 /// What is known about a column.
-pub(super) struct Description {
-    pub(super) name: String,
+pub(crate) struct Description {
+    pub(crate) name: String,
     /// The label, the question of a survey, or the description of the key.
-    pub(super) question: String,
-    pub(super) kind: String,
+    pub(crate) question: String,
+    pub(crate) kind: String,
     /// Codes with their texts, or the options.
-    pub(super) labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// The smallest and the largest value; of free text, the numbers of characters.
-    pub(super) range: Option<[String; 2]>,
-    pub(super) unit: &'static str,
-    pub(super) rows: u64,
-    pub(super) missing: u64,
-    pub(super) failed: u64,
-    pub(super) not_asked: u64,
-    pub(super) source: String,
-    pub(super) models: Vec<String>,
+    pub(crate) range: Option<[String; 2]>,
+    pub(crate) unit: &'static str,
+    pub(crate) rows: u64,
+    pub(crate) missing: u64,
+    pub(crate) failed: u64,
+    pub(crate) not_asked: u64,
+    pub(crate) source: String,
+    pub(crate) models: Vec<String>,
     /// The stage whose prompt the column answers.
-    pub(super) stage: Option<String>,
+    pub(crate) stage: Option<String>,
 }
 
 /// What the cells of a column have shown so far.
@@ -43,7 +43,7 @@ struct Seen {
     not_asked: u64,
 }
 
-pub(super) fn describe(output: &Output<'_>) -> Result<Vec<Description>, StoreError> {
+pub(crate) fn describe(output: &Output<'_>) -> Result<Vec<Description>, StoreError> {
     let (spec, input) = (output.spec, output.output.input);
     let stored = match output.output.holds {
         TableFormat::Dta => Some(stored(output, &STATA)?),

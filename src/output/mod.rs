@@ -24,6 +24,8 @@ use crate::spec::{OutputSpec, TableFormat};
 use crate::store::StoreError;
 use crate::table::parquet::{Options, TableWriter};
 
+pub(crate) use codebook::{escaped, fence};
+pub(crate) use describe::{Description, describe};
 pub(crate) use kept::{check, progress};
 pub(crate) use read::read;
 pub(crate) use table::{Batches, Output, Written};

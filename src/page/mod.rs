@@ -17,28 +17,42 @@ mod content;
 mod data;
 mod format;
 mod html;
+mod markdown;
 mod sections;
 mod views;
+
+pub(crate) use content::Page;
 
 use std::cell::OnceCell;
 
 use calls::Calls;
-pub(crate) use content::Page;
+use content::Section;
+use serde_json::{Value, json};
 
+use crate::lock::Lock;
 use crate::plan::Plan;
 use crate::store::{Manifest, RunDir};
 
+/// The first bytes of a file that show that it is a page.
+const HEAD_BYTES: usize = 1000;
+const GENERATOR: &str = "fanfold report";
+
 /// The run that a page is about.
 pub(crate) struct Subject<'a> {
+    /// The plan of the spec as it is now.
     pub(crate) plan: &'a Plan,
     pub(crate) folder: &'a RunDir,
     pub(crate) manifest: &'a Manifest,
+    /// The lock next to the spec.
+    pub(crate) lock: Option<&'a Lock>,
+    /// Whether the run is of the spec and its data as they are now.
+    pub(crate) is_current: bool,
     calls: OnceCell<Result<Calls, String>>,
 }
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(plan: &'a Plan, folder: &'a RunDir, manifest: &'a Manifest) -> Subject<'a> {
-        Subject { plan, folder, manifest, calls: OnceCell::new() }
+        Subject { plan, folder, manifest, lock: None, is_current: true, calls: OnceCell::new() }
     }
 
     /// What the calls table shows. It is read once, when a section first needs it.
@@ -47,23 +61,65 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The page about a run. The error is a sentence.
+/// The page about a run. A section that can't be made becomes a notice. The error is a sentence.
 pub(crate) fn page(subject: &Subject<'_>) -> Result<Page, String> {
-    let mut sections = Vec::new();
-    for make in sections::FIRST {
-        sections.extend(make(subject)?);
-    }
-    sections.extend(views::sections(subject)?);
-    for make in sections::SECTIONS {
-        sections.extend(make(subject)?);
-    }
-    let Subject { manifest, .. } = subject;
-    Ok(Page { title: manifest.pipeline.clone(), lead: sections::lead(subject), notices: Vec::new(), sections })
+    let (mut sections, mut notices) = (Vec::new(), sections::notices(subject));
+    let mut add = |made: Result<Vec<Section>, String>| match made {
+        Ok(made) => sections.extend(made),
+        Err(why) => notices.push(format!("A section is left out: {}.", why.trim_end_matches('.'))),
+    };
+    let made = |make: &sections::Make| make(subject).map(|section| section.into_iter().collect());
+    sections::FIRST.iter().for_each(|make| add(made(make)));
+    add(if subject.is_current { views::sections(subject) } else { Ok(Vec::new()) });
+    sections::SECTIONS.iter().for_each(|make| add(made(make)));
+    Ok(Page { title: subject.manifest.pipeline.clone(), lead: sections::lead(subject), notices, sections })
+}
+
+/// Whether a file is a page in one of its formats, so that a new page may replace it.
+pub(crate) fn is_page(file: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(&file[..file.len().min(HEAD_BYTES)]);
+    let html = format!("<meta name=\"generator\" content=\"{GENERATOR}");
+    let json = format!("\"generator\": \"{GENERATOR}\"");
+    head.starts_with(markdown::START)
+        || head.starts_with("<!doctype html>") && head.contains(&html)
+        || head.starts_with('{') && head.contains(&json)
 }
 
 impl Page {
     /// One HTML file that needs no other file and no network.
     pub(crate) fn html(&self) -> Result<String, String> {
         html::html(self)
+    }
+
+    /// Markdown without charts. The short form has no folded blocks.
+    pub(crate) fn markdown(&self, is_short: bool) -> String {
+        markdown::markdown(self, is_short)
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let mut page = json!({ "schema_version": 1, "generator": GENERATOR });
+        if let (Value::Object(page), Ok(Value::Object(content))) = (&mut page, serde_json::to_value(self)) {
+            page.extend(content);
+        }
+        serde_json::to_string_pretty(&page).unwrap_or_default() + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_known_by_its_head() {
+        let page = Page { title: "t".into(), lead: String::new(), notices: Vec::new(), sections: Vec::new() };
+        let html = page.html().expect("HTML");
+        for file in [html.as_str(), &page.markdown(true), &page.json()] {
+            assert!(is_page(file.as_bytes()), "{file}");
+        }
+        for other in
+            ["", "# fanfold report\n", "{ \"generator\": \"x\" }", "a,b\nfanfold report,1\n", "<!doctype html>"]
+        {
+            assert!(!is_page(other.as_bytes()), "{other}");
+        }
     }
 }

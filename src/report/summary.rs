@@ -232,7 +232,7 @@ fn share_json(share: &Share, replicates: f64) -> Value {
 }
 
 /// The interval of a share of answers. Replicates of a row are not independent, so rows are counted, not answers.
-fn interval(given: u64, of: u64, replicates: f64) -> (f64, f64) {
+pub(crate) fn interval(given: u64, of: u64, replicates: f64) -> (f64, f64) {
     wilson_of_share(given as f64 / (of as f64).max(1.0), of as f64 / replicates)
 }
 
