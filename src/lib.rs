@@ -90,7 +90,7 @@
 //! | change what `plan` expects a run to cost | `src/preview/forecast.rs`; the text is in `src/report/money.rs` |
 //! | add the price of a well-known model | a row of `PRICES` in `src/spec/prices.rs`, with its source and date |
 //! | change the line of progress, or an event of `--log json` | `src/report/progress.rs`, `src/cli/progress.rs` |
-//! | add a section or a chart to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart` |
+//! | add a section, a chart or a format to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart`, a format in `src/page/mod.rs` |
 //! | change what the report page shows of a stage | `views` of its `Ask`, `Work` or `Method`; the kinds of views are in `src/stage/view.rs`, their numbers in `src/page/views` |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |

@@ -19,47 +19,18 @@ mod format;
 mod html;
 mod markdown;
 mod sections;
+mod subject;
 mod views;
 
 pub(crate) use content::Page;
+pub(crate) use subject::Subject;
 
-use std::cell::OnceCell;
-
-use calls::Calls;
 use content::Section;
 use serde_json::{Value, json};
-
-use crate::lock::Lock;
-use crate::plan::Plan;
-use crate::store::{Manifest, RunDir};
 
 /// The first bytes of a file that show that it is a page.
 const HEAD_BYTES: usize = 1000;
 const GENERATOR: &str = "fanfold report";
-
-/// The run that a page is about.
-pub(crate) struct Subject<'a> {
-    /// The plan of the spec as it is now.
-    pub(crate) plan: &'a Plan,
-    pub(crate) folder: &'a RunDir,
-    pub(crate) manifest: &'a Manifest,
-    /// The lock next to the spec.
-    pub(crate) lock: Option<&'a Lock>,
-    /// Whether the run is of the spec and its data as they are now.
-    pub(crate) is_current: bool,
-    calls: OnceCell<Result<Calls, String>>,
-}
-
-impl<'a> Subject<'a> {
-    pub(crate) fn new(plan: &'a Plan, folder: &'a RunDir, manifest: &'a Manifest) -> Subject<'a> {
-        Subject { plan, folder, manifest, lock: None, is_current: true, calls: OnceCell::new() }
-    }
-
-    /// What the calls table shows. It is read once, when a section first needs it.
-    fn calls(&self) -> Result<&Calls, String> {
-        self.calls.get_or_init(|| Calls::read(self.folder)).as_ref().map_err(Clone::clone)
-    }
-}
 
 /// The page about a run. A section that can't be made becomes a notice. The error is a sentence.
 pub(crate) fn page(subject: &Subject<'_>) -> Result<Page, String> {

@@ -78,6 +78,7 @@ mod real_ollama;
 mod recording;
 mod repeatability;
 mod replay;
+mod report;
 mod reruns;
 mod rescue;
 mod round_trips;

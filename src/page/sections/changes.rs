@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::super::Subject;
 use super::super::chart::{Chart, Edge, Flow, Node};
 use super::super::content::{Block, Figure, Grid, Section};
-use super::Subject;
 use crate::lock::Lock;
 use crate::report::drift::data_change;
 use crate::report::settings::{SettingChange, is_prose, marked_words, setting_changes, shown};

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
+use super::super::Subject;
 use super::super::content::{Block, Grid, Section};
-use super::Subject;
 use crate::output::{Batches, Description, Output, describe};
 use crate::report::findings::is_tidy;
 use crate::spec::OutputSpec;

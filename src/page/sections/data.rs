@@ -1,8 +1,8 @@
 //! The section on data: the first rows of each output, to search and to open.
 
+use super::super::Subject;
 use super::super::content::{Block, Section};
 use super::super::data::{DataTable, Search, rows};
-use super::Subject;
 use crate::report::text::{count, number};
 
 /// The most rows of an output.

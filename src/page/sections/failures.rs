@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use super::super::Subject;
 use super::super::calls::{FailedCall, Failures, kind_name};
 use super::super::chart::{Axis, Bar, Bars, Chart, Histogram, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
-use super::Subject;
 use crate::prompt::{Failure, FailureKind};
 use crate::report::stop::change;
 use crate::report::text::{count, cut, moment, number};

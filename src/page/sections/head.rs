@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::Subject;
 use super::super::content::{Block, Check, CheckMark, Grid, Section};
-use super::Subject;
 use crate::lock::Lock;
 use crate::report::findings;
 use crate::report::summary::interval;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::super::Subject;
 use super::super::content::{Block, Check, CheckMark, Section};
-use super::Subject;
 use crate::report::findings;
 use crate::report::text::{count, number, usd};
 use crate::store::{Manifest, ModelEntry, StageTotals};

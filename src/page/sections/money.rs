@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::super::Subject;
 use super::super::calls::{Calls, Group, Timeline, Totals};
 use super::super::chart::{Axis, Chart, Line, Lines, Mark, Point, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
-use super::Subject;
 use crate::report::text::{about, count, duration, figure, moment, number, usd};
 use crate::stats::LogHistogram;
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
+use super::super::Subject;
 use super::super::chart::{Chart, Edge, Flow, Node};
 use super::super::content::{Block, Figure, Grid, Section};
-use super::Subject;
 use crate::lock::Lock;
 use crate::report::text::{count, number};
 

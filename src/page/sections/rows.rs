@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::super::Subject;
 use super::super::chart::{Bar, Bars, Chart, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
-use super::Subject;
 use crate::report::text::number;
 use crate::store::{Manifest, StageTotals};
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::Subject;
 use super::super::content::{Block, Check, CheckMark, Grid, Section};
-use super::Subject;
 use crate::assertion::{Finding, Severity};
 use crate::report::verdict::verdicts;
 use crate::spec::TestSpec;
