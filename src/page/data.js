@@ -9,6 +9,7 @@
   const textOf = (cell) => (cell === null || cell === undefined ? "" : String(cell));
   const PAGE = 100;
   const CHOICES = 12;
+  const LONG = 60;
 
   const showData = (box) => {
     const data = JSON.parse(box.querySelector("script").textContent);
@@ -43,7 +44,7 @@
     const groups = new Map();
     data.columns.forEach((column, place) => {
       if (!column.model || !column.from) return;
-      const key = column.stage + " " + column.from + " " + column.name.replace(column.model, "");
+      const key = column.stage + " " + column.from;
       groups.set(key, [...(groups.get(key) || []), place]);
     });
     const compared = [...groups.values()].filter((places) => places.length > 1);
@@ -81,8 +82,10 @@
       const tr = element("tr");
       tr.append(element("th", row.number, { scope: "row" }));
       row.cells.forEach((cell, place) => {
-        const td = element("td", textOf(cell), { tabindex: "-1" });
-        if (typeof cell === "number") td.className = "n";
+        const isNumber = typeof cell === "number";
+        const td = element("td", isNumber ? Number(cell.toPrecision(6)) : textOf(cell), { tabindex: "-1" });
+        if (isNumber) td.className = "n";
+        if (textOf(cell).length > LONG) td.classList.add("long");
         if (compared.some((places) => places.includes(place) && isDifferent(row, places))) td.classList.add("differs");
         td.dataset.place = place;
         tr.append(td);

@@ -132,18 +132,21 @@ pub(crate) fn word_diff(old: &str, new: &str) -> String {
 /// Both texts in pieces, with the changed words marked.
 pub(crate) fn marked_words(old: &str, new: &str) -> [Vec<(String, bool)>; 2] {
     let mut texts: [Vec<(String, bool)>; 2] = Default::default();
-    for change in TextDiff::from_words(old, new).iter_all_changes() {
-        let sides: &[usize] = match change.tag() {
-            ChangeTag::Equal => &[0, 1],
-            ChangeTag::Delete => &[0],
-            ChangeTag::Insert => &[1],
-        };
-        let is_changed = change.tag() != ChangeTag::Equal;
-        for side in sides {
-            match texts[*side].last_mut() {
-                Some((text, marked)) if *marked == is_changed => text.push_str(change.value()),
-                _ => texts[*side].push((change.value().to_owned(), is_changed)),
-            }
+    let mut push = |side: usize, text: &str, is_changed: bool| match texts[side].last_mut() {
+        Some((before, marked)) if *marked == is_changed => before.push_str(text),
+        _ => texts[side].push((text.to_owned(), is_changed)),
+    };
+    let diff = TextDiff::from_words(old, new);
+    let changes: Vec<_> = diff.iter_all_changes().collect();
+    for (i, change) in changes.iter().enumerate() {
+        let is_change = |near: Option<&similar::Change<&str>>| near.is_some_and(|near| near.tag() != ChangeTag::Equal);
+        // Space between two changes is marked too.
+        let joins =
+            change.value().trim().is_empty() && i > 0 && is_change(changes.get(i - 1)) && is_change(changes.get(i + 1));
+        match change.tag() {
+            ChangeTag::Equal => [0, 1].into_iter().for_each(|side| push(side, change.value(), joins)),
+            ChangeTag::Delete => push(0, change.value(), true),
+            ChangeTag::Insert => push(1, change.value(), true),
         }
     }
     texts

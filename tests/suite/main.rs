@@ -66,6 +66,7 @@ mod options;
 mod outputs;
 mod pack;
 mod pack_kinds;
+mod page_numbers;
 mod page_views;
 mod pipelines;
 mod population;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The most bins. Bins become twice as wide when there are more.
-const BINS: i64 = 120;
+const BINS: i64 = 60;
 
 /// Amounts of several series by time. Times are in milliseconds since 1970.
 #[derive(Clone, Debug)]

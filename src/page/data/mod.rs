@@ -6,6 +6,7 @@
 mod calls;
 mod read;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -66,7 +67,7 @@ pub(crate) struct DataColumn {
     /// The model whose answers it holds, if each model has its own columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    /// The keys of the spec that define it. Columns of several models share them.
+    /// The keys of the spec that define the answer, in its own column. Columns of several models share them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) from: String,
 }
@@ -127,7 +128,7 @@ pub(crate) fn rows(subject: &Subject<'_>, search: &Search<'_>) -> Result<DataTab
 }
 
 /// The bytes of a value as JSON.
-fn size(value: &impl Serialize) -> f64 {
+pub(super) fn size(value: &impl Serialize) -> f64 {
     serde_json::to_string(value).map_or(0, |text| text.len()) as f64
 }
 
@@ -175,7 +176,15 @@ fn columns(origin: &Origin, subject: &Subject<'_>, output: &OutputSpec) -> Vec<D
         }
     };
     let shown: Vec<String> = output.schema.fields().iter().map(|field| field.name().clone()).collect();
-    shown.iter().zip(&output.columns).map(column).collect()
+    let mut columns: Vec<DataColumn> = shown.iter().zip(&output.columns).map(column).collect();
+    // Columns about an answer, such as its quote, follow the column of the answer.
+    let mut answers = HashSet::new();
+    for column in &mut columns {
+        if !answers.insert((column.stage, column.model.clone(), column.from.clone())) {
+            column.from.clear();
+        }
+    }
+    columns
 }
 
 impl DataTable {

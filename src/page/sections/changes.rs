@@ -1,5 +1,6 @@
 //! The section on changes: what is different from the run before, in the spec, in the data and in the answers.
 
+use arrow_array::RecordBatch;
 use serde_json::Value;
 
 use super::super::Subject;
@@ -10,17 +11,40 @@ use crate::report::drift::data_change;
 use crate::report::settings::{SettingChange, is_prose, marked_words, setting_changes, shown};
 use crate::report::text::{count, cut, figure, number, percent};
 use crate::stats::mcnemar;
-use crate::store::{Manifest, NamedRun, Project, RunDir, State, StoredTable, named_runs};
+use crate::store::{Changes, Manifest, NamedRun, Project, RunDir, State, StoredTable, named_runs};
 use crate::table::Cell;
-use crate::table::diff::{ColumnDiff, Confusion, Example, GoldDiff, Matching, Side, TableDiff, Wanted, diff};
+use crate::table::diff::{Batches, ColumnDiff, Confusion, Example, GoldDiff, Matching, Side, TableDiff, Wanted, diff};
 
 /// The most rows of a table of changed rows.
 const ROWS: usize = 20;
+/// The most rows of each run that are compared.
+const COMPARED: u64 = 200_000;
 /// The most characters of a cell.
 const CELL: usize = 120;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
-    let Some(before) = before(subject) else { return Ok(None) };
+    let mut blocks: Vec<Block> = asked_again(subject.manifest).into_iter().collect();
+    blocks.extend(before(subject).iter().flat_map(|before| since(before, subject)));
+    let title = "What changed".to_owned();
+    Ok((!blocks.is_empty()).then(|| Section { id: "changes".to_owned(), title, blocks }))
+}
+
+/// How the answers of a run that asked everything again compare with the answers that they replaced.
+fn asked_again(now: &Manifest) -> Option<Block> {
+    let row = |stage: &str, model: &str, changes: &Changes| {
+        let Changes { equal, different, newly_failed, newly_answered } = *changes;
+        let counts = [equal, different, newly_failed, newly_answered].map(Value::from);
+        [stage, model].map(Value::from).into_iter().chain(counts).collect::<Vec<Value>>()
+    };
+    let stages = now.stages.iter().flat_map(|(stage, totals)| totals.changes.iter().map(move |of| (stage, of)));
+    let rows: Vec<_> = stages.map(|(stage, (model, changes))| row(stage, model, changes)).collect();
+    let columns = ["stage", "model", "equal", "different", "newly failed", "newly answered"].map(str::to_owned);
+    let title = "Answers that were asked again".to_owned();
+    (!rows.is_empty()).then(|| Block::Table { title, table: Grid { columns: columns.to_vec(), rows } })
+}
+
+/// What is different from the run `before`.
+fn since(before: &NamedRun, subject: &Subject<'_>) -> Vec<Block> {
     let now = subject.manifest;
     let mut blocks = vec![Block::Text { text: format!("This run is compared with the run {}.", before.name) }];
     blocks.extend(settings(&before.dir, subject.folder));
@@ -30,16 +54,23 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
             blocks.push(Block::Text { text: format!("The table {output} is new.") });
             continue;
         }
-        let tables = || Ok([table(&before.dir, &before.manifest, output)?, table(subject.folder, now, output)?]);
+        let tables = || {
+            let old = StoredTable::output(&before.dir, &before.manifest, output)?;
+            Ok([old, StoredTable::output(subject.folder, now, output)?])
+        };
         let found = tables().and_then(|tables: [StoredTable; 2]| compared(subject, output, tables));
         blocks.push(match found {
             Ok((by, found)) => {
-                Block::Group { title: format!("Table {output}"), blocks: table_blocks(now, &by, &found) }
+                let is_cut = facts.rows.max(before.manifest.outputs[output].rows) > COMPARED;
+                let note = format!("The first {} rows of each run are compared.", number(COMPARED));
+                let note = is_cut.then_some(Block::Text { text: note });
+                let blocks = note.into_iter().chain(table_blocks(now, &by, &found)).collect();
+                Block::Group { title: format!("Table {output}"), blocks }
             }
             Err(why) => Block::Text { text: format!("The table {} was not compared: {why}.", facts.path) },
         });
     }
-    Ok(Some(Section { id: "changes".to_owned(), title: "What changed".to_owned(), blocks }))
+    blocks
 }
 
 /// The last whole run of the pipeline that finished before this one began.
@@ -52,10 +83,6 @@ fn before(subject: &Subject<'_>) -> Option<NamedRun> {
         is_finished && is_before && manifest.pipeline == now.pipeline && manifest.run != now.run
     });
     runs.pop()
-}
-
-fn table(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
-    StoredTable::output(run, manifest, output)
 }
 
 /// The changed settings: long texts with their words marked, the others in one table.
@@ -101,7 +128,7 @@ fn compared(subject: &Subject<'_>, output: &str, [a, b]: [StoredTable; 2]) -> Re
     let (by, folds) = a.matching(&b)?;
     let shown = now.reads(output).into_iter().filter(|column| a.has(column)).collect();
     let gold = truths(&subject.folder.read_spec().unwrap_or_default()).into_iter().find(|column| a.has(column));
-    let (read_a, read_b) = (|| a.read(), || b.read());
+    let (read_a, read_b) = (|| first_rows(a.read()?), || first_rows(b.read()?));
     let old = Side { schema: a.schema(), read: &read_a, fold: folds[0] };
     let new = Side { schema: b.schema(), read: &read_b, fold: folds[1] };
     let wanted = Wanted { examples: ROWS, shown, gold };
@@ -112,6 +139,18 @@ fn compared(subject: &Subject<'_>, output: &str, [a, b]: [StoredTable; 2]) -> Re
         }
     }
     Ok((by, found))
+}
+
+/// The first [`COMPARED`] rows, which bound the memory and the time of a comparison.
+fn first_rows(batches: Batches) -> Result<Batches, String> {
+    let mut left = COMPARED as usize;
+    let first = move |batch: Result<RecordBatch, String>| {
+        let rows = batch.as_ref().map_or(0, RecordBatch::num_rows).min(left);
+        let is_over = left == 0;
+        left -= rows;
+        (!is_over).then(|| batch.map(|batch| batch.slice(0, rows)))
+    };
+    Ok(Box::new(batches.map_while(first)))
 }
 
 /// The columns that methods of a spec read as the truth.

@@ -99,7 +99,7 @@ fn over_time(failures: &Failures) -> Option<Figure> {
     });
     let numbers =
         Grid { columns: ["from (UTC)".to_owned()].into_iter().chain(series.clone()).collect(), rows: rows.collect() };
-    let axis = Axis { title: "time (UTC)".to_owned(), unit: Unit::Moment, range: None };
+    let axis = Axis { title: "time".to_owned(), unit: Unit::Moment, range: None };
     Some(Figure {
         title: "Failed calls over time".to_owned(),
         chart: Chart::Histogram(Histogram { axis, edges, series, counts, marks: Vec::new() }),

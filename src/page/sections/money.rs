@@ -152,7 +152,7 @@ fn spell(seconds: f64) -> String {
 }
 
 fn clock() -> Axis {
-    Axis { title: "time (UTC)".to_owned(), unit: Unit::Moment, range: None }
+    Axis { title: "time".to_owned(), unit: Unit::Moment, range: None }
 }
 
 /// The amount of each bin divided by `divisor`, a line for each series.
