@@ -20,14 +20,14 @@ use crate::report::summary::RunSummary;
 use crate::run::{self, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
-use crate::store::{Ledger, Project, RunDir, StageTotals, StoreError};
+use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError};
 
 /// Why a pipeline did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PipelineError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("{}", diagnostics::human(.0, .1, false))]
+    #[error("{}", diagnostics::human(.0, .1, false, None))]
     Invalid(Vec<Diagnostic>, Document),
     #[error(transparent)]
     Lock(#[from] LockFailure),
@@ -212,7 +212,7 @@ impl Ready {
         });
         let replaced = replaced.collect();
         let (columns, findings) = match outcome.stopped {
-            None => read(&plan, &folder).await,
+            None => read(&plan, &folder, &outcome.manifest).await,
             Some(_) => Default::default(),
         };
         let elapsed = created.elapsed();
@@ -223,11 +223,21 @@ impl Ready {
 
 /// What the answer columns of the stages contain, and the main statistics of the methods. A table that can't be read is
 /// left out.
-async fn read(plan: &Arc<Plan>, folder: &RunDir) -> (BTreeMap<String, StageColumns>, Vec<(String, Vec<String>)>) {
+async fn read(
+    plan: &Arc<Plan>,
+    folder: &RunDir,
+    manifest: &Manifest,
+) -> (BTreeMap<String, StageColumns>, Vec<(String, Vec<String>)>) {
     let (plan, folder) = (plan.clone(), folder.clone());
+    let rows: BTreeMap<String, u64> =
+        manifest.stages.iter().map(|(name, totals)| (name.clone(), totals.rows)).collect();
     let read = move || {
-        let stages = plan.stages().map(|id| (plan.spec.stage(id).name.to_string(), columns::read(&plan, &folder, id)));
-        let columns = stages.filter_map(|(name, columns)| Some((name, columns?))).collect();
+        let stages = plan.stages().filter_map(|id| {
+            let name = plan.spec.stage(id).name.to_string();
+            let columns = columns::read(&plan, &folder, id, *rows.get(&name)?)?;
+            Some((name, columns))
+        });
+        let columns = stages.collect();
         (columns, findings::of_run(&plan, &folder))
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_default()

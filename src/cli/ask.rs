@@ -123,6 +123,7 @@ impl Ask {
         if let Some(key) = &data.key {
             let _ = writeln!(text, "key = {}", quoted(key));
         }
+        data.settings.iter().for_each(|setting| text.push_str(&format!("{setting}\n")));
         let list: Vec<String> = names.iter().map(|name| quoted(name)).collect();
         let kind = if self.fill.is_empty() { "analysis" } else { "fill-missing" };
         let _ = write!(

@@ -7,7 +7,7 @@ use arrow_schema::{DataType, SchemaRef};
 
 use super::{Exit, Failure};
 use crate::name::{Name, suggestion};
-use crate::source::{File, FileFormat, Source};
+use crate::source::{File, FileFormat, Source, neighbours};
 use crate::table::cell_at;
 use crate::table::parquet::folder_of;
 
@@ -23,6 +23,8 @@ pub(super) struct DataFile {
     /// The name of the file in that folder.
     pub(super) name: String,
     pub(super) columns: Vec<String>,
+    /// The settings without which the file is read differently, as a spec contains them: `delimiter = ";"`.
+    pub(super) settings: Vec<String>,
     schema: SchemaRef,
     pub(super) key: Option<String>,
     /// The column with the longest texts.
@@ -40,7 +42,8 @@ impl DataFile {
     pub(super) fn read(path: &Path) -> Result<DataFile, Failure> {
         let shown = path.display();
         if !path.is_file() {
-            return Err(Failure::new(Exit::Spec, format!("there is no file `{shown}`")));
+            let near = neighbours(Path::new(""), &shown.to_string());
+            return Err(Failure::new(Exit::Spec, format!("there is no file `{shown}`")).help(near));
         }
         if FileFormat::of(path).is_none() {
             let message = format!("`{shown}` is not a table: its extension says no format");
@@ -49,8 +52,8 @@ impl DataFile {
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let folder = folder_of(path).to_owned();
-        let source = File { path: name.clone(), ..File::default() };
-        let schema = source.schema(&folder)?;
+        let (source, schema) = opened(File { path: name.clone(), ..File::default() }, &folder)?;
+        let settings = source.readings(&folder)?.into_iter().flat_map(|reading| reading.detected).collect();
         let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let mut seen: Vec<Seen> = columns.iter().map(|_| Seen::default()).collect();
         let mut left = ROWS;
@@ -74,7 +77,7 @@ impl DataFile {
             return Err(Failure::new(Exit::Spec, format!("`{shown}` has no columns")));
         };
         let key = key(&columns, &seen, ROWS - left).map(|column| columns[column].clone());
-        Ok(DataFile { folder, name, columns, schema, key: key.filter(|key| *key != text), text })
+        Ok(DataFile { folder, name, columns, settings, schema, key: key.filter(|key| *key != text), text })
     }
 
     /// The name without extensions, as the name of a table of a spec.
@@ -96,6 +99,18 @@ impl DataFile {
         }
         let help = suggestion(column, "its columns are", self.columns.iter().map(String::as_str));
         Err(Failure::new(Exit::Spec, format!("`{}` has no column `{column}`", self.name)).help_if(help))
+    }
+}
+
+/// The file with its columns. Decimal commas make a delimiter doubtful, but no cell of a first spec is read as a number.
+fn opened(file: File, folder: &Path) -> Result<(File, SchemaRef), Failure> {
+    match file.schema(folder) {
+        Ok(schema) => Ok((file, schema)),
+        Err(error) => {
+            let with_commas = File { decimal: Some(",".to_owned()), ..file };
+            let schema = with_commas.schema(folder).map_err(|_| error)?;
+            Ok((with_commas, schema))
+        }
     }
 }
 

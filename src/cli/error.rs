@@ -13,7 +13,7 @@ use crate::plan::PlanError;
 use crate::provider::{CallErrorKind, EndpointError};
 use crate::report::drift;
 use crate::run::RunError;
-use crate::source::SourceError;
+use crate::source::{SourceError, neighbours};
 use crate::spec::load::LoadError;
 use crate::store::{LedgerError, StoreError};
 use crate::table::parquet::folder_of;
@@ -82,7 +82,13 @@ impl Failure {
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let failure = Failure::new(Exit::Spec, error.to_string());
-        if let LoadError::Setting(error) = error { failure.help_if(error.help) } else { failure }
+        match error {
+            LoadError::Setting(error) => failure.help_if(error.help),
+            LoadError::Io(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
+                failure.help(neighbours(Path::new(""), &path))
+            }
+            LoadError::Io(..) | LoadError::Extension(_) | LoadError::NotUtf8(..) => failure,
+        }
     }
 }
 

@@ -53,6 +53,7 @@ struct Data<'a> {
     key: Option<&'a str>,
     text: &'a str,
     source: String,
+    settings: &'a [String],
 }
 
 impl Template {
@@ -83,10 +84,11 @@ impl Template {
             None => "# key = \"id\"                     # a column that identifies a row; default: the row's number"
                 .to_owned(),
         };
+        let key: Vec<&str> = [key.as_str()].into_iter().chain(data.settings.iter().map(String::as_str)).collect();
         self.spec()
             .replace("@source@", &data.source)
             .replace("@path@", &quoted(data.path))
-            .replace("@key@", &key)
+            .replace("@key@", &key.join("\n"))
             .replace("@group@", &data.key.map(quoted).unwrap_or_default())
             .replace("@column@", &quoted(data.text))
             .replace("@text@", &reading(data.text))
@@ -164,14 +166,19 @@ impl Init {
     fn body(&self, data: Option<&DataFile>) -> (String, String, Option<(&'static str, &'static str)>) {
         if let Some(data) = data {
             let columns = listed_briefly(&data.columns, COLUMNS);
-            let of =
-                Data { path: &data.name, key: data.key.as_deref(), text: &data.text, source: data.stem().to_string() };
+            let of = Data {
+                path: &data.name,
+                key: data.key.as_deref(),
+                text: &data.text,
+                source: data.stem().to_string(),
+                settings: &data.settings,
+            };
             return (self.template.over(&of), format!("# The columns of {}: {columns}\n\n", data.name), None);
         }
         match self.template.rows() {
             Some((file, rows, text)) => {
                 let source = file.trim_end_matches(".csv").to_owned();
-                let of = Data { path: file, key: Some("id"), text, source };
+                let of = Data { path: file, key: Some("id"), text, source, settings: &[] };
                 (self.template.over(&of), String::new(), Some((file, rows)))
             }
             None => (self.template.spec().to_owned(), String::new(), None),

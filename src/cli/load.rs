@@ -5,7 +5,6 @@ use std::path::Path;
 use super::{Exit, Failure, Terminal};
 use crate::document::Document;
 use crate::lock::Lock;
-use crate::report::diagnostics;
 use crate::report::runs::settings_in_words;
 use crate::spec::Spec;
 use crate::spec::load::{self, Loaded};
@@ -20,6 +19,9 @@ pub(crate) fn load_spec_with(path: &Path, set: &[String], terminal: &Terminal) -
     show(&loaded, terminal);
     if !set.is_empty() && !loaded.problems.is_empty() {
         terminal.note(&format!("the spec was checked {}", settings_in_words(set).unwrap_or_default()));
+        for path in set.iter().filter_map(|setting| loaded.document.path_to(setting)) {
+            terminal.note(&format!("did you mean `--set {path}=..`?"));
+        }
     }
     loaded.spec.ok_or(Failure::shown(Exit::Spec))
 }
@@ -38,7 +40,7 @@ pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Documen
 
 fn show(Loaded { problems, document, .. }: &Loaded, terminal: &Terminal) {
     if !problems.is_empty() {
-        terminal.marked(diagnostics::human(problems, document, terminal.color).trim_end());
+        terminal.marked(terminal.problems(problems, document).trim_end());
     }
 }
 

@@ -13,6 +13,7 @@ mod explain;
 mod guess;
 mod init;
 mod ledger;
+mod live;
 mod load;
 mod models;
 mod only_spec;
@@ -88,7 +89,8 @@ enum Command {
 }
 
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let typed: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,
         // `--help` and `--version` also end here; their text goes to standard output.
         Err(error) => {
@@ -97,6 +99,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             if let Some((word, help)) = guess::unknown_command(&error) {
                 Terminal::new(terminal::When::Auto).error(&format!("there is no command `{word}`"), Some(&help));
+                return Exit::Spec.into();
+            }
+            let typed: Vec<String> = typed.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            if let Some((flag, help)) = guess::unknown_flag(&error, &typed, &Arguments::command()) {
+                Terminal::new(terminal::When::Auto).error(&format!("there is no `{flag}`"), Some(&help));
                 return Exit::Spec.into();
             }
             let _ = error.print();

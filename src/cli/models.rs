@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 
+use super::only_spec::only_spec;
 use super::runtime::{block_on, env};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::inventory::{Lack, Surveyed, hints, survey};
@@ -22,7 +23,8 @@ const STYLE: &str = "{prefix:>12} {bar:20} {decimal_bytes}/{decimal_total_bytes}
 pub(crate) struct Models {
     #[command(subcommand)]
     action: Option<Action>,
-    /// The spec [default: the built-in models, and the Ollama server of this machine or at OLLAMA_HOST].
+    /// The spec [default: the only spec of this folder, else the built-in models, and the Ollama server of this machine or at
+    /// OLLAMA_HOST].
     spec: Option<PathBuf>,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]
@@ -50,7 +52,8 @@ enum Action {
 impl Models {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let folders = &Folders::from_env(&env)?;
-        match (self.action, self.spec) {
+        let spec = self.spec.or_else(|| only_spec().ok().filter(|_| self.action.is_none()));
+        match (self.action, spec) {
             (Some(Action::Pull { names }), _) => return pull_all(&names, folders, terminal),
             (Some(Action::List { format }), _) => format.write(&BuiltinReport { folders, ollama: None }, terminal),
             (None, None) => {

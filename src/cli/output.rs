@@ -29,7 +29,7 @@ impl OutputFormat {
 
     pub(crate) fn write(self, report: &(impl Display + Serialize), terminal: &Terminal) {
         match self {
-            OutputFormat::Human => terminal.text(&report.to_string()),
+            OutputFormat::Human => terminal.prose(&report.to_string()),
             OutputFormat::Json => write_json(report, terminal),
         }
     }

@@ -66,11 +66,17 @@ pub(crate) fn show(
     let spec = load_spec_with(path, set, terminal)?;
     let report = pipeline::plan_against(spec, load_lock(path, terminal), request, &env)?;
     if let Some(row) = request.render.row.filter(|_| report.preview.rendered.is_empty()) {
-        let help = "the row is missing or skipped, or its prompts depend on answers that are not known yet";
+        let number =
+            if row.parse::<u64>().is_ok() { format!("; '#{row}' is the row with this number") } else { String::new() };
+        let help =
+            format!("the row is missing or skipped, or its prompts depend on answers that are not known yet{number}");
         return Err(Failure::new(Exit::Spec, format!("there is no prompt of row `{row}`")).help(help));
     }
     match format {
-        PlanFormat::Human => terminal.painted(&report.to_string(), Palette::States),
+        PlanFormat::Human => {
+            terminal.painted(&report.text(), Palette::States);
+            terminal.text(&report.prompts());
+        }
         PlanFormat::Json => write_json(&report, terminal),
         PlanFormat::Mermaid => terminal.text(&mermaid(&report.preview.plan)),
     }

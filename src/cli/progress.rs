@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Terminal;
 use super::terminal::Notes;
+use super::{Terminal, live};
 use crate::report::progress::{event, line, log_line};
-use crate::report::text::printable;
+use crate::report::text::{fit, printable};
 use crate::report::wait::{self, Announcer};
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
@@ -21,6 +21,10 @@ const REDRAW: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 /// The seconds between two lines with counters.
 const LINE: u64 = 10;
+const SPINNER: [&str; 10] = [
+    "\u{280b}", "\u{2819}", "\u{2839}", "\u{2838}", "\u{283c}", "\u{2834}", "\u{2826}", "\u{2827}", "\u{2807}",
+    "\u{280f}",
+];
 /// The most lines about what holds back calls.
 const NOTES: usize = 4;
 
@@ -35,31 +39,15 @@ pub(crate) async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option
 }
 
 async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>, terminal: &Terminal) {
-    let all = MultiProgress::new();
-    let bar = || ProgressBar::new_spinner().with_style(style("{wide_msg}"));
-    let stages: Vec<(&StageProgress, ProgressBar)> = progress.stages().map(|stage| (stage, all.add(bar()))).collect();
-    let _clear = Clear(&all);
-    let mut notes: Vec<ProgressBar> = Vec::new();
-    loop {
-        let (waits, now) = progress.waits().shown();
+    let _erase = Erase(*terminal);
+    for spinner in SPINNER.iter().cycle() {
+        let (size, (waits, now)) = (terminal.size(), progress.waits().shown());
+        // Room for keys such as `^C`. A line of the whole width would wrap on some terminals.
+        let width = size.0.saturating_sub(3);
+        let stage = |stage: &StageProgress| coloured(&line(&stage.name, &stage.snapshot(), width), terminal.color);
         let texts = preparing().into_iter().chain(waits.iter().map(|wait| wait::line(wait, now)));
-        let texts: Vec<String> = texts.take(NOTES).collect();
-        for bar in notes.drain(texts.len().min(notes.len())..) {
-            bar.finish_and_clear();
-            all.remove(&bar);
-        }
-        while notes.len() < texts.len() {
-            notes.push(all.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}"))));
-        }
-        for (bar, text) in notes.iter().zip(&texts) {
-            bar.set_message(printable(text).into_owned());
-            bar.tick();
-        }
-        for (stage, bar) in &stages {
-            // A line of the whole width would wrap on some terminals.
-            let text = line(&stage.name, &stage.snapshot(), terminal.width().saturating_sub(1));
-            bar.set_message(coloured(&text, terminal.color));
-        }
+        let texts = texts.take(NOTES).map(|text| fit(&format!("{spinner} {}", printable(&text)), width));
+        live::draw(&progress.stages().map(stage).chain(texts).collect::<Vec<_>>(), size);
         tokio::time::sleep(REDRAW).await;
     }
 }
@@ -74,11 +62,12 @@ pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-struct Clear<'a>(&'a MultiProgress);
+/// Erases the live lines at the end.
+struct Erase(Terminal);
 
-impl Drop for Clear<'_> {
+impl Drop for Erase {
     fn drop(&mut self) {
-        let _ = self.0.clear();
+        live::erase(self.0.width());
     }
 }
 

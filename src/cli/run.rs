@@ -23,7 +23,7 @@ use crate::pipeline::{self, Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::preview::Request;
 use crate::report::drift;
-use crate::report::money::{cost_and_time, limit_reached, question};
+use crate::report::money::{cost_and_time, limit_reached, question, warnings};
 use crate::report::preview::first_rows;
 use crate::report::stop::{alike, alike_help, alike_message, limited_until};
 use crate::report::summary::{announcements, missing_calls, start_event};
@@ -205,7 +205,9 @@ impl Run {
         let request = Request { selection: Some(selection), fresh: self.fresh, ..Request::default() };
         let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
         let plan = pipeline::plan_against(spec, load_lock(&self.spec, terminal), request, &env)?;
-        Ok(question(&plan.forecast.amounts(), most).is_none_or(|question| terminal.ask(&question)))
+        let Some(question) = question(&plan.forecast.amounts(), most) else { return Ok(true) };
+        warnings(&plan.forecast, &plan.preview.plan.spec.budget).iter().for_each(|line| terminal.note(line));
+        Ok(terminal.ask(&question))
     }
 
     fn send_pilot(&self, selection: &Selection, calls: u64, terminal: &Terminal) -> Result<Exit, Failure> {
@@ -275,6 +277,9 @@ impl Run {
             }
             LockChange::Ignored(path) => {
                 let ran = self.selected.words();
+                if report.summary.manifest.stages.values().all(|totals| totals.rows == 0) {
+                    terminal.note("warning: no source has these rows");
+                }
                 terminal.note(&format!(
                     "{ran}: the outputs have their own names; the outputs of full runs and {} are not written",
                     path.display()
@@ -325,7 +330,17 @@ impl Run {
                 let help = alike_help(error.kind, first);
                 (alike(first), failure(alike_message(first, error)).help_if(help))
             }
-            StopReason::BudgetSpent { limit } => (limit_reached(*limit, budget), Failure::shown(stopped(reason))),
+            StopReason::BudgetSpent { limit } => {
+                let failure = Failure::shown(stopped(reason));
+                let raised = if limit.of_all_runs {
+                    format!("raise `budget.total.{}`, then ", limit.what)
+                } else {
+                    String::new()
+                };
+                let why = limit_reached(*limit, budget);
+                return failure
+                    .note(format!("{why}; every finished call is kept. To continue: {raised}{}", self.again()));
+            }
             reason => (stopped_by(reason), Failure::shown(stopped(reason))),
         };
         failure.note(format!("{why}; every finished call is kept. To continue: {}", self.again()))

@@ -6,6 +6,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
+use indexmap::IndexSet;
 
 use super::past_run::PastRun;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
@@ -112,7 +113,8 @@ impl Show {
         if names.contains(&name) {
             return Ok(name.to_owned());
         }
-        let help = suggestion(name, "there are", names);
+        let known: IndexSet<&str> = names.into_iter().collect();
+        let help = suggestion(name, "there are", known);
         Err(Failure::new(Exit::Spec, format!("there is no output or stage `{name}`")).help_if(help))
     }
 

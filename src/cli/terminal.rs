@@ -7,8 +7,12 @@ use std::io::{IsTerminal, Write};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::live;
+use crate::document::{Diagnostic, Document};
 use crate::report::colors::{Palette, painted};
+use crate::report::diagnostics;
 use crate::report::text::{printable, printable_json};
+use crate::report::wrap::wrapped;
 
 /// The assumed width in columns, if standard error is not a terminal.
 const WIDTH: usize = 100;
@@ -79,14 +83,20 @@ impl Terminal {
 
     /// Asks a question. Every answer but `y` or `yes` is a no.
     pub(crate) fn ask(&self, question: &str) -> bool {
-        let _ = write!(std::io::stderr().lock(), "{}", printable(question));
+        let _ = write!(std::io::stderr().lock(), "{}", self.fitted(&printable(question)));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
     pub(crate) fn width(&self) -> usize {
-        terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
+        self.size().0
+    }
+
+    /// The width and the height of standard error.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        terminal_size::terminal_size_of(std::io::stderr())
+            .map_or((WIDTH, usize::MAX), |(width, height)| (width.0.into(), height.0.into()))
     }
 
     /// The width of standard output, if it is a terminal.
@@ -94,14 +104,27 @@ impl Terminal {
         terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into())
     }
 
+    /// The text for standard error, with lines that fit a terminal.
+    pub(crate) fn fitted(&self, text: &str) -> String {
+        if self.live { wrapped(text, self.width()) } else { text.to_owned() }
+    }
+
+    /// Prints a text whose lines are kept, such as a prompt.
     pub(crate) fn text(&self, text: &str) {
         self.data(&printable(text));
     }
 
-    /// Prints a text with colours, if standard output has some.
+    /// Prints a text with lines that fit a terminal.
+    pub(crate) fn prose(&self, text: &str) {
+        let text = printable(text);
+        self.data(&self.page().map_or(text.to_string(), |width| wrapped(&text, width)));
+    }
+
+    /// The same with colours, if standard output has some.
     pub(crate) fn painted(&self, text: &str, palette: Palette) {
         let text = printable(text);
-        if self.page_color { self.data(&painted(&text, palette)) } else { self.data(&text) }
+        let text = if self.page_color { painted(&text, palette) } else { text.into_owned() };
+        self.data(&self.page().map_or(text.clone(), |width| wrapped(&text, width)));
     }
 
     pub(crate) fn json(&self, text: &str) {
@@ -114,10 +137,15 @@ impl Terminal {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// The problems of a spec, with lines that fit a terminal.
+    pub(crate) fn problems(&self, problems: &[Diagnostic], document: &Document) -> String {
+        diagnostics::human(problems, document, self.color, self.live.then(|| self.width()))
+    }
+
     pub(crate) fn note(&self, text: &str) {
         match self.notes {
-            Notes::Text if self.color => self.marked(&painted(&printable(text), Palette::Counts)),
-            Notes::Text => self.marked(&printable(text)),
+            Notes::Text if self.color => self.marked(&self.fitted(&painted(&printable(text), Palette::Counts))),
+            Notes::Text => self.marked(&self.fitted(&printable(text))),
             Notes::None => {}
             Notes::Json => self.event(json!({ "event": "note", "text": text.trim() })),
         }
@@ -131,7 +159,7 @@ impl Terminal {
 
     /// Prints a line that may contain colour codes to standard error; the caller has cleaned its text.
     pub(crate) fn marked(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        live::above(text, self.width());
     }
 
     pub(crate) fn error(&self, message: &str, help: Option<&str>) {
@@ -139,9 +167,9 @@ impl Terminal {
             return self.event(json!({ "event": "error", "message": message, "help": help }));
         }
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));
+        self.marked(&self.fitted(&format!("{red}error{off}{bold}:{off} {}", printable(message))));
         if let Some(help) = help {
-            self.marked(&format!("{bold}help:{off} {}", printable(help)));
+            self.marked(&self.fitted(&format!("{bold}help:{off} {}", printable(help))));
         }
     }
 }

@@ -50,6 +50,19 @@ impl Document {
     }
 }
 
+impl Document {
+    /// The path of a setting that a table further in has, for one that is written without its table.
+    pub(crate) fn path_to(&self, setting: &str) -> Option<String> {
+        let name = setting.split('=').next()?.trim();
+        let tables = self.root.entries().iter().flat_map(|outer| {
+            outer.node.entries().iter().map(move |inner| (format!("{}.{}", outer.key, inner.key), &inner.node))
+        });
+        let found =
+            tables.filter(|(_, node)| node.get(name).is_some()).map(|(table, _)| format!("{table}.{name}")).next();
+        found.filter(|_| !name.contains('.'))
+    }
+}
+
 /// The keys of a TOML path, such as `a."b c".d`.
 fn keys(path: &str) -> Option<Vec<String>> {
     let root = toml::parse(&format!("{} = 0", path.trim())).ok()?;
@@ -88,6 +101,15 @@ mod tests {
             let found = edited(setting).unwrap_or_else(|error| panic!("{setting}: {error:?}"));
             assert_eq!(found.pointer(pointer).unwrap().to_string(), expected, "{setting}");
         }
+    }
+
+    #[test]
+    fn a_setting_without_its_table_is_found() {
+        let text = "name = 'a'\n[models.small]\ntemperature = 0\n[stages.tone]\nprompt = 'x'\n";
+        let document = Document::parse("spec.toml", text.to_owned(), SpecFormat::Toml).unwrap();
+        assert_eq!(document.path_to("temperature=1").as_deref(), Some("models.small.temperature"));
+        assert_eq!(document.path_to("prompt = y").as_deref(), Some("stages.tone.prompt"));
+        assert_eq!((document.path_to("size=1"), document.path_to("models.small=1")), (None, None));
     }
 
     #[test]

@@ -13,6 +13,29 @@ use crate::table::{Cell, Digest, cell_at};
 
 const EXAMPLES: usize = 3;
 
+/// The error of the keys among the first `most` rows: a missing or a repeated one. Other errors are those of a run.
+pub(crate) fn key_error(source: &SourceSpec, folder: &Path, most: u64) -> Option<SourceError> {
+    let key = source.relation.key?;
+    let mut keys = KeyCheck::default();
+    for batch in source.source.read_counting(folder, &Changes::tolerant()).ok()? {
+        let batch = batch.ok()?;
+        if let Err(row) = keys.add(batch.column(key).as_ref()) {
+            return Some(no_key(source, row));
+        }
+        if keys.hashes.len() as u64 >= most {
+            break;
+        }
+    }
+    let repeated = keys.repeated();
+    if repeated.is_empty() { None } else { name_repeated(source, folder, &repeated).ok() }
+}
+
+fn no_key(source: &SourceSpec, row: u64) -> SourceError {
+    let column = source.relation.schema.field(source.relation.key.unwrap_or_default()).name();
+    SourceError::new(format!("{}: row {row} has no key: `{column}` is empty", path(source)))
+        .help("fill it, or leave `key` out of the spec: the row's number is its key then")
+}
+
 /// Reads the rows of a source and passes each batch of the chosen ones to `sink`.
 /// A row that can't be read, a missing key or a repeated key is an error that names the row.
 pub(crate) fn scan<E: From<SourceError>>(
@@ -39,11 +62,7 @@ pub(crate) fn scan<E: From<SourceError>>(
             batch = batch.slice(0, (end - first).min(rows) as usize);
         }
         if let Some(key) = source.relation.key {
-            keys.add(batch.column(key).as_ref()).map_err(|row| {
-                let column = batch.schema().field(key).name().clone();
-                SourceError::new(format!("{}: row {row} has no key: `{column}` is empty", path(source)))
-                    .help("fill it, or leave `key` out of the spec: the row's number is its key then")
-            })?;
+            keys.add(batch.column(key).as_ref()).map_err(|row| no_key(source, row))?;
         }
         if let Some(chosen) = &chosen {
             batch = chosen.of(&batch, first)?;
@@ -87,7 +106,8 @@ fn chosen(source: &SourceSpec, folder: &Path, pick: RowPick) -> Result<Option<Ch
 }
 
 fn path(source: &SourceSpec) -> String {
-    source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
+    let paths = source.source.paths().into_iter().map(|(_, path)| path);
+    paths.into_iter().next().unwrap_or_else(|| format!("`{}`", source.name))
 }
 
 fn name_repeated(source: &SourceSpec, folder: &Path, repeated: &[u64]) -> Result<SourceError, SourceError> {

@@ -10,7 +10,7 @@ use super::estimate::StageEstimate;
 use super::volume::Volume;
 use crate::run::Cost;
 use crate::spec::{Concurrency, ListedPrice, ModelSpec, Price, Spec, StageSpec};
-use crate::store::{CallTotals, Ledger, LedgerError};
+use crate::store::{CallTotals, StoreError};
 
 /// The assumed bytes of a token.
 const BYTES: f64 = 4.0;
@@ -140,16 +140,14 @@ impl StageForecast {
         spec: &Spec,
         stage: &StageSpec,
         estimate: &StageEstimate,
-        (is_kept, ledger): (bool, Option<&Ledger>),
-    ) -> Result<StageForecast, LedgerError> {
+        is_kept: bool,
+        recent: impl Fn(&str) -> Result<CallTotals, StoreError>,
+    ) -> Result<StageForecast, StoreError> {
         let mut models = Vec::new();
         for (volume, index) in estimate.volumes.iter().zip(&stage.models).filter(|(v, _)| v.calls > 0 && !is_kept) {
             let (name, model) = spec.model(*index);
             let endpoint = &spec.endpoints[&model.endpoint];
-            let recent = match ledger.filter(|_| volume.recorded.calls == 0) {
-                Some(ledger) => ledger.recent(&model.model.id)?,
-                None => CallTotals::default(),
-            };
+            let recent = if volume.recorded.calls == 0 { recent(&model.model.id)? } else { CallTotals::default() };
             let lanes = (stage.workers * stage.batch_size) as u64;
             let measured = Measured {
                 volume,
@@ -180,6 +178,9 @@ impl Measured<'_> {
             let own = own.mean(of(own)).map(|mean| (mean, Origin::Stage(own.calls)));
             own.or_else(|| recent.mean(of(recent)).map(|mean| (mean, Origin::Model(recent.calls))))
         };
+        let timed = |totals: &CallTotals, origin: fn(u64) -> Origin| {
+            totals.seconds().map(|seconds| (seconds, origin(totals.timed)))
+        };
         let assumed = self.limit.map_or(REPLY, |limit| limit.min(REPLY));
         Basis {
             price: model.price.or(is_free.then(Price::default)),
@@ -187,7 +188,7 @@ impl Measured<'_> {
             bytes_per_token: self.bytes_per_token(&model.model.id),
             reply: mean(|totals| totals.completion_tokens as f64).unwrap_or((assumed as f64, Origin::Assumed)),
             attempts: mean(|totals| totals.attempts as f64).map_or(1.0, |(attempts, _)| attempts.max(1.0)),
-            latency: mean(|totals| totals.latency_ms / 1e3),
+            latency: timed(own, Origin::Stage).or_else(|| timed(recent, Origin::Model)),
             in_flight: self.in_flight.min(self.volume.calls).max(1),
         }
     }

@@ -19,7 +19,9 @@ use crate::models::{Access, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, Selection, select};
 use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
 use crate::spec::{Spec, TableId};
-use crate::store::{Ledger, Manifest, Project, Recalled, RunDir, StoreError, recalled, reply_limits};
+use crate::store::{
+    CallTotals, Ledger, Manifest, Project, Recalled, ReplayFile, RunDir, StoreError, recalled, reply_limits,
+};
 
 pub(crate) use estimate::{Render, Rendered, StageEstimate};
 pub(crate) use forecast::{Amounts, Basis, Forecast, ModelForecast, Origin, Range, StageForecast};
@@ -135,9 +137,17 @@ impl Preview {
     /// What the calls to send will cost. `is_kept` says for each stage whether its rows are kept, so that it sends none.
     pub(crate) fn forecast(&self, project: &Project, is_kept: &[bool]) -> Result<Forecast, StoreError> {
         let (spec, ledger) = (&self.plan.spec, open(project)?);
+        let replay = self.replay.as_ref().map(|path| ReplayFile::open(path)).transpose()?;
+        let recent = |model: &str| {
+            let recent = ledger.as_ref().map_or(Ok(CallTotals::default()), |ledger| ledger.recent(model))?;
+            match replay.as_ref().filter(|_| recent.calls == 0) {
+                Some(file) => file.totals(model),
+                None => Ok(recent),
+            }
+        };
         let mut stages = Vec::new();
         for ((id, estimate), is_kept) in self.plan.stages().zip(&self.stages).zip(is_kept) {
-            stages.push(StageForecast::new(spec, spec.stage(id), estimate, (*is_kept, ledger.as_ref()))?);
+            stages.push(StageForecast::new(spec, spec.stage(id), estimate, *is_kept, recent)?);
         }
         let earlier = match &ledger {
             Some(ledger) if spec.budget.total.is_some() => Some(earlier_cost(spec, ledger)?),

@@ -32,6 +32,8 @@ enum Values {
     Lists(IndexMap<String, u64>, Vec<f64>),
     /// The numbers of characters.
     Texts(Vec<f64>),
+    /// How often a value has each origin.
+    Origins(IndexMap<String, u64>),
 }
 
 struct Column {
@@ -58,6 +60,8 @@ struct Labels {
 
 /// What the answer columns of a stage contain.
 pub(crate) struct StageColumns {
+    /// All columns that the stage adds, in the order of its table.
+    order: Vec<String>,
     columns: Vec<Column>,
     labels: Vec<Labels>,
     models: Vec<String>,
@@ -77,12 +81,12 @@ struct LostRows {
     rows: u64,
 }
 
-/// Reads the table of a finished stage. `None` if a part can't be read.
-pub(crate) fn read(plan: &Plan, folder: &RunDir, id: TableId) -> Option<StageColumns> {
+/// Reads the table of a finished stage, which was asked about this number of rows. `None` if a part can't be read.
+pub(crate) fn read(plan: &Plan, folder: &RunDir, id: TableId, rows: u64) -> Option<StageColumns> {
     let stage = plan.spec.stage(id);
     let mut found = StageColumns::new(stage);
     let mut cutter = Cutter::new(stage.answers.fold() as usize);
-    for part in plan.parts(id, plan.rows(stage.input)?) {
+    for part in plan.parts(id, rows) {
         let table = folder.committed(stage.name.as_str(), part.number)?.table;
         for batch in table.read(0, table.rows(), ROWS).ok()? {
             if let Some(groups) = cutter.push(batch.ok()?).ok()? {
@@ -107,7 +111,12 @@ impl StageColumns {
                 labels.push(Labels::new(&column.name, &info.labels[write], of_models, per_row));
                 continue;
             }
-            let Some(values) = Values::of(&column.name, column.kind) else { continue };
+            let of_field = info.origins[write].first().is_some_and(|part| part == "fields");
+            let values = match of_field && column.name.ends_with("_source") {
+                true => Some(Values::Origins(IndexMap::new())),
+                false => Values::of(&column.name, column.kind),
+            };
+            let Some(values) = values else { continue };
             let steps = if answers.form == Form::Long { per_row } else { 1 };
             for index in of_models {
                 for step in 0..steps {
@@ -120,7 +129,8 @@ impl StageColumns {
             }
         }
         let (models, replicates) = (stage.model_names.clone(), answers.replicates);
-        StageColumns { columns, labels, models, replicates, form: answers.form, lost: LostRows::new(stage) }
+        let order = (stage.given..stage.relation.schema.fields().len()).map(name).collect();
+        StageColumns { order, columns, labels, models, replicates, form: answers.form, lost: LostRows::new(stage) }
     }
 
     /// Adds rows: all rows about each input row.
@@ -191,6 +201,7 @@ impl Values {
             Values::Numbers(_) => Values::Numbers(Vec::new()),
             Values::Lists(..) => Values::Lists(IndexMap::new(), Vec::new()),
             Values::Texts(_) => Values::Texts(Vec::new()),
+            Values::Origins(_) => Values::Origins(IndexMap::new()),
         }
     }
 
@@ -209,6 +220,7 @@ impl Values {
                 items.dedup();
                 items.into_iter().for_each(|item| *options.entry(item).or_default() += 1);
             }
+            (Values::Origins(origins), Cell::Text(origin)) => *origins.entry(origin).or_default() += 1,
             (Values::Texts(lengths), Cell::Text(text)) => lengths.push(text.chars().count() as f64),
             _ => {}
         }
@@ -224,7 +236,7 @@ impl Values {
             Values::Numbers(numbers) => match spread(numbers) {
                 Some([low, median, high]) => {
                     let n = count(numbers.len() as u64, "number");
-                    format!("median {}, {} to {} ({n})", figure(median), figure(low), figure(high))
+                    format!("median {}, {} to {} ({n})", value(median), value(low), value(high))
                 }
                 None => "no numbers".to_owned(),
             },
@@ -236,6 +248,16 @@ impl Values {
                 }
                 None => "no texts".to_owned(),
             },
+            Values::Origins(origins) => {
+                let all = origins.values().sum::<u64>();
+                let of = |(origin, n): (&String, &u64)| {
+                    format!("{origin} {}/{} ({})", number(*n), number(all), percent(*n as f64 / all as f64))
+                };
+                match all {
+                    0 => "no values".to_owned(),
+                    _ => frequent(origins).take(OPTIONS).map(of).collect::<Vec<_>>().join(", "),
+                }
+            }
             Values::Lists(options, sizes) => {
                 let Some([_, median, high]) = spread(sizes) else { return "no lists".to_owned() };
                 let all = sizes.len() as f64;
@@ -263,12 +285,18 @@ impl Values {
             Values::Quotes { asked, found } => json!({ "quotes": asked, "found": found }),
             Values::Numbers(numbers) => spread(numbers),
             Values::Texts(lengths) => json!({ "characters": spread(lengths) }),
+            Values::Origins(origins) => json!({ "origins": origins }),
             Values::Lists(options, sizes) => {
                 let options: Map<String, Value> = frequent(options).map(|(item, n)| (item.clone(), json!(n))).collect();
                 json!({ "items": spread(sizes), "options": options })
             }
         }
     }
+}
+
+/// A value of the data: a whole number as it is, others with three significant digits.
+fn value(n: f64) -> String {
+    if n.fract() == 0.0 && n.abs() < 1e15 { format!("{n:.0}") } else { figure(n) }
 }
 
 /// The smallest value, the median and the largest one.
@@ -333,6 +361,12 @@ impl Labels {
 }
 
 impl StageColumns {
+    /// The place of a column in the table. A quote has the name of its words.
+    pub(crate) fn place(&self, name: &str) -> usize {
+        let name = name.split(" (").next().unwrap_or_default();
+        self.order.iter().position(|column| column.replace("_quote_found", "_quote") == name).unwrap_or(usize::MAX)
+    }
+
     /// The names of the columns with their texts.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, String)> {
         self.columns.iter().map(|column| (column.name.as_str(), column.values.text()))
@@ -415,6 +449,19 @@ mod tests {
         let all = vec![list(&["tv", "papers"]), list(&["tv", "tv"]), list(&[]), Cell::Null];
         assert_eq!(filled(lists, all), "tv 66.7 %, papers 33.3 %, median 2 of up to 2 items (3 lists)");
         assert!(Values::of("party_quote_start", Type::Integer).is_none());
+        let origins = Values::Origins(IndexMap::new());
+        let all = vec![text("original"), text("small"), text("small"), Cell::Null];
+        assert_eq!(filled(origins, all), "small 2/3 (66.7 %), original 1/3 (33.3 %)");
+        let years = Values::of("year", Type::Integer).expect("numbers");
+        assert_eq!(
+            filled(years, [1153, 1814, 1527].map(Cell::Integer).into()),
+            "median 1527, 1153 to 1814 (3 numbers)"
+        );
+        let shares = Values::of("weight", Type::Number).expect("numbers");
+        assert_eq!(
+            filled(shares, vec![Cell::Number(0.123_456), Cell::Number(1234.5)]),
+            "median 0.123, 0.123 to 1,230 (2 numbers)"
+        );
     }
 
     fn labels(models: usize, answers: &[&[&[Option<usize>]]]) -> StageColumns {
@@ -426,6 +473,7 @@ mod tests {
         let models = ["a", "b", "c"].map(str::to_owned)[..models].to_vec();
         let replicates = answers[0].len();
         StageColumns {
+            order: Vec::new(),
             columns: Vec::new(),
             labels: vec![labels],
             models,

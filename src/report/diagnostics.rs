@@ -8,7 +8,11 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untr
 use serde_json::{Value, json};
 
 use super::text::is_printable;
+use super::wrap::wrapped;
 use crate::document::{Diagnostic, Document, Path, Severity, SourcePosition};
+
+/// The columns before the text of a help.
+const HELP: usize = 12;
 
 /// A diagnostic with its position. Lines and columns count from 1, columns count characters, and the end is exclusive.
 struct Located<'a> {
@@ -81,7 +85,8 @@ pub(crate) fn summary(problems: &[Diagnostic]) -> String {
     format!("{}, {}", counted(errors, "error"), counted(problems.len() - errors, "warning"))
 }
 
-pub(crate) fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
+pub(crate) fn human(problems: &[Diagnostic], document: &Document, color: bool, width: Option<usize>) -> String {
+    let fitted = |help: String| width.map_or(help.clone(), |width| wrapped(&help, width.saturating_sub(HELP)));
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);
     // The renderer replaces ASCII controls but keeps the other ones, and U+009B starts a command in some terminals.
@@ -99,7 +104,7 @@ pub(crate) fn human(problems: &[Diagnostic], document: &Document, color: bool) -
             .annotation(AnnotationKind::Primary.span(first_line(&document.text, &span)));
         let mut group = level.primary_title(clean(&problem.message)).id(problem.rule).element(snippet);
         if let Some(help) = &problem.help {
-            group = group.element(Level::HELP.message(clean(help)));
+            group = group.element(Level::HELP.message(fitted(clean(help))));
         }
         text.push_str(&renderer.render(&[group]));
         text.push_str("\n\n");
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn people_see_the_line_the_caret_and_the_help() {
         let (document, problems) = spec();
-        let text = human(&problems, &document, false);
+        let text = human(&problems, &document, false, None);
         let expected = "\
 error[unknown-field]: unknown field `prmt`
  --> a dir/spec.toml:3:1
@@ -277,7 +282,7 @@ error[unknown-field]: unknown field `prmt`
         assert!(!text.contains('\u{1b}'), "{text}");
         let order = ["bad-value", "missing-field", "unknown-field", "long-text"].map(|rule| text.find(rule).unwrap());
         assert!(order.is_sorted(), "{text}");
-        assert!(human(&problems, &document, true).contains("\u{1b}["));
+        assert!(human(&problems, &document, true, None).contains("\u{1b}["));
     }
 
     #[test]
@@ -285,7 +290,7 @@ error[unknown-field]: unknown field `prmt`
         let text = "name = '\u{9b}31m' # \u{202e}\n".to_owned();
         let document = Document::parse("\u{1b}]0;x\u{7}.toml", text, SpecFormat::Toml).unwrap();
         let problem = Diagnostic::error("bad-value", Path::of(["name"]), "\u{1b}[2J \u{9b}1m");
-        let shown = human(&[problem], &document, false);
+        let shown = human(&[problem], &document, false, None);
         assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");
     }
 
@@ -343,7 +348,7 @@ error[unknown-field]: unknown field `prmt`
         for span in [0..0, 6..6, 100..200, Range { start: 7, end: 2 }] {
             let mut problem = Diagnostic::error("syntax", Path::root(), "x");
             problem.place = SourcePosition::Span(span);
-            assert!(human(&[problem], &document, false).contains("s.toml:1:"));
+            assert!(human(&[problem], &document, false, None).contains("s.toml:1:"));
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::text::{count, number};
+use super::text::{count, number, usd};
 use crate::spec::Correction;
 use crate::store::{Explanation, Origin, QuotePlace, Row};
 
@@ -44,13 +44,16 @@ impl Display for ExplanationReport {
             .map(|(key, column)| format!(" ({column} = {})", key.replace('\n', " ")));
         writeln!(f, "{}, row {}{}", self.file.display(), number(*row), key.unwrap_or_default())?;
         let ended = manifest.finished_at.as_ref().map_or(String::new(), |at| format!(", ended {at}"));
-        let name = manifest.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-        writeln!(f, "run {}{name}{ended}", manifest.run)?;
+        let run = match &manifest.name {
+            Some(name) => format!("{name} ({})", manifest.run),
+            None => manifest.run.clone(),
+        };
+        writeln!(f, "run {run}{ended}")?;
         let calls = &manifest.calls;
         if let Some((first, last)) = calls.first.as_ref().zip(calls.last.as_ref()) {
-            let usd = calls.usd.map_or(String::new(), |usd| format!(", {usd:.4} usd in all"));
+            let cost = calls.usd.map_or(String::new(), |cost| format!(", {} in all", usd(cost)));
             let second = |time: &str| format!("{}Z", time.get(..19).unwrap_or(time));
-            writeln!(f, "calls from {} to {}{usd}", second(first), second(last))?;
+            writeln!(f, "calls from {} to {}{cost}", second(first), second(last))?;
         }
         if let Some(replay) = &manifest.replay {
             writeln!(f, "answered from {replay}")?;
@@ -211,8 +214,8 @@ pub(crate) fn cost(call: &Map<String, Value>) -> String {
     let attempts = count(whole("attempts"), "attempt");
     let pack = call.get("pack_size").and_then(Value::as_u64);
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
-    let usd = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |usd| format!(", {usd:.6} usd"));
-    format!("{attempts}{from}, {prompt} tokens in, {reply} out{usd}, {latency:.0} ms{of}{ended}")
+    let money = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |cost| format!(", {}", usd(cost)));
+    format!("{attempts}{from}, {prompt} tokens in, {reply} out{money}, {latency:.0} ms{of}{ended}")
 }
 
 /// The value with numbers of three decimals.

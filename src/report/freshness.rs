@@ -24,9 +24,21 @@ pub(crate) fn words(stage: &Freshness) -> String {
     format!("{state}: a run would send {most}{}", count(to_send, "call"))
 }
 
-/// What has changed since the table was written, in few words.
+/// What has changed since the table was written and which file is missing, in few words.
 pub(crate) fn why(stage: &Freshness) -> String {
-    let mut words: Vec<String> = Vec::new();
+    let (changed, missing) = changed_and_missing(stage);
+    [changed, missing].concat().join(", ")
+}
+
+/// The same as parts of a sentence.
+pub(crate) fn reasons(stage: &Freshness) -> String {
+    let (changed, missing) = changed_and_missing(stage);
+    let changed = if changed.is_empty() { String::new() } else { format!("; changed: {}", changed.join(", ")) };
+    missing.iter().fold(changed, |text, word| format!("{text}; {word}"))
+}
+
+fn changed_and_missing(stage: &Freshness) -> (Vec<String>, Vec<String>) {
+    let (mut words, mut missing): (Vec<String>, Vec<String>) = Default::default();
     for facet in stage.why.iter().map(|drift| drift.facet.as_str()) {
         let mut parts = facet.splitn(3, '.');
         let (table, name, field) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -35,14 +47,18 @@ pub(crate) fn why(stage: &Freshness) -> String {
             Some("stages" | "reshapes") => format!("stage {name}"),
             Some("sources") => format!("source {name}"),
             Some("models") => format!("model {name}"),
-            Some("outputs") => format!("no file of output {name}"),
+            Some("outputs") => {
+                missing.push(format!("no file of output {name}"));
+                continue;
+            }
             _ => "call format".to_owned(),
         };
         if !words.contains(&word) {
             words.push(word);
         }
     }
-    words.join(", ")
+    missing.dedup();
+    (words, missing)
 }
 
 pub(crate) fn as_json(stage: &Freshness) -> Value {

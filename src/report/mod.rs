@@ -32,3 +32,4 @@ pub(crate) mod text;
 pub(crate) mod verdict;
 pub(crate) mod verification;
 pub(crate) mod wait;
+pub(crate) mod wrap;

@@ -31,7 +31,11 @@ fn estimate(range: Range, text: impl Fn(f64) -> String) -> String {
 pub(crate) fn tokens(amounts: &Amounts) -> String {
     let most = amounts.reply_tokens.maximum.filter(|most| *most > amounts.reply_tokens.expected);
     let most = most.map_or(String::new(), |most| format!(" (at most {})", figure(most)));
-    format!("about {} tokens in and {} out{most}", figure(amounts.prompt_tokens), figure(amounts.reply_tokens.expected))
+    format!(
+        "about {} tokens in and {} out{most}",
+        figure(amounts.prompt_tokens.round()),
+        figure(amounts.reply_tokens.expected.round())
+    )
 }
 
 /// What the forecast of a model rests on: its price, then the sizes and times of its calls.

@@ -1,6 +1,6 @@
 //! The report of `fanfold plan`: shows the sources, stages, calls and outputs of a run before it starts.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -32,6 +32,28 @@ pub struct PlanReport {
 
 impl Display for PlanReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())?;
+        f.write_str(&self.prompts())
+    }
+}
+
+impl PlanReport {
+    /// Everything but the prompts.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a text does not fail.
+        let _ = self.write_all(&mut out);
+        out
+    }
+
+    /// The prompts as they would be sent.
+    pub(crate) fn prompts(&self) -> String {
+        let mut out = String::new();
+        let _ = self.preview.rendered.iter().try_for_each(|rendered| write_prompt(&mut out, rendered));
+        out
+    }
+
+    fn write_all(&self, f: &mut String) -> fmt::Result {
         let plan = &self.preview.plan;
         let spec = &plan.spec;
         writeln!(f, "pipeline {}", spec.name)?;
@@ -59,18 +81,19 @@ impl Display for PlanReport {
         if let Some(replay) = &self.preview.replay {
             writeln!(f, "  answers of {} count with those in the ledger", replay.display())?;
         }
-        self.preview.rendered.iter().try_for_each(|rendered| write_prompt(f, rendered))
+        Ok(())
     }
 }
 
-fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
+fn write_sources(f: &mut String, plan: &Plan) -> fmt::Result {
     for (id, source) in plan.spec.sources() {
         let Some(facts) = plan.sources.get(&id) else { continue };
         let columns = source.relation.schema.fields().len() as u64;
         let paths = source.source.paths().into_iter().map(|(_, path)| path);
         let from: Vec<String> = source.source.population().map(Population::about).into_iter().chain(paths).collect();
         let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
-        writeln!(f, "  source {}: {rows}, {columns} ({})", source.name, from.join(", "))?;
+        let from = if from.is_empty() { "in the spec".to_owned() } else { from.join(", ") };
+        writeln!(f, "  source {}: {rows}, {columns} ({from})", source.name)?;
         for reading in facts.import.iter().flat_map(|import| &import.files).filter(|file| !file.detected.is_empty()) {
             writeln!(f, "    {}", how(reading))?;
         }
@@ -79,7 +102,7 @@ fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
 }
 
 impl PlanReport {
-    fn write_stage(&self, f: &mut Formatter<'_>, at: usize, i: TableId) -> fmt::Result {
+    fn write_stage(&self, f: &mut String, at: usize, i: TableId) -> fmt::Result {
         let plan = &self.preview.plan;
         let (stage, known, fresh) = (plan.spec.stage(i), &self.preview.stages[at], &self.stages[at]);
         let input = plan.spec.table_name(stage.input);
@@ -114,13 +137,11 @@ impl PlanReport {
             writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
         }
         writeln!(f, "    adds {}", listed_briefly(&added(&self.preview, i), ADDED))?;
-        let why = freshness::why(fresh);
-        let why = if why.is_empty() { why } else { format!("; changed: {why}") };
-        writeln!(f, "    {}{why}", freshness::words(fresh))
+        writeln!(f, "    {}{}", freshness::words(fresh), freshness::reasons(fresh))
     }
 
     /// What the calls of a stage will cost, and why.
-    fn write_money(&self, f: &mut Formatter<'_>, at: usize) -> fmt::Result {
+    fn write_money(&self, f: &mut String, at: usize) -> fmt::Result {
         let StageForecast { models, amounts } = &self.forecast.stages[at];
         if amounts.calls == 0 {
             return Ok(());
@@ -133,7 +154,7 @@ impl PlanReport {
         Ok(())
     }
 
-    fn write_forecast(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn write_forecast(&self, f: &mut String) -> fmt::Result {
         let plan = &self.preview.plan;
         let amounts = self.forecast.amounts();
         let open: Vec<&str> = plan
@@ -168,7 +189,7 @@ impl PlanReport {
 }
 
 /// The approximate number of tokens in the first prompts of a stage, and the number that a prefix cache saves.
-fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate) -> fmt::Result {
+fn write_tokens(f: &mut String, stage: &StageSpec, known: &StageEstimate) -> fmt::Result {
     let said = &known.bytes;
     if said.prompts == 0 {
         return Ok(());
@@ -217,7 +238,7 @@ fn input_names<'a>(spec: &'a Spec, inputs: &[TableId]) -> Vec<&'a str> {
     inputs.iter().map(|input| spec.table_name(*input)).collect()
 }
 
-fn write_prompt(f: &mut Formatter<'_>, rendered: &Rendered) -> fmt::Result {
+fn write_prompt(f: &mut String, rendered: &Rendered) -> fmt::Result {
     writeln!(f, "\n--- stage {}, row {}", rendered.stage, rendered.row)?;
     let prompt = match &rendered.prompt {
         Err(message) => return writeln!(f, "can't be rendered: {message}"),

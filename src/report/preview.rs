@@ -3,9 +3,9 @@
 //! Answers come first and get the width that they need. The columns used in the prompt share the rest.
 
 use arrow_array::RecordBatch;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
-use super::text::{GAP, count, grid, printable};
+use super::text::{GAP, count, fit, grid, printable};
 use crate::plan::Plan;
 use crate::spec::{Guard, OutputSpec, Spec, StageSpec, TableSpec};
 use crate::store::RunDir;
@@ -71,7 +71,9 @@ fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
         *i >= given && ["_quote_start", "_quote_end"].iter().any(|part| name.contains(part))
     };
     let (places, answers): (Vec<usize>, Vec<usize>) = answers.partition(is_place);
-    let first: Vec<usize> = key.into_iter().chain(answers).collect();
+    // The stage's own answers come before those of earlier stages.
+    let (own, earlier): (Vec<usize>, Vec<usize>) = answers.into_iter().partition(|i| given == 0 || *i >= stage.given);
+    let first: Vec<usize> = key.into_iter().chain(own).chain(earlier).collect();
     let shown = |i: &usize| *i < stage.given && !first.contains(i) && !places.contains(i) && !is_error(i);
     let rest: Vec<usize> = stage.stage.info.reads.iter().copied().filter(shown).collect();
     (first, rest.into_iter().chain(places).collect())
@@ -120,7 +122,7 @@ fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
         widths.extend(fitted(rest, room.saturating_sub(taken)));
     }
     let shown: Vec<(&Column, usize)> = first.iter().chain(rest).zip(widths).collect();
-    let row = |row: usize| shown.iter().map(|(column, width)| cut(&column.lines[row], *width)).collect();
+    let row = |row: usize| shown.iter().map(|(column, width)| fit(&column.lines[row], *width)).collect();
     let rows: Vec<Vec<String>> = (0..first.first().map_or(0, |column| column.lines.len())).map(row).collect();
     grid(&rows, "", |i| shown[i].0.right)
 }
@@ -138,24 +140,6 @@ fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
         }
     }
     Vec::new()
-}
-
-/// The text, cut to at most `width` columns of a terminal.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    let mut taken = 1;
-    for c in text.chars() {
-        taken += c.width().unwrap_or(0);
-        if taken > width {
-            break;
-        }
-        out.push(c);
-    }
-    out.truncate(out.trim_end().len());
-    out + "…"
 }
 
 #[cfg(test)]
@@ -211,7 +195,7 @@ p2  schools    0.5  Go.
 
     #[test]
     fn wide_letters_use_two_columns() {
-        assert_eq!(cut("平和と自由", 10), "平和と自由");
-        assert_eq!(cut("平和と自由", 8), "平和と…");
+        assert_eq!(fit("平和と自由", 10), "平和と自由");
+        assert_eq!(fit("平和と自由", 8), "平和と…");
     }
 }

@@ -14,6 +14,8 @@ use crate::store::{Manifest, NamedRun, RunRecord, State};
 
 /// The most changes that the text shows of a run.
 const CHANGES: usize = 4;
+/// The most lines of a change.
+const LINES: usize = 3;
 const INDENT: usize = 4;
 
 pub(crate) struct RunsReport {
@@ -137,7 +139,7 @@ impl Display for RunsReport {
             writeln!(f, "{line}")?;
             let width = self.width.saturating_sub(INDENT + 2).max(20);
             for change in run.changes.iter().take(CHANGES) {
-                writeln!(f, "{:INDENT$}{}", "", cut(change, width))?;
+                writeln!(f, "{:INDENT$}{}", "", cut(change, LINES * width))?;
             }
             match run.changes.len().saturating_sub(CHANGES) {
                 0 => {}

@@ -26,6 +26,10 @@ const MESSAGE: usize = 160;
 /// The most messages that are shown for a kind of failed call.
 const MESSAGES: usize = 3;
 const RECORDED: &str = "recorded";
+/// The most columns of indentation under the name of a stage. A longer name has its lines below it.
+const STAGE: usize = 16;
+/// The same for the names of columns.
+const COLUMN: usize = 28;
 
 pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
@@ -77,6 +81,11 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
+    fn calls_per_second(&self) -> f64 {
+        let calls: u64 = self.manifest.stages.values().map(|totals| totals.calls).sum();
+        calls as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+
     fn rows_per_second(&self) -> f64 {
         let done = |totals: &StageTotals| totals.counts.total().saturating_sub(totals.kept);
         let done: u64 = self.manifest.stages.values().map(done).sum();
@@ -165,7 +174,7 @@ impl RunSummary {
 
     fn write_stages(&self, f: &mut String) -> fmt::Result {
         let manifest = &self.manifest;
-        let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
+        let width = manifest.stages.keys().map(String::len).max().unwrap_or(0).min(STAGE);
         let known = if manifest.replay.is_some() { RECORDED } else { "from the ledger" };
         for (name, totals) in &manifest.stages {
             write_rows(f, &format!("{name:width$}"), totals)?;
@@ -173,9 +182,9 @@ impl RunSummary {
         }
         self.write_notes(f)?;
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
-        let rate = match self.rows_per_second() {
+        let rate = match self.calls_per_second() {
             0.0 => String::new(),
-            per_second => format!(", {}", rate(per_second, "row")),
+            per_second => format!(", {}", rate(per_second, "call")),
         };
         let costs: Vec<f64> = manifest.stages.values().filter_map(|totals| totals.usd).collect();
         let cost = if costs.len() > 1 { format!(", {} in all", usd(costs.iter().sum())) } else { String::new() };
@@ -272,9 +281,12 @@ impl RunSummary {
         if totals.needed > totals.calls {
             parts.push(format!("{} in all", count(totals.needed, "call")));
         }
-        if totals.attempts > totals.calls {
-            let retries = totals.attempts - totals.calls;
+        let retries = totals.attempts.saturating_sub(totals.calls + totals.aborted);
+        if retries > 0 {
             parts.push(format!("{} {}", number(retries), if retries == 1 { "retry" } else { "retries" }));
+        }
+        if totals.aborted > 0 {
+            parts.push(format!("{} aborted, which the server may charge for", number(totals.aborted)));
         }
         let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
         let money = totals.usd.map_or(String::new(), |cost| format!(", {}", usd(cost)));
@@ -297,10 +309,15 @@ impl RunSummary {
         let mut lines: Vec<(&str, Vec<String>)> =
             totals.shares.iter().map(|(column, share)| (column.as_str(), labels(share, replicates))).collect();
         lines.extend(columns.iter().flat_map(|columns| columns.lines()).map(|(column, line)| (column, vec![line])));
-        let longest = lines.iter().map(|(column, _)| column.chars().count()).max().unwrap_or(0);
+        lines.sort_by_key(|(column, _)| columns.map_or(0, |columns| columns.place(column)));
+        let longest = lines.iter().map(|(column, _)| column.chars().count()).max().unwrap_or(0).min(COLUMN);
         for (column, lines) in lines {
+            let is_long = column.chars().count() > COLUMN && lines.len() > 1;
+            if is_long {
+                writeln!(f, "{:width$}  {column}", "")?;
+            }
             for (i, line) in lines.into_iter().enumerate() {
-                let column = if i == 0 { column } else { "" };
+                let column = if i == 0 && !is_long { column } else { "" };
                 writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
             }
         }
@@ -479,7 +496,8 @@ mod tests {
             changes: [("small".to_owned(), Changes { equal: 36, different: 2, newly_failed: 0, newly_answered: 1 })]
                 .into_iter()
                 .collect(),
-            attempts: 2410,
+            attempts: 2414,
+            aborted: 4,
             cut: 2,
             other_servers: 0,
             prompt_tokens: 1_000_000,
@@ -520,8 +538,8 @@ mod tests {
     fn text_has_counts_shares_and_errors() {
         let expected = "\
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
-      2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
-999 out, 0.151 USD
+      2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries, 4 aborted, which the server \
+may charge for; 1,000,000 tokens in, 999 out, 0.151 USD
       small: 3 of 39 answers changed (7.69 %, 95 % interval 2.65 to 20.3 %): 2 different, 1 newly answered
       2 answers from the ledger whose prompt the server had cut (asked again)
       tone    positive  1,200/1,228 (97.7 %, 95 % sampling interval 96.7 to 98.4 %)
@@ -536,7 +554,7 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       1 call failed as refused, row id-7: no
       9 calls failed as timeout, rows a, b, c, d, e, …: after 600 s
 calls table: calls
-2 s, 607 rows/s
+2 s, 1,200 calls/s
 ";
         assert_eq!(report(manifest()).to_string(), expected);
     }
@@ -557,7 +575,7 @@ calls table: calls
         let found = json!(report(manifest()));
         assert_eq!((&found["state"], &found["rows_per_second"]), (&json!("running"), &json!(607.0)));
         let stage = &found["stages"]["tone"];
-        assert_eq!((&stage["needed"], &stage["usd"], &stage["attempts"]), (&json!(2502), &json!(0.1506), &json!(2410)));
+        assert_eq!((&stage["needed"], &stage["usd"], &stage["attempts"]), (&json!(2502), &json!(0.1506), &json!(2414)));
         assert_eq!(stage["errors"]["refused"], json!({ "count": 1, "rows": ["id-7"], "message": "no" }));
         let refund = &stage["shares"]["refund"];
         assert_eq!((&refund["of"], &refund["null"]), (&json!(38), &json!(0)));

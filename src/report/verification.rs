@@ -39,13 +39,18 @@ impl Display for VerificationReport {
             0 => writeln!(f)?,
             differ => writeln!(f, ", {differ} not:")?,
         }
-        let is_hidden = |drift: &&Drift| !self.verbose && !self.settings.is_empty() && is_hash(drift);
+        let is_shown = |drift: &Drift| {
+            let setting = drift.facet.replace(".sent.", ".");
+            self.settings.iter().any(|change| change.setting == setting)
+        };
+        let is_hidden =
+            |drift: &&Drift| !self.verbose && !self.settings.is_empty() && (is_hash(drift) || is_shown(drift));
         self.settings.iter().try_for_each(|change| writeln!(f, "  {}", change.words()))?;
         let shown: Vec<Drift> = drift.iter().filter(|drift| !is_hidden(drift)).cloned().collect();
         f.write_str(&drift::lines(&shown, "  "))?;
         if shown.len() < drift.len() {
             let facets = count((drift.len() - shown.len()) as u64, "facet");
-            writeln!(f, "  {facets} with hashes of these settings (`-v` shows them)")?;
+            writeln!(f, "  {facets} of these settings (`-v` shows them)")?;
         }
         if !reported.is_empty() {
             write!(f, "  changed, but not part of the check:\n{}", drift::lines(reported, "    "))?;

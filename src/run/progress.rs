@@ -68,11 +68,24 @@ pub(crate) struct Snapshot {
     pub(crate) is_done: bool,
 }
 
-pub(crate) struct Flight<'a>(&'a StageProgress);
+pub(crate) struct Flight<'a> {
+    stage: &'a StageProgress,
+    has_landed: bool,
+}
+
+impl Flight<'_> {
+    /// Ends the flight with a reply or an error.
+    pub(crate) fn land(mut self) {
+        self.has_landed = true;
+    }
+}
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.stage.in_flight.fetch_sub(1, Relaxed);
+        if !self.has_landed {
+            self.stage.counters.lock().totals.aborted += 1;
+        }
     }
 }
 
@@ -173,7 +186,7 @@ impl StageProgress {
         counters.first_sent.get_or_insert_with(Instant::now);
         drop(counters);
         self.in_flight.fetch_add(1, Relaxed);
-        Flight(self)
+        Flight { stage: self, has_landed: false }
     }
 
     pub(crate) fn tokens(&self, prompt: u64, completion: u64) {

@@ -33,6 +33,7 @@ use std::path::Path;
 
 pub(crate) use batches::SourceError;
 pub(crate) use file::coding::{Filled, filled};
+pub(crate) use matching::neighbours;
 pub(crate) use population::Population;
 pub(crate) use reading::{Changes, Import, Reading, Unreadable};
 pub(crate) use rows::Source;
@@ -82,7 +83,7 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
 /// Reads a text file that a spec names, such as a prompt; the error is a sentence.
 pub(crate) fn read_text(folder: &Path, path: &str) -> Result<String, String> {
     std::fs::read_to_string(folder.join(path)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("there is no file `{path}`: {}", matching::neighbours(folder, path)),
+        std::io::ErrorKind::NotFound => format!("there is no file `{path}`: {}", neighbours(folder, path)),
         _ => format!("`{path}` can't be read: {error}"),
     })
 }

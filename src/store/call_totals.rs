@@ -9,6 +9,8 @@ pub(crate) struct CallTotals {
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
     pub(crate) latency_ms: f64,
+    /// The calls with a latency. Those of a replay file have none.
+    pub(crate) timed: u64,
 }
 
 impl CallTotals {
@@ -18,6 +20,12 @@ impl CallTotals {
         self.prompt_tokens += record.prompt_tokens;
         self.completion_tokens += record.completion_tokens;
         self.latency_ms += record.latency_ms;
+        self.timed += u64::from(record.latency_ms > 0.0);
+    }
+
+    /// The mean seconds of a call; `None` if no latency is known.
+    pub(crate) fn seconds(&self) -> Option<f64> {
+        (self.timed > 0).then(|| self.latency_ms / 1e3 / self.timed as f64)
     }
 
     /// The mean of a sum over the calls; `None` without calls.

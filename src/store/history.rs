@@ -1,4 +1,5 @@
-//! The history of a project's runs: `history.jsonl`, to which each run adds one line when it ends.
+//! The history of a project's runs: `history.jsonl`, to which each run adds one line when it ends. A run with a new
+//! `max_tokens` also adds one when it starts.
 //!
 //! A run that continues keeps its name. Its lines are added up. Broken lines are skipped, and a run without a line is
 //! described by its manifest, so nothing depends on the file.
@@ -192,6 +193,8 @@ pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord
             None => runs.push(line),
         }
     }
+    // A run that still runs has a folder.
+    runs.iter_mut().filter(|run| run.state == State::Running).for_each(|run| run.state = State::Stopped);
     for NamedRun { name, dir, manifest } in named.into_iter().filter(|run| run.manifest.pipeline == pipeline) {
         let is_running = manifest.state == State::Running && project.lock(dir.root(), "this run's folder").is_err();
         let state = match manifest.state {
@@ -232,7 +235,13 @@ pub(crate) fn begin(
         let taken = names.chain(lines.iter().map(|line| line.name.clone())).collect();
         manifest.name = Some(free(day(&manifest.started_at), &taken));
     }
-    manifest.write(dir)
+    manifest.write(dir)?;
+    // A run that is killed adds no line at its end, and its limits are needed even without its folder.
+    let known: Vec<ReplyLimit> = lines(project).into_iter().flat_map(|line| line.limits).collect();
+    if ReplyLimit::all_of_run(manifest).any(|limit| !known.contains(&limit)) {
+        let _ = add(project, &RunRecord::of(manifest, dir));
+    }
+    Ok(())
 }
 
 /// Writes the manifest of a run that ends, and adds its line. A finished run that sent nothing again keeps the dates of
@@ -254,7 +263,8 @@ pub(crate) fn end(
     manifest.write(dir)?;
     let _alone = project.hold_history()?;
     // The counts of the first run must not be lost when its manifest is replaced.
-    let is_known = || lines(project).iter().any(|line| Some(&line.name) == manifest.name.as_ref());
+    let is_end = |line: &RunRecord| line.state != State::Running && Some(&line.name) == manifest.name.as_ref();
+    let is_known = || lines(project).iter().any(is_end);
     let line = match again {
         None => Some(RunRecord::of(manifest, dir)),
         Some(earlier) if !is_known() => Some(RunRecord::of(earlier, dir)),

@@ -156,6 +156,9 @@ pub(crate) struct StageTotals {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) without_packing: u64,
     pub(crate) attempts: u64,
+    /// The attempts in flight that a second signal ended. A server may charge for them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) aborted: u64,
     /// Recorded answers about prompts that the server had cut. Those of a replay are used, those of the ledger are not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) cut: u64,

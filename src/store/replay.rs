@@ -14,6 +14,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::call_totals::CallTotals;
 use super::error::StoreError;
 use super::record::{self, FIELDS, Key, Record};
 use super::rundir::files_in;
@@ -184,6 +185,19 @@ impl ReplayFile {
 
     pub(crate) fn calls(&self) -> u64 {
         self.table.rows()
+    }
+
+    /// The totals of the answers of the model with this id.
+    pub(crate) fn totals(&self, model: &str) -> Result<CallTotals, StoreError> {
+        let mut totals = CallTotals::default();
+        for calls in self.read()? {
+            let calls = calls?;
+            let answers = calls.iter().map(|call| &call.record);
+            answers
+                .filter(|record| record.model == model && record.error.is_none())
+                .for_each(|record| totals.add(record));
+        }
+        Ok(totals)
     }
 
     pub(crate) fn read(&self) -> Result<impl Iterator<Item = Result<Vec<RecordedCall>, StoreError>>, StoreError> {

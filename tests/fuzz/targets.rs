@@ -45,7 +45,7 @@ pub fn spec(data: &[u8]) {
             let span = document.span(&problem.place);
             assert!(document.text.get(span).is_some(), "a problem points outside of the text");
         }
-        let shown = diagnostics::human(&problems, &document, false);
+        let shown = diagnostics::human(&problems, &document, false, None);
         assert!(!shown.contains(|c: char| !crate::report::text::is_printable(c)), "a control character is shown");
         diagnostics::json(&problems, &document);
         diagnostics::github(&problems, &document);

@@ -112,6 +112,7 @@ broken! {
     lines_of_the_other_format = "124-lines-of-the-other-format",
     lines_that_are_not_indented = "125-lines-that-are-not-indented",
     files_that_are_not_there = "126-files-that-are-not-there",
+    doubled_keys = "127-doubled-keys",
     agreement = "140-agreement",
 }
 

@@ -108,6 +108,26 @@ fn what_the_file_lacks_is_counted_and_sent() {
 }
 
 #[test]
+fn a_forecast_rests_on_the_file_which_has_no_times() {
+    let server = Server::new().start();
+    let (copy, _) = clone(&server, &study(), "replay.parquet");
+    let forecast = || {
+        let plan = copy.run(&["plan", "pipeline.toml", "--format", "json"]).exits(0).json();
+        plan["stages"][0]["forecast"].clone()
+    };
+    let more = rows(14);
+    copy.write("data.csv", Project::new().csv("data.csv", &more).bytes("data.csv"));
+    let some = forecast();
+    assert_eq!((&some["calls"], &some["seconds"]), (&2.into(), &Value::Null), "a time of 0 s is no measurement");
+    assert_eq!(some["models"][0]["completion_tokens_per_call"]["from"], "12 recorded calls", "{some}");
+    // No answer to a new prompt is recorded, but the length of the replies is known.
+    edit(&copy, "pipeline.toml", "the tone?", "the mood?");
+    let all = forecast();
+    assert_eq!((&all["calls"], &all["seconds"]), (&14.into(), &Value::Null));
+    assert_eq!(all["models"][0]["completion_tokens_per_call"]["from"], "12 recorded calls of other stages", "{all}");
+}
+
+#[test]
 fn a_file_of_another_pipeline_is_not_used() {
     let server = Server::new().start();
     let (copy, _) = clone(&server, &study(), "replay.parquet");

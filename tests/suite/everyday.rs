@@ -40,6 +40,8 @@ fn every_command_takes_the_only_spec_of_the_folder() {
     assert!(explained.contains("We mourn our dead."), "{explained}");
     let explained = project.run(&["explain", "b", "label"]).exits(0).stdout;
     assert!(explained.contains("We mourn our dead."), "{explained}");
+    let models = project.run(&["models"]).exits(0).stdout;
+    assert!(models.contains("pipeline") && models.contains("any"), "{models}");
     project.run(&["explain", "study.toml"]).exits(2).says("the row is missing");
     project.write("study.toml", SPEC.replace("What is", "Which is"));
     project.run(&["run"]).exits(0);
@@ -66,6 +68,15 @@ fn a_folder_with_no_or_several_specs_is_an_error() {
         project.run(&[command]).exits(2).says("has several: `a.yaml` and `b.toml`");
     }
     project.run(&["plan", "b.toml"]).exits(0);
+    project.run(&["plan", "c.toml"]).exits(2).says("did you mean");
+}
+
+#[test]
+fn rows_that_no_source_has_are_named() {
+    let project = project().file("study.toml", SPEC);
+    project.run(&["run", "--rows", "7:9"]).exits(0).says("warning: no source has these rows");
+    let ran = project.run(&["run", "--rows", "3:9"]).exits(0);
+    assert!(!ran.stderr.contains("no source has"), "{}", ran.stderr);
 }
 
 #[test]
@@ -181,6 +192,7 @@ fn wrong_rows_and_settings_are_refused() {
         (&["--set", "models.any.temperature=hot"], "hot"),
         (&["--set", "stages.tone.modles=a"], "modles"),
         (&["--set", "a=1", "--locked"], "cannot be used with"),
+        (&["--set", "model=b"], "did you mean `--set models.any.model=..`?"),
     ] {
         project.run(&[&["run"], arguments].concat()).exits(2).says(said);
     }
@@ -195,6 +207,7 @@ fn plan_shows_the_prompt_of_one_row() {
     let plan = project.run(&["plan", "--row", "#3"]).exits(0).stdout;
     assert!(plan.contains("Trade grows.") && !plan.contains("We mourn our dead."), "{plan}");
     project.run(&["plan", "--row", "x"]).exits(2).says("there is no prompt of row `x`");
+    project.run(&["plan", "--row", "2"]).exits(2).says("'#2' is the row with this number");
     project.write("study.toml", SPEC.replace(", key = \"id\"", ""));
     let plan = project.run(&["plan", "--row", "1"]).exits(0).stdout;
     assert!(plan.contains("Peace and plenty.") && !plan.contains("Trade grows."), "{plan}");

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::project::Project;
 use crate::recipe::{TYPED, openai_spec, project, rows, spec};
+use crate::screen::{Screen, is_there};
 use crate::server::Server;
 
 const PRICED: &str = "max_tokens = 64\nprice = { input = 1.0, output = 2.0 }";
@@ -114,7 +115,8 @@ fn the_total_of_a_budget_counts_over_all_runs() {
     assert_eq!(server.requests(), 10);
     let all = "the next call might exceed the budget of all runs of the project (`total.calls` is 15)";
     for _ in 0..2 {
-        project.run(&["run", "pipeline.toml"]).exits(4).says(all);
+        let ran = project.run(&["run", "pipeline.toml"]).exits(4).says(all);
+        ran.says("To continue: raise `budget.total.calls`, then fanfold run pipeline.toml");
         assert_eq!(server.requests(), 15);
     }
     let text = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
@@ -128,6 +130,24 @@ fn the_total_of_a_budget_counts_over_all_runs() {
     project.write("pipeline.toml", with("total = { usd = 100.0 }"));
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(server.requests(), 40);
+}
+
+#[test]
+fn the_question_of_a_run_names_the_budget() {
+    if !is_there("the_question_of_a_run_names_the_budget") {
+        return;
+    }
+    let server = Server::new().start();
+    let budget = "budget = { confirm_above = 0.0000001, usd = 0.000001 }";
+    let spec = one_model().replacen("seed = 42\n", &format!("seed = 42\n{budget}\n"), 1);
+    let project = project(&server, &spec, 5);
+    let screen = Screen::open(&project, (80, 24), "run", &[("OLLAMA_HOST", &server.url())]);
+    let text = screen.shows("Go on? [y/N]");
+    assert!(text.contains("USD expected, above the budget of 0.000001 USD of this run"), "{text}");
+    screen.press("n");
+    screen.press("Enter");
+    assert!(screen.ends(4).contains("nothing was sent"));
+    assert_eq!(server.requests(), 0);
 }
 
 #[test]

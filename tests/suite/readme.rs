@@ -30,7 +30,7 @@ fn lasting(text: &str) -> Vec<String> {
                 format!("{before}..{}", &after[12..])
             }
             (None, Some((before, _))) => format!("{before} tokens in, .. out"),
-            _ if line.ends_with(" rows/s") || line.ends_with(" s/row") => "time".to_owned(),
+            _ if line.ends_with(" calls/s") || line.ends_with(" s/call") => "time".to_owned(),
             _ if line.contains(" %, 95 % sampling interval ") => {
                 line.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim_end().to_owned()
             }

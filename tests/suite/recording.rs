@@ -22,7 +22,7 @@ fn lasting(text: &str) -> String {
     let is_number = |word: &str| word.chars().all(|c| c.is_ascii_digit() || c == '.' || c == ',') && !word.is_empty();
     let unit = |word: &str| {
         let word = word.trim_end_matches([',', ';', '.', ')']);
-        ["s", "ms", "min", "rows/s", "s/row", "calls/s", "s/call", "tokens/s", "tokens"].contains(&word)
+        ["s", "ms", "min", "calls/s", "s/call", "tokens/s", "tokens"].contains(&word)
     };
     let hash = |word: &str| match word.find("tones-").map(|at| at + 6) {
         Some(at) if word.len() >= at + 12 && word[at..at + 12].bytes().all(|b| b.is_ascii_hexdigit()) => {
@@ -51,7 +51,7 @@ fn lasting(text: &str) -> String {
     };
     let mut lines: Vec<String> = text.lines().filter(|line| !line.contains("waiting for")).map(line).collect();
     // Whether the line of progress is drawn once more after Ctrl-C depends on the moment.
-    let stopping = lines.iter().position(|line| line.contains("^C")).unwrap_or(lines.len());
+    let stopping = lines.iter().position(|line| line.contains("stopping: ")).unwrap_or(lines.len());
     let mut place = 0..;
     lines.retain(|line| place.next() < Some(stopping) || !line.contains('█'));
     lines.dedup();
@@ -105,6 +105,40 @@ fn a_day_at_80_columns() {
     let plain = Screen::open(&project, SIZE, "diff", &[variables[0], ("NO_COLOR", "1")]);
     plain.ends(1);
     assert!(!plain.colors().contains("\u{1b}[3"), "{}", plain.colors());
+}
+
+/// A server that answers eight calls and no others.
+fn holding() -> Server {
+    let script = |asked: &crate::server::Asked, _: usize| match asked.number >= 8 {
+        true => Say::Late(60_000, Box::new(Say::Default)),
+        false => Say::Default,
+    };
+    Server::new().script(script).start()
+}
+
+#[test]
+fn a_window_that_changes_its_size_leaves_one_line_of_progress() {
+    if !is_there("a_window_that_changes_its_size_leaves_one_line_of_progress") {
+        return;
+    }
+    let server = holding();
+    let text = spec_with("max_concurrent_calls = 4", &format!("models = [\"llama\"]\n{TYPED}"));
+    let project = project(&server, &text, 20);
+    let screen = Screen::open(&project, (120, 30), "run", &[("OLLAMA_HOST", &server.url())]);
+    screen.shows("8/20");
+    for columns in [60, 100, 40, 120] {
+        screen.resize(columns, 30);
+        // Several redraws.
+        thread::sleep(Duration::from_millis(500));
+        let text = screen.text();
+        assert_eq!(text.matches("8/20").count(), 1, "{columns} columns:\n{text}");
+    }
+    screen.press("C-c");
+    screen.shows("stopping: ");
+    screen.press("C-c");
+    let text = screen.ends(130);
+    assert!(text.contains("4 aborted, which the server may charge for") && !text.contains("retr"), "{text}");
+    assert_eq!(text.matches("8/20").count(), 0, "no line of progress is left:\n{text}");
 }
 
 #[test]

@@ -75,6 +75,10 @@ impl<'a> Screen<'a> {
         self.ask(&["capture-pane", "-e", "-p", "-S", "-", "-t", "s"])
     }
 
+    pub(crate) fn resize(&self, columns: u32, rows: u32) {
+        self.ask(&["resize-window", "-t", "s", "-x", &columns.to_string(), "-y", &rows.to_string()]);
+    }
+
     pub(crate) fn press(&self, key: &str) {
         self.ask(&["send-keys", "-t", "s", key]);
     }

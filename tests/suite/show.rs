@@ -81,8 +81,9 @@ fn csv_of(text: &str) -> Vec<Vec<String>> {
 fn what_cannot_be_shown_is_an_error() {
     let server = server();
     let project = study(&server);
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["pipeline.toml", "tones"], 2, "did you mean `tone`?"),
+        (&["pipeline.toml", "qwertyuiop"], 2, "there are `tone` and `calls`"),
         (&["pipeline.toml", "--where", "labl == 'neutral'"], 2, "did you mean `label`?"),
         (&["pipeline.toml", "--where", "label =="], 2, "does not compile"),
         (&["pipeline.toml", "--columns", "labl"], 2, "there is no column `labl`"),

@@ -50,6 +50,25 @@ fn a_spec_for_a_data_file_reads_its_columns() {
 }
 
 #[test]
+fn a_first_spec_has_what_was_detected_in_the_file() {
+    for (file, text, setting) in [
+        ("a.csv", "id;remark\n1;Peace and plenty\n2;We mourn\n", "delimiter = \";\""),
+        ("b.csv", "id;remark;weight\n1;Peace and plenty;0,5\n2;We mourn;1,5\n", "delimiter = \";\""),
+        ("c.csv", "id\tremark\n1\tPeace and plenty\n2\tWe mourn\n", "delimiter = \"\\t\""),
+        ("d.csv", "sep=;\nid;remark\n1;Peace and plenty\n2;We mourn\n", "skip_rows = 1"),
+    ] {
+        let project = Project::new().file(file, text);
+        project.run(&["init", "--from", file, "--name", "first"]).exits(0).says("its key is `id`");
+        let asked = project.run(&["ask", file, "--prompt", "Tone?", "--model", "mock", "--name", "second"]).exits(0);
+        assert!(asked.stderr.contains("2 rows = 2 answered"), "{}", asked.stderr);
+        for spec in ["first.toml", "second.toml"] {
+            assert!(project.text(spec).contains(setting), "{file}: {}", project.text(spec));
+            project.run(&["validate", spec]).exits(0).says("no problems");
+        }
+    }
+}
+
+#[test]
 fn init_never_overwrites_and_says_how_to_go_on() {
     let project = Project::new().file("data.csv", REMARKS).file(".gitignore", "mine\n");
     project.run(&["init", "--from", "data.csv"]).exits(0).says("kept .gitignore");
@@ -63,6 +82,7 @@ fn init_never_overwrites_and_says_how_to_go_on() {
     project.run(&["init", "--name", "second"]).exits(0).says("wrote second.toml");
     project.run(&["init", "sub", "--from", "data.csv"]).exits(2).says("is not in the folder `sub`");
     project.run(&["init", "--from", "absent.csv"]).exits(2).says("there is no file `absent.csv`");
+    project.run(&["init", "--from", "dta.csv"]).exits(2).says("did you mean `data.csv`?");
     project.run(&["init", "--from", "data.csv", "--template", "survey"]).exits(2).says("makes up its respondents");
     project.run(&["init", "sub/folder", "--template", "survey"]).exits(0);
     project.run(&["validate", "sub/folder/pipeline.toml"]).exits(0);

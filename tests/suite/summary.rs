@@ -254,6 +254,42 @@ fn replicates_are_compared_and_their_intervals_count_rows() {
 }
 
 #[test]
+fn stages_that_combine_answers_and_fill_columns_have_lines_too() {
+    let server = Server::new().models(&["one"]).start();
+    let text = r#"
+models.one = { provider = "ollama", model = "one" }
+sources.letters = { type = "inline", rows = [{ id = "a", text = "Bonn", town = "Bonn" }, { id = "b", text = "Ulm" }], key = "id" }
+outputs.all = { input = "all", path = "all.csv" }
+
+[stages.a_stage_with_a_rather_long_name]
+type = "fill-missing"
+input = "letters"
+models = ["one"]
+text_column = "text"
+fields.town = { type = "string", column = "town" }
+fields.a_column_with_a_rather_long_name = { type = "string", enum = ["war", "peace"] }
+
+[stages.all]
+type = "reduce"
+input = "a_stage_with_a_rather_long_name"
+models = ["one"]
+prompt = "{% for row in rows %}{{ row.text }} {{ row.computed_town }}{% endfor %}"
+output.gist = { type = "string" }
+"#;
+    let project = Project::new().env("OLLAMA_HOST", &server.url()).file("pipeline.toml", text);
+    let ran = project.run(&["run", "pipeline.toml"]).exits(0);
+    for line in [
+        "                  computed_town_source          one 1/2 (50 %), original 1/2 (50 %)\n",
+        "                  computed_a_column_with_a_rather_long_name\n                                                war",
+        "(1 text)",
+    ] {
+        assert!(ran.stderr.contains(line), "{line:?}\n{}", ran.stderr);
+    }
+    let summary = ran.stderr.split("\n\n").next().unwrap_or_default();
+    assert!(summary.find("  computed_town  ") < summary.find("  computed_town_source  "), "in the order of the table");
+}
+
+#[test]
 fn a_stage_without_typed_answers_has_a_line_for_its_text() {
     let server = Server::new().models(&["one", "two"]).script(|_, _| Say::Text("peace".to_owned())).start();
     let typed = "[stages.tone.output]\ntone = { type = \"string\", enum = [\"glad\", \"sad\", \"angry\"], nullable = true }\nwar = { type = \"boolean\" }\nwhy = { type = \"string\" }\n";

@@ -173,10 +173,31 @@ fn commands_that_people_guess_are_answered() {
         ("eval", "fanfold test"),
         ("export", "fanfold ledger export"),
         ("clean", "fanfold ledger gc"),
-        ("list", "fanfold models list"),
+        ("list", "fanfold runs"),
+        ("download", "fanfold models pull"),
+        ("render", "--render"),
         ("view", "fanfold show"),
     ] {
         project.run(&[word, "pipeline.toml"]).exits(2).says(&format!("no command `{word}`")).says(help);
     }
     project.run(&["runn"]).exits(2).says("run");
+}
+
+#[test]
+fn flags_that_people_guess_are_answered() {
+    let project = Project::new();
+    for (typed, help) in [
+        (&["plan", "--json"][..], "write `--format json`"),
+        (&["runs", "--json"], "write `--format json`"),
+        (&["run", "--stage", "tone"], "write `--select STAGE`"),
+        (&["run", "--model=llama"], "`--set models.NAME.model=ID`"),
+        (&["plan", "-n"], "a plan sends nothing"),
+        (&["run", "--force"], "`--fresh` repeats every call"),
+        (&["run", "-o", "a.csv"], "`path` in `[outputs.NAME]`"),
+    ] {
+        project.run(typed).exits(2).says("there is no `-").says(help);
+    }
+    // A flag without a guess, and one that the command does not have either.
+    project.run(&["run", "--nonsense"]).exits(2).says("unexpected argument");
+    project.run(&["init", "--json"]).exits(2).says("unexpected argument");
 }

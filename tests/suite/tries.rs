@@ -2,6 +2,7 @@
 //! send the same request again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ fn stage(lines: &str) -> String {
     format!("models = [\"llama\"]\nmax_attempts = 4\nmax_failed = 1\n{lines}\n{TYPED}")
 }
 
+/// An answer is on disk this time after it came.
+const ON_DISK: Duration = Duration::from_secs(1);
 /// The requests of a run over one row with a server that always says this.
 fn requests(text: &str, say: &Say) -> (Project, Vec<Asked>) {
     let say = say.clone();
@@ -124,6 +127,27 @@ fn cutting() -> Server {
         }
     };
     Server::new().script(script).start()
+}
+
+#[test]
+fn a_killed_run_leaves_its_limit_without_its_folder() {
+    let late = |asked: &Asked, _: usize| match asked.question().contains("Speech 9,") {
+        true => Say::Late(60_000, Box::new(Say::Default)),
+        false => Say::Default,
+    };
+    let server = Server::new().script(late).start();
+    let text = spec(&format!("models = [\"llama\"]\n{TYPED}"));
+    let project = project(&server, &text, 10);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(9), "nine answers do not come");
+    std::thread::sleep(ON_DISK);
+    running.kill();
+    std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("the folder of the run");
+    let runs = project.run(&["runs"]).exits(0).stdout;
+    assert!(runs.contains("stopped"), "a run without a folder does not run: {runs}");
+    project.write("pipeline.toml", text.replace("max_tokens = 64", "max_tokens = 256"));
+    let plan = project.run(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!((&plan["stages"][0]["from_ledger"], &plan["stages"][0]["calls_to_send"]), (&json!(9), &json!(1)));
 }
 
 #[test]

@@ -157,6 +157,12 @@ fn a_commit_is_an_old_version_of_the_spec_and_its_lock() {
     ]);
     assert_eq!((&found["settings"], &found["tables"]), (&settings, &json!([])));
     assert!(found["cells_not_compared"].is_string(), "{found}");
+    let text = project.run(&["diff", "pipeline.toml", "HEAD"]).exits(1).stdout;
+    assert!(text.contains("B  pipeline.toml (a spec without a lock)"), "the lock is of the earlier spec: {text}");
+    assert!(text.contains("the spec as it is now has no finished run") && !text.contains("are the same"), "{text}");
+    let verified = project.run(&["verify"]).exits(5).stdout;
+    assert_eq!(verified.matches("temperature").count(), 1, "{verified}");
+    assert!(project.run(&["verify", "-v"]).exits(5).stdout.contains("models.llama.sent.temperature"));
     project.run(&RUN).exits(0);
     commit(&project);
     // The run of that version is still here, so the answers are compared too.

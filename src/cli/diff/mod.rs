@@ -106,7 +106,11 @@ impl Diff {
             (Ok(Argument::Run(run)), now) => {
                 Argument::Run(Box::new(Run { document: now.map(|version| version.document), ..*run }))
             }
-            (_, Some(version)) => Argument::Version(Box::new(version)),
+            // The lock of an earlier spec says nothing about this one.
+            (_, Some(mut version)) => {
+                version.lock = version.lock.filter(|lock| lock.spec.meaning == spec.hash());
+                Argument::Version(Box::new(version))
+            }
             (other, None) => other?,
         };
         Ok([Named { name, argument: old }, Named { name: self.a.display().to_string(), argument: new }])
@@ -143,6 +147,9 @@ impl Diff {
             | (Argument::Table(_), Argument::Lock(_) | Argument::Version(_)) => {
                 let message = "a lock contains no cells, and a table does not record its inputs";
                 return Err(Failure::new(Exit::Spec, message).help("compare the lock with a lock, a run or a spec"));
+            }
+            (Argument::Run(_), Argument::Version(_)) => {
+                report.no_cells = Some("the spec as it is now has no finished run; `fanfold run` makes one");
             }
             (Argument::Version(_), _) | (_, Argument::Version(_)) => {
                 report.no_cells = Some("git keeps no answers, and no finished run of that version is here");
@@ -361,6 +368,7 @@ impl Named {
         match &self.argument {
             Argument::Lock(_) => format!("{shown} (a lock)"),
             Argument::Table(_) => format!("{shown} (a table)"),
+            Argument::Version(version) if version.lock.is_none() => format!("{shown} (a spec without a lock)"),
             Argument::Version(_) => format!("{shown} (a spec and its lock)"),
             Argument::Run(run) if run.dir.root() == Path::new(shown) => format!("{shown} (a run)"),
             Argument::Run(run) => format!("{shown} (the run in {})", run.dir.root().display()),

@@ -228,9 +228,10 @@ impl Attempts<'_> {
         };
         tally.begin();
         let ModelState { sent, refusals, .. } = self.admission.endpoints.of(self.target);
-        let flight = (self.progress.flight(), sent.begin());
+        let (flight, asked) = (self.progress.flight(), sent.begin());
         let result = self.target.provider.send(encoded).await;
-        drop(flight);
+        flight.land();
+        drop(asked);
         let result = match result {
             Ok(reply) => {
                 tally.count(&reply, self.progress);

@@ -15,6 +15,7 @@ use crate::name::listed;
 use crate::source::batches::SourceError;
 use crate::source::csv::Csv;
 use crate::source::csv::dialect::Dialect;
+use crate::source::matching::neighbours;
 use crate::source::settings::File;
 use crate::source::text::Text;
 use crate::source::text::cell::no_column;
@@ -104,6 +105,10 @@ impl Written {
             Weights::Here(entries) => Ok(entries.clone()),
             Weights::File(path) => {
                 let mut entries = Vec::new();
+                if !folder.join(path).exists() {
+                    let missing = SourceError::new(format!("there is no file `{path}`"));
+                    return Err(missing.help(neighbours(folder, path)));
+                }
                 let text = Text::open(&folder.join(path), path, None)?;
                 let csv = Csv::new(text, path, Dialect::CSV, &File::default())?;
                 for batch in csv.into_batches() {

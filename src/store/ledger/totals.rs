@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 use super::{CallTotals, Ledger, LedgerError, count};
 
 const SUMS: &str = "COUNT(*), COALESCE(SUM(attempts), 0), COALESCE(SUM(prompt_tokens), 0),
-    COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(latency_ms), 0.0)";
+    COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(latency_ms), 0.0), COALESCE(SUM(latency_ms > 0), 0)";
 /// The number of the last calls whose lengths and latencies are looked at.
 const RECENT: u64 = 10_000;
 
@@ -16,7 +16,7 @@ impl Ledger {
     pub(crate) fn spent(&self) -> Result<BTreeMap<String, CallTotals>, LedgerError> {
         let all = || {
             let mut find = self.connection.prepare(&format!("SELECT {SUMS}, model FROM calls GROUP BY model"))?;
-            let found = find.query_map([], |row| Ok((row.get(5)?, totals(row)?)))?;
+            let found = find.query_map([], |row| Ok((row.get(6)?, totals(row)?)))?;
             found.collect::<Result<BTreeMap<_, _>, _>>()
         };
         all().map_err(self.failed())
@@ -39,5 +39,6 @@ fn totals(row: &Row<'_>) -> Result<CallTotals, rusqlite::Error> {
         prompt_tokens: count(row, 2)?,
         completion_tokens: count(row, 3)?,
         latency_ms: row.get(4)?,
+        timed: count(row, 5)?,
     })
 }
