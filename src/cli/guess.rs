@@ -21,7 +21,7 @@ const GUESSES: &[(&[&str], &str)] = &[
     (&["replay"], "`fanfold run SPEC --replay FILE` answers the calls from a file"),
     (&["new", "create", "setup"], "`fanfold init FOLDER` writes a first spec"),
     (&["graph", "dag"], "`fanfold plan SPEC --format mermaid` draws the stages"),
-    (&["docs", "manual", "man"], "`fanfold help COMMAND` explains a command"),
+    (&["docs", "manual", "man"], "`fanfold run --help` explains a command"),
     (&["render", "prompt", "prompts"], "`fanfold plan SPEC --render 3` shows prompts as they would be sent"),
     (&["config", "settings"], "the spec has all settings; `fanfold schema` lists them"),
     (&["annotate", "label", "classify", "extract"], "`fanfold ask FILE` asks one question about every row of a file"),

@@ -72,10 +72,15 @@ fn whole(line: &str, room: usize) -> Vec<Range<usize>> {
     let quotes: Vec<usize> = line.match_indices('`').map(|(at, _)| at).collect();
     let quoted = quotes.chunks_exact(2).map(|pair| pair[0]..pair[1] + 1);
     let commands = line.match_indices(COMMAND).map(|(at, _)| {
-        let end = [", ", "; ", "` "].iter().filter_map(|end| line[at..].find(end)).min();
+        let end = [", ", "; ", "`"].iter().filter_map(|end| line[at..].find(end)).min();
         at..end.map_or(line.len(), |end| at + end)
     });
-    quoted.chain(commands).filter(|span| columns(&line[span.clone()]) <= room).collect()
+    // What touches them goes with them.
+    let words = |span: Range<usize>| {
+        let end = line[span.end..].find(' ').map_or(line.len(), |more| span.end + more);
+        line[..span.start].rfind(' ').map_or(0, |at| at + 1)..end
+    };
+    quoted.chain(commands).map(words).filter(|span| columns(&line[span.clone()]) <= room).collect()
 }
 
 /// The width of a text without the codes of colours.

@@ -13,13 +13,13 @@ use crate::server::{Asked, Say, Server};
 
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
+/// An answer is on disk this time after it came.
+const ON_DISK: Duration = Duration::from_secs(1);
 
 fn stage(lines: &str) -> String {
     format!("models = [\"llama\"]\nmax_attempts = 4\nmax_failed = 1\n{lines}\n{TYPED}")
 }
 
-/// An answer is on disk this time after it came.
-const ON_DISK: Duration = Duration::from_secs(1);
 /// The requests of a run over one row with a server that always says this.
 fn requests(text: &str, say: &Say) -> (Project, Vec<Asked>) {
     let say = say.clone();
