@@ -39,9 +39,10 @@ impl Display for VerificationReport {
             0 => writeln!(f)?,
             differ => writeln!(f, ", {differ} not:")?,
         }
+        // What is sent to a model follows from its settings.
         let is_shown = |drift: &Drift| {
-            let setting = drift.facet.replace(".sent.", ".");
-            self.settings.iter().any(|change| change.setting == setting)
+            let model = drift.facet.split_once(".sent.").map(|(model, _)| format!("{model}."));
+            model.is_some_and(|model| self.settings.iter().any(|change| change.setting.starts_with(&model)))
         };
         let is_hidden =
             |drift: &&Drift| !self.verbose && !self.settings.is_empty() && (is_hash(drift) || is_shown(drift));

@@ -118,7 +118,7 @@ fn a_forecast_rests_on_the_file_which_has_no_times() {
     let more = rows(14);
     copy.write("data.csv", Project::new().csv("data.csv", &more).bytes("data.csv"));
     let some = forecast();
-    assert_eq!((&some["calls"], &some["seconds"]), (&2.into(), &Value::Null), "a time of 0 s is no measurement");
+    assert_eq!((&some["calls"], &some["seconds"]), (&2.into(), &Value::Null), "0 s was not measured");
     assert_eq!(some["models"][0]["completion_tokens_per_call"]["from"], "12 recorded calls", "{some}");
     // No answer to a new prompt is recorded, but the length of the replies is known.
     edit(&copy, "pipeline.toml", "the tone?", "the mood?");
