@@ -99,6 +99,18 @@ impl Grid {
         Grid { columns: columns.iter().map(|column| (*column).to_owned()).collect(), rows }
     }
 
+    /// The same table without the columns that have no value.
+    pub(super) fn without_empty_columns(&self) -> Grid {
+        let is_filled =
+            |column: &usize| self.rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.is_null()));
+        let kept: Vec<usize> = (0..self.columns.len()).filter(is_filled).collect();
+        let row = |row: &Vec<Value>| kept.iter().map(|column| row[*column].clone()).collect();
+        Grid {
+            columns: kept.iter().map(|column| self.columns[*column].clone()).collect(),
+            rows: self.rows.iter().map(row).collect(),
+        }
+    }
+
     /// Whether all values of the column are numbers.
     pub(super) fn is_numeric(&self, column: usize) -> bool {
         let mut values = self.rows.iter().filter_map(|row| row.get(column)).filter(|value| !value.is_null()).peekable();

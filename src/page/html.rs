@@ -71,31 +71,22 @@ impl Writer {
     }
 
     fn block(&self, block: &Block, id: &str, level: usize) -> Result<String, String> {
-        let safe = Value::from_safe_string;
-        if let Block::Data(table) = block {
-            return self.data(table);
-        }
-        let (svg, table, inner, text) = match block {
-            Block::Figure(figure) => (
-                Some(safe(figure.chart.svg(&figure.title)?)),
-                Some(table(&figure.title, &figure.numbers, id)?),
-                None,
-                None,
-            ),
-            Block::Table { title, table: grid } => (None, Some(table(title, grid, id)?), None, None),
-            Block::Group { blocks, .. } => (None, None, Some(self.blocks(blocks, id, (level + 1).min(6))?), None),
-            Block::Fold { blocks, .. } => (None, None, Some(self.blocks(blocks, id, level)?), None),
-            Block::Code { text, .. } => (None, None, None, Some(long_text(text))),
-            Block::Text { .. } | Block::Marked { .. } | Block::Checks { .. } | Block::Data(_) => {
-                (None, None, None, None)
-            }
+        let drawn = match block {
+            Block::Data(table) => return self.data(table),
+            Block::Text { text } => context! { parts => Value::from(Serde(inline(text))) },
+            Block::Figure(figure) => context! {
+                svg => Value::from_safe_string(figure.chart.svg(&figure.title)?),
+                table => table(&figure.title, &figure.numbers, id)?,
+            },
+            Block::Table { title, table: grid } => context! { table => table(title, grid, id)? },
+            Block::Group { blocks, .. } => context! { inner => self.blocks(blocks, id, (level + 1).min(6))? },
+            Block::Fold { blocks, .. } => context! { inner => self.blocks(blocks, id, level)? },
+            Block::Code { text, .. } => context! { text => long_text(text) },
+            Block::Marked { .. } | Block::Checks { .. } => context! {},
         };
-        let block = Value::from(Serde(block));
-        self.render("block", context! { block, svg, table, inner, text, level })
+        self.render("block", context! { block => Value::from(Serde(block)), level, ..drawn })
     }
-}
 
-impl Writer {
     /// All rows as JSON for the script, and the first ones as a table for readers without it.
     fn data(&self, table: &DataTable) -> Result<String, String> {
         let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
@@ -124,14 +115,24 @@ fn write_printable(
 
 /// A table as it is shown, with a link to all its numbers as CSV.
 fn table(title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
+    let csv = grid.csv()?;
+    let grid = &grid.without_empty_columns();
     let numeric: Vec<bool> = (0..grid.columns.len()).map(|column| grid.is_numeric(column)).collect();
     let (rows, cut) = shown_rows(grid);
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
-    let csv = grid.csv()?;
     let link = (csv.len() <= CSV_BYTES && !grid.rows.is_empty())
         .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)));
     let file = format!("{id}-{}.csv", slug(title));
     Ok(context! { title, columns => &grid.columns, rows, numeric, cut, link, file })
+}
+
+/// A text in parts; the flag marks code, which a text has between backquotes.
+fn inline(text: &str) -> Vec<(&str, bool)> {
+    let parts: Vec<&str> = text.split('`').collect();
+    match parts.len() % 2 {
+        1 => parts.into_iter().enumerate().map(|(at, part)| (part, at % 2 == 1)).collect(),
+        _ => vec![(text, false)],
+    }
 }
 
 /// A title as a part of a file name.
@@ -139,4 +140,22 @@ fn slug(title: &str) -> String {
     let plain = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' });
     let slug: Vec<String> = plain.collect::<String>().split_whitespace().map(str::to_owned).collect();
     slug.join("-").chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_between_two_backquotes() {
+        assert_eq!(inline("rows of `tone`."), [("rows of ", false), ("tone", true), (".", false)]);
+        assert_eq!(inline("a ` b"), [("a ` b", false)]);
+        assert_eq!(inline("plain"), [("plain", false)]);
+    }
+
+    #[test]
+    fn a_file_name_has_only_plain_characters() {
+        assert_eq!(slug("Shares of `a/b` <c>"), "shares-of-a-b-c");
+        assert_eq!(slug("../../é"), "");
+    }
 }

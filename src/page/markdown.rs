@@ -14,7 +14,7 @@ const ROWS: usize = 20;
 /// The most characters of a cell.
 const CELL: usize = 200;
 
-/// With `is_short`, folded blocks are left out.
+/// With `is_short`, folded blocks and the numbers of curves are left out.
 pub(super) fn markdown(page: &Page, is_short: bool) -> String {
     let mut out = vec![START.to_owned(), format!("# {}", plain(&page.title)), plain(&page.lead)];
     out.extend(page.notices.iter().map(|notice| format!("> **Note.** {}", plain(notice))));
@@ -40,6 +40,8 @@ impl Writer {
     fn block(&mut self, block: &Block, level: usize) {
         match block {
             Block::Text { text } => self.out.push(plain(text)),
+            // Only a chart shows these.
+            Block::Figure(figure) if self.is_short && figure.chart.is_curve() => {}
             Block::Figure(figure) => {
                 self.table(&figure.title, &figure.numbers);
                 self.out.extend(figure.note.iter().map(|note| plain(note)));
@@ -86,6 +88,7 @@ impl Writer {
     }
 
     fn table(&mut self, title: &str, grid: &Grid) {
+        let grid = &grid.without_empty_columns();
         let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
         let rule = (0..grid.columns.len()).map(|column| if grid.is_numeric(column) { "---:" } else { "---" });
         let mut lines =

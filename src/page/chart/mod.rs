@@ -43,6 +43,11 @@ pub(crate) enum Chart {
 }
 
 impl Chart {
+    /// Whether it shows a shape rather than single numbers.
+    pub(super) fn is_curve(&self) -> bool {
+        matches!(self, Chart::Histogram(_) | Chart::Lines(_) | Chart::Flow(_))
+    }
+
     /// An `svg` element. `title` is its name for screen readers. The error is a sentence.
     pub(crate) fn svg(&self, title: &str) -> Result<String, String> {
         svg::svg(&self.picture(), title)

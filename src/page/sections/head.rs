@@ -117,12 +117,17 @@ fn story(subject: &Subject<'_>) -> String {
         number(replies)
     );
     if let (Some(first), Some(last)) = (&manifest.calls.first, &manifest.calls.last) {
-        text += &format!(" The answers are from {first} to {last} (UTC).");
+        text += &format!(" The answers are from {} to {} (UTC).", second(first), second(last));
     }
     if let Some(cost) = manifest.calls.usd {
         text += &format!(" All answers together cost {}.", usd(cost));
     }
     text
+}
+
+/// A time in RFC 3339 to the second, such as `2026-11-28 10:00:05`.
+pub(super) fn second(time: &str) -> String {
+    time.get(..19).unwrap_or(time).replace('T', " ")
 }
 
 fn state(manifest: &Manifest) -> Check {

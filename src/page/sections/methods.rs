@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::Subject;
 use super::super::content::{Block, Check, CheckMark, Section};
+use super::head::second;
 use crate::report::findings;
 use crate::report::text::{count, number, usd};
 use crate::store::{Manifest, ModelEntry, StageTotals};
@@ -149,7 +150,8 @@ impl<'a> Facts<'a> {
     fn dates(&self) -> Option<String> {
         let span = &self.manifest.calls;
         let (first, last) = span.first.as_ref().zip(span.last.as_ref())?;
-        Some(if first == last { format!("at {first}") } else { format!("from {first} to {last}") })
+        let (first, last) = (second(first), second(last));
+        Some(if first == last { format!("at {first} UTC") } else { format!("from {first} to {last} UTC") })
     }
 
     /// The main statistics of the stages of a type.
@@ -184,7 +186,7 @@ impl<'a> Facts<'a> {
             ("Quantization", of_models(&|_, model| model.build.quantization.clone())),
             ("Servers", of_models(&|_, model| Some(server(model)))),
             ("Parameters", of_models(&|name, _| self.sampling(name))),
-            ("Dates of the calls (UTC)", self.dates()),
+            ("Dates of the calls", self.dates()),
             ("Prompts in full", Some("see below".to_owned()).filter(|_| self.stages().next().is_some())),
             (
                 "Examples in the prompts",
