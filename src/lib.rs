@@ -50,6 +50,7 @@
 //! | folder | contents |
 //! |---|---|
 //! | `cli` | the terminal: the only folder that prints, parses arguments and chooses exit codes |
+//! | `serve` | the server of the report page, for this machine only |
 //! | `pipeline` | a whole run without a terminal: load, plan, run, report |
 //! | `page` | the report page: its sections, charts and formats |
 //! | `report` | all text and JSON for people, without printing it |
@@ -92,6 +93,7 @@
 //! | change the line of progress, or an event of `--log json` | `src/report/progress.rs`, `src/cli/progress.rs` |
 //! | add a section, a chart or a format to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart`, a format in `src/page/mod.rs` |
 //! | change what the report page shows of a stage | `views` of its `Ask`, `Work` or `Method`; the kinds of views are in `src/stage/view.rs`, their numbers in `src/page/views` |
+//! | show something else of a run that goes on in the browser | `src/serve/watch.rs`, and `src/serve/live.js` for the page |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
@@ -142,6 +144,7 @@ mod random;
 mod registry;
 mod report;
 mod run;
+mod serve;
 mod source;
 mod spec;
 mod stage;

@@ -126,6 +126,7 @@ pub(crate) struct Ready {
 /// A run that has started, for display.
 pub(crate) struct Started {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) folder: RunDir,
     pub(crate) progress: Arc<Progress>,
     /// Describes what delays the first answer, if anything does.
     pub(crate) preparing: Box<dyn Fn() -> Option<String> + Send>,
@@ -199,7 +200,7 @@ impl Ready {
         let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
         let progress = Arc::new(Progress::new(&plan));
         let preparing = Box::new(models.preparing());
-        started(Started { plan: plan.clone(), progress: progress.clone(), preparing });
+        started(Started { plan: plan.clone(), folder: folder.clone(), progress: progress.clone(), preparing });
         let outcome = run::run(ready, models, progress, stop).await?;
         let lock = match outcome.stopped {
             None => keeper.end(outcome.lock.as_ref()),

@@ -28,6 +28,7 @@ mod run;
 mod runs;
 mod runtime;
 mod selection;
+mod serve;
 mod show;
 mod signals;
 mod status;
@@ -89,7 +90,7 @@ enum Command {
 }
 
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let typed: Vec<OsString> = arguments.into_iter().collect();
+    let typed = serve::with_port(arguments);
     let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,
         // `--help` and `--version` also end here; their text goes to standard output.

@@ -1,12 +1,16 @@
 //! The command `fanfold report`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::load::load_lock;
+use super::load::{load_again, load_lock};
 use super::past_run::PastRun;
+use super::runtime::block_on;
+use super::serve::{serve, wait_for_end};
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::name::suggestion;
 use crate::page::{Page, Subject, is_page, page};
+use crate::serve::{Shown, Site};
 use crate::table::parquet::write_whole;
 
 /// Writes a page about the last run: its rows, its results, what they cost and how they were made.
@@ -33,6 +37,9 @@ pub(crate) struct Report {
     /// Opens the page in the browser.
     #[arg(long)]
     open: bool,
+    /// Shows the page at an address of this machine until Ctrl-C, and again after each run [default: a free port].
+    #[arg(long, value_name = "PORT", num_args = 0..=1, conflicts_with_all = ["output", "format", "section", "run"])]
+    serve: Option<Option<u16>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +54,9 @@ enum Format {
 
 impl Report {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        if let Some(port) = self.serve {
+            return self.serve(port, terminal);
+        }
         let page = self.chosen(self.page(terminal)?)?;
         let is_whole = self.section.is_empty();
         let (text, extension) = match self.format {
@@ -88,6 +98,26 @@ impl Report {
         page(&subject).map_err(unreadable)
     }
 
+    fn serve(self, port: Option<u16>, terminal: &Terminal) -> Result<Exit, Failure> {
+        let spec = load_spec(&self.spec, terminal)?;
+        let (path, notes) = (self.spec, *terminal);
+        let find = move || -> Result<Shown, Failure> {
+            let run = PastRun::last_or_replayed(load_again(&path, &[])?, &path, &notes)?.counted();
+            let PastRun { plan, dir, is_current, .. } = run;
+            Ok(Shown { plan: Arc::new(plan), folder: dir, is_current, spec: path.clone() })
+        };
+        find()?;
+        let site = Site::new(&spec, Box::new(move || find().map_err(said)));
+        let server = serve(Arc::new(site), port, self.open, terminal)?;
+        terminal.note("press Ctrl-C to end the server");
+        block_on(async {
+            wait_for_end().await;
+            Ok(())
+        })?;
+        drop(server);
+        Ok(Exit::Ok)
+    }
+
     /// Only the chosen sections of the page.
     fn chosen(&self, mut page: Page) -> Result<Page, Failure> {
         let ids = || page.sections.iter().map(|section| section.id.as_str());
@@ -100,6 +130,12 @@ impl Report {
         }
         Ok(page)
     }
+}
+
+/// A failure in a sentence, for the page.
+fn said(failure: Failure) -> String {
+    let words = failure.words();
+    if words.is_empty() { "the spec has problems; `fanfold validate` shows them".to_owned() } else { words }
 }
 
 fn unreadable(why: String) -> Failure {

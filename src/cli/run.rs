@@ -13,6 +13,7 @@ use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{block_on, env};
 use super::selection::SelectionArguments;
+use super::serve::Live;
 use super::signals::{self, stopped};
 use super::terminal::Notes;
 use super::{Exit, Failure, OutputFormat, Terminal, only_spec, progress};
@@ -77,6 +78,12 @@ pub(crate) struct Run {
     /// Format of standard error: text, or one event per line as JSON.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", conflicts_with_all = ["quiet", "verbose"])]
     log: LogFormat,
+    /// Show progress, failures and the report at an address of this machine, until Ctrl-C [default: a free port].
+    #[arg(long, value_name = "PORT", num_args = 0..=1, conflicts_with_all = ["dry_run", "pilot"])]
+    serve: Option<Option<u16>>,
+    /// Open the page of `--serve` in the browser.
+    #[arg(long, requires = "serve")]
+    open: bool,
     /// Rewrite the lock, even if a model build differs from it.
     #[arg(long, conflicts_with_all = ["locked", "some_rows", "select", "set"])]
     update_lock: bool,
@@ -104,7 +111,7 @@ impl Run {
     /// Runs without a report. Returns `None` if the run finished and its tables are those of the lock.
     pub(crate) fn quietly(self, terminal: &Terminal) -> Result<(), Failure> {
         let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
-        let (report, _) = self.execute(spec, self.recall(), None)?;
+        let (report, _) = self.execute(spec, self.recall(), None, None)?;
         match (&report.stopped, &report.lock) {
             (Some(reason), _) => Err(self.stopped(reason, &report.plan.spec.budget)),
             (None, Err(failure)) => Err(self.not_locked(failure, &report, terminal)),
@@ -119,16 +126,21 @@ impl Run {
             LogFormat::Text => Notes::Text,
         };
         let terminal = Terminal { notes, ..*terminal };
-        let ended = self.start(&terminal);
-        if notes != Notes::Json {
+        let mut live = None;
+        let ended = self.start(&terminal, &mut live);
+        if notes != Notes::Json && live.is_none() {
             return ended;
         }
         let exit = ended.unwrap_or_else(|failure| failure.show(&terminal));
-        terminal.event(json!({ "event": "end", "exit": exit as u8 }));
+        if notes == Notes::Json {
+            terminal.event(json!({ "event": "end", "exit": exit as u8 }));
+        }
+        live.map_or(Ok(()), |live| live.end(exit, &terminal))?;
         Ok(exit)
     }
 
-    fn start(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    /// Runs. Sets `live` if the run is shown in the browser.
+    fn start(&self, terminal: &Terminal, live: &mut Option<Live>) -> Result<Exit, Failure> {
         let selection = self.selected.selection();
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
@@ -139,6 +151,7 @@ impl Run {
             return self.send_pilot(&selection, calls, terminal);
         }
         let mut spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
+        *live = self.serve.map(|port| Live::start((&spec, &self.spec), port, self.open, terminal)).transpose()?;
         // A missing model does no harm if every answer is recorded.
         let notes = check_files(&spec, &env).into_iter().filter(|problem| problem.rule == "unused-modelfile");
         notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
@@ -146,7 +159,8 @@ impl Run {
             if let Some(file) = replay_of_clone(&spec)? {
                 let shown = file.display();
                 terminal.note(&format!("{shown} has the calls of this spec: they are not sent again"));
-                let (report, waits) = self.execute(spec, Recall::Replay(&file, ReplayMode::Only), Some(terminal))?;
+                let (report, waits) =
+                    self.execute(spec, Recall::Replay(&file, ReplayMode::Only), Some(terminal), live.as_ref())?;
                 let Some(StopReason::NotRecorded { count: missing, .. }) = &report.stopped else {
                     return self.show(&report, &waits, terminal);
                 };
@@ -162,7 +176,7 @@ impl Run {
             terminal.note("nothing was sent");
             return Ok(Exit::Budget);
         }
-        let (report, waits) = self.execute(spec, self.recall(), Some(terminal))?;
+        let (report, waits) = self.execute(spec, self.recall(), Some(terminal), live.as_ref())?;
         self.show(&report, &waits, terminal)
     }
 
@@ -187,11 +201,12 @@ impl Run {
         spec: Spec,
         recall: Recall<'_>,
         terminal: Option<&Terminal>,
+        live: Option<&Live>,
     ) -> Result<(Report, Vec<String>), Failure> {
         let selection = self.selected.selection();
         let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
         match terminal {
-            Some(terminal) => block_on(watched(ready, terminal)),
+            Some(terminal) => block_on(watched(ready, terminal, live)),
             None => block_on(async { Ok((ready.run(&env, Stop::default(), |_| {}).await?, Vec::new())) }),
         }
     }
@@ -398,11 +413,15 @@ impl Run {
 }
 
 /// Runs with a display of the progress. Also returns what held back calls at the end.
-async fn watched(ready: Ready, terminal: &Terminal) -> Result<(Report, Vec<String>), Failure> {
+async fn watched(ready: Ready, terminal: &Terminal, live: Option<&Live>) -> Result<(Report, Vec<String>), Failure> {
     let stop = Stop::default();
     let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
     let mut shown = None;
-    let report = ready.run(&env, stop, |Started { plan, progress, preparing }| {
+    let report = ready.run(&env, stop.clone(), |started| {
+        if let Some(live) = live {
+            live.begin(&started, &stop);
+        }
+        let Started { plan, progress, preparing, .. } = started;
         match terminal.notes {
             Notes::Json => terminal.event(start_event(&plan)),
             _ => announcements(&plan).iter().for_each(|line| terminal.note(line)),

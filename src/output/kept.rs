@@ -7,15 +7,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use encoding_rs::{UTF_16BE, UTF_16LE};
 
 use super::kept_workbook::{self, NewRow};
 use super::table::{Output, Written};
-use crate::source::{Filled, Source as _, SourceError, encoding, filled};
+use crate::source::{CsvFile, Filled, SourceError, filled};
 use crate::spec::{OutputSpec, SheetSpec, TableFormat};
-use crate::store::{SheetFacts, StoreError};
+use crate::store::{Project, SheetFacts, StoreError};
 use crate::table::cell_at;
-use crate::table::parquet::{new_file, persist};
+use crate::table::parquet::replace;
 
 /// How often a sheet is read again that changes meanwhile.
 const TRIES: usize = 5;
@@ -29,6 +28,7 @@ impl Output<'_> {
         sheet: &SheetSpec,
         first: impl Fn() -> Result<Written, StoreError>,
     ) -> Result<Written, StoreError> {
+        let _hold = Project::of(&self.spec.folder).hold_sheet(self.path())?;
         for _ in 0..TRIES {
             let before = match std::fs::read(self.path()) {
                 Ok(before) => before,
@@ -54,13 +54,10 @@ impl Output<'_> {
             }
             let after = match self.output.format {
                 TableFormat::Xlsx => kept_workbook::with_rows(&before, &sheet.reading, folder, &rows),
-                _ => with_records(&before, sheet, folder, &rows),
+                _ => with_records(&before, sheet, &rows),
             };
             let after = after.map_err(|error| self.refused(&error))?;
-            let mut file = new_file(self.path()).map_err(|error| self.io(error))?;
-            std::io::Write::write_all(&mut file, &after).map_err(|error| self.io(error))?;
-            if std::fs::read(self.path()).is_ok_and(|now| now == before) {
-                persist(file, self.path()).map_err(|error| self.io(error))?;
+            if replace(self.path(), &before, &after).map_err(|error| self.io(error))? {
                 return Ok(written);
             }
         }
@@ -128,52 +125,13 @@ fn new_row<'a>(batch: &RecordBatch, row: usize, names: &[&'a str]) -> NewRow<'a>
 }
 
 /// The bytes of a CSV file with more records, in its own dialect and encoding.
-fn with_records(before: &[u8], sheet: &SheetSpec, folder: &Path, rows: &[NewRow<'_>]) -> Result<Vec<u8>, SourceError> {
-    let wrong = |message: String| SourceError::of_file(&sheet.reading.path, message);
-    let encoding = sheet.reading.encoding.as_deref().map(encoding).transpose()?.unwrap_or(encoding_rs::UTF_8);
-    let (text, encoding, _) = encoding.decode(before);
-    let reading = sheet.reading.readings(folder)?.into_iter().next().unwrap_or_default();
-    let byte = |text: &Option<String>| text.as_deref().filter(|text| text.len() == 1).map(|text| text.as_bytes()[0]);
-    let (delimiter, quote) = (byte(&reading.delimiter).unwrap_or(b','), byte(&reading.quote));
-    // The lines before the header are skipped as the reader skips them.
-    let skip =
-        reading.detected.iter().any(|rule| rule == "skip_rows = 1") as u64 + sheet.reading.skip_rows.unwrap_or(0);
-    let table = text.splitn(skip as usize + 1, '\n').nth(skip as usize).unwrap_or_default();
-    let mut reader = csv::ReaderBuilder::new();
-    reader.delimiter(delimiter).quote(quote.unwrap_or(b'"')).quoting(quote.is_some());
-    let mut reader = reader.from_reader(table.as_bytes());
-    let header = reader.headers().map_err(|error| wrong(error.to_string()))?.clone();
-    let line_end =
-        if table.lines().next().is_some_and(|line| table[line.len()..].starts_with("\r\n")) { "\r\n" } else { "\n" };
-    let mut writer = csv::WriterBuilder::new();
-    writer.delimiter(delimiter).quote(quote.unwrap_or(b'"'));
-    if line_end == "\r\n" {
-        writer.terminator(csv::Terminator::CRLF);
-    }
-    let mut writer = writer.from_writer(Vec::new());
-    for row in rows {
-        let cell =
-            |name: &str| row.iter().find(|(other, _)| *other == name).map_or(String::new(), |(_, cell)| cell.text());
-        let cells = header.iter().map(cell);
-        writer.write_record(cells).map_err(|error| wrong(error.to_string()))?;
-    }
-    let added = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
-    let added = String::from_utf8(added).map_err(|error| wrong(error.to_string()))?;
-    let joint = if text.ends_with(['\n', '\r']) { "" } else { line_end };
-    let added = format!("{joint}{added}");
-    let bytes = if encoding == UTF_16LE {
-        added.encode_utf16().flat_map(u16::to_le_bytes).collect()
-    } else if encoding == UTF_16BE {
-        added.encode_utf16().flat_map(u16::to_be_bytes).collect()
-    } else {
-        let (bytes, _, lost) = encoding.encode(&added);
-        if lost {
-            let message = format!("its encoding {} lacks characters of the new rows", encoding.name());
-            return Err(wrong(message).help("save it as UTF-8"));
-        }
-        bytes.into_owned()
+fn with_records(before: &[u8], sheet: &SheetSpec, rows: &[NewRow<'_>]) -> Result<Vec<u8>, SourceError> {
+    let file = CsvFile::read(before, &sheet.reading)?;
+    let cell = |row: &NewRow<'_>, name: &String| {
+        row.iter().find(|(other, _)| other == name).map_or(String::new(), |(_, cell)| cell.text())
     };
-    Ok([before, &bytes].concat())
+    let record = |row| file.names().iter().map(|name| cell(row, name)).collect();
+    file.with_records(rows.iter().map(record).collect())
 }
 
 #[cfg(test)]
@@ -183,14 +141,12 @@ mod tests {
     use crate::table::Cell;
 
     fn added(before: &[u8], settings: &str) -> Result<Vec<u8>, SourceError> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.csv"), before).unwrap();
         let file: File = serde_json::from_str(&format!(r#"{{"path": "a.csv"{settings}}}"#)).unwrap();
         let fill = vec![FillColumn { name: "tone".to_owned(), labels: Vec::new() }];
         let sheet = SheetSpec { key: 0, reading: file.of_sheet("id", &fill), fill };
         let text = |text: &str| Cell::Text(text.to_owned());
         let row = vec![("id", text("3")), ("text", text("a, \"b\"; é")), ("tone", Cell::Null)];
-        with_records(before, &sheet, folder.path(), &[row])
+        with_records(before, &sheet, &[row])
     }
 
     #[track_caller]

@@ -222,5 +222,7 @@
     dialog.showModal();
   };
 
-  for (const box of document.querySelectorAll(".data")) showData(box);
+  const showAll = (root) => { for (const box of root.querySelectorAll(".data")) showData(box); };
+  showAll(document);
+  document.addEventListener("renewed", ({ detail }) => showAll(detail));
 }

@@ -10,6 +10,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, State, Value, context, escape_formatter};
 use sha2::{Digest, Sha256};
 
+use super::Served;
 use super::content::{Block, Grid, Page};
 use super::data::DataTable;
 use super::format::{long_text, shown, shown_rows};
@@ -23,20 +24,31 @@ const CSV_BYTES: usize = 200_000;
 /// The rows of data that are shown without the script.
 const PLAIN_ROWS: usize = 20;
 
-pub(super) fn html(page: &Page) -> Result<String, String> {
+pub(super) fn html(page: &Page, served: Option<&Served>) -> Result<String, String> {
     let writer = Writer::new().map_err(|error| error.to_string())?;
     let mut sections = Vec::new();
     for section in &page.sections {
         let blocks = writer.blocks(&section.blocks, &section.id, 3)?;
         sections.push(context! { id => section.id.as_str(), title => section.title.as_str(), blocks });
     }
+    let safe = |text: &String| Value::from_safe_string(text.clone());
+    let served = served.map(|served| context! { links => safe(&served.links), panel => safe(&served.panel) });
     let page = context! {
-        title => page.title.as_str(), lead => page.lead.as_str(), notices => &page.notices, sections,
+        served, title => page.title.as_str(), lead => page.lead.as_str(), notices => &page.notices, sections,
         style => Value::from_safe_string(STYLE.to_owned()), style_hash => hash(STYLE),
         script => Value::from_safe_string(SCRIPT.to_owned()), script_hash => hash(SCRIPT),
         patterns => Value::from_safe_string(PATTERNS.to_owned()), version => env!("CARGO_PKG_VERSION"),
     };
     writer.render("page", page)
+}
+
+/// The policy of a page that a server sends, as a header.
+pub(super) fn served_policy() -> String {
+    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'self' '{style}'; script-src 'self' '{script}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 /// The hash of a style or a script, as a Content-Security-Policy names it.

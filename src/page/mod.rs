@@ -23,6 +23,7 @@ mod subject;
 mod views;
 
 pub(crate) use content::Page;
+pub(crate) use data::{Search, rows};
 pub(crate) use subject::Subject;
 
 use content::Section;
@@ -56,10 +57,35 @@ pub(crate) fn is_page(file: &[u8]) -> bool {
         || head.starts_with('{') && head.contains(&json)
 }
 
+/// What a server adds to a page. Both are trusted HTML.
+pub(crate) struct Served {
+    /// The style and the script of the server, for the head of the page.
+    pub(crate) links: String,
+    /// The panel above the sections.
+    pub(crate) panel: String,
+}
+
+impl Served {
+    /// What a page that a server sends may load, as the header Content-Security-Policy.
+    pub(crate) fn policy() -> String {
+        html::served_policy()
+    }
+}
+
 impl Page {
+    /// A page that only says this.
+    pub(crate) fn message(title: &str, text: &str) -> Page {
+        Page { title: title.to_owned(), lead: text.to_owned(), notices: Vec::new(), sections: Vec::new() }
+    }
+
     /// One HTML file that needs no other file and no network.
     pub(crate) fn html(&self) -> Result<String, String> {
-        html::html(self)
+        html::html(self, None)
+    }
+
+    /// The page with what a server adds to it.
+    pub(crate) fn served(&self, served: &Served) -> Result<String, String> {
+        html::html(self, Some(served))
     }
 
     /// Markdown without charts. The short form has no folded blocks.

@@ -15,4 +15,7 @@ const observer = new ResizeObserver((entries) => {
     target.tabIndex = scrolls ? 0 : -1;
   }
 });
-for (const box of document.querySelectorAll(".scroll, pre")) observer.observe(box);
+const observe = (root) => { for (const box of root.querySelectorAll(".scroll, pre")) observer.observe(box); };
+observe(document);
+// A server sends parts of the page anew.
+document.addEventListener("renewed", ({ detail }) => observe(detail));

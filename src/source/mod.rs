@@ -32,6 +32,7 @@ mod typed;
 use std::path::Path;
 
 pub(crate) use batches::SourceError;
+pub(crate) use csv::edit::CsvFile;
 pub(crate) use file::coding::{Filled, filled};
 pub(crate) use matching::neighbours;
 pub(crate) use population::Population;
@@ -40,7 +41,6 @@ pub(crate) use rows::Source;
 pub(crate) use settings::File;
 pub(crate) use settings::codes::{CodingSheet, FillColumn};
 pub(crate) use settings::format::FileFormat;
-pub(crate) use text::encoding;
 pub(crate) use typed::sheet::{cell_name, first_row};
 
 use crate::registry::Kind;

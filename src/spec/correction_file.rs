@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::columns::{Answers, ColumnRole, Relation};
 use super::corrections::{CorrectedCell, Correction, Corrections};
 use super::resolve::Resolver;
+use super::table::StageSpec;
 use crate::document::Path;
 use crate::name::{listed, nearest};
 use crate::source::{File, Source, SourceError};
@@ -125,6 +126,29 @@ fn places(schema: &Schema, path: &str, key: Option<&str>) -> Result<[Option<usiz
     Ok(places)
 }
 
+impl StageSpec {
+    /// Checks a correction like those of the file. The error is a sentence.
+    pub(crate) fn check_correction(&self, correction: &Correction) -> Result<(), String> {
+        match self.corrected().cell(correction) {
+            Ok(_) => Ok(()),
+            Err(Unfit::Gone(message)) => Err(message),
+            Err(Unfit::Wrong(message, help)) => Err(help.map_or(message.clone(), |help| format!("{message}; {help}"))),
+        }
+    }
+
+    /// What a value of an answer column must be, and its labels.
+    pub(crate) fn answer_words(&self, column: usize) -> (String, Vec<String>) {
+        let place = self.corrected().place(column).map(|(place, _)| place).unwrap_or_default();
+        let kind = self.stage.info.answer_type(place, self.relation.schema.field(column).data_type());
+        (kind.words(), kind.labels())
+    }
+
+    fn corrected(&self) -> Corrected<'_> {
+        let StageSpec { stage, answers, model_names: models, relation, given, .. } = self;
+        Corrected { info: &stage.info, answers, models, relation, given: *given }
+    }
+}
+
 enum Unfit {
     /// The column or the model does not exist.
     Gone(String),
@@ -134,21 +158,10 @@ enum Unfit {
 
 impl Corrected<'_> {
     fn cell(&self, correction: &Correction) -> Result<CorrectedCell, Unfit> {
-        let (info, name) = (self.info, &correction.column);
+        let name = &correction.column;
         let gone = || Unfit::Gone(format!("the stage has no column `{name}`"));
         let column = self.relation.schema.index_of(name).map_err(|_| gone())?;
-        let fill = info.fills.iter().position(|fill| *fill == column);
-        let (place, model) = match (column.checked_sub(self.given), fill) {
-            (None, Some(fill)) => (info.writes.len() + fill, None),
-            (None, None) => {
-                let message = format!("`{name}` is a column of the input, and only answers are corrected");
-                return Err(Unfit::Wrong(message, Some("correct the source instead".to_owned())));
-            }
-            (Some(added), _) => match self.answers.role(info.writes.len(), added) {
-                ColumnRole::Answer { model, write } => (write, model),
-                _ => return Err(Unfit::Wrong(format!("`{name}` is not an answer"), None)),
-            },
-        };
+        let (place, model) = self.place(column)?;
         if let Some(model) = correction.model.as_ref().filter(|model| !self.models.contains(*model)) {
             return Err(Unfit::Gone(format!("the stage has no model `{model}`")));
         }
@@ -161,6 +174,23 @@ impl Corrected<'_> {
             Some(value) => self.value(place, column, value)?,
         };
         Ok(CorrectedCell { place, model, cell, correction: correction.clone() })
+    }
+
+    /// The place of a column among the cells of an answer, and its model if each model has its own columns.
+    fn place(&self, column: usize) -> Result<(usize, Option<usize>), Unfit> {
+        let (info, name) = (self.info, self.relation.schema.field(column).name());
+        let fill = info.fills.iter().position(|fill| *fill == column);
+        match (column.checked_sub(self.given), fill) {
+            (None, Some(fill)) => Ok((info.writes.len() + fill, None)),
+            (None, None) => {
+                let message = format!("`{name}` is a column of the input, and only answers are corrected");
+                Err(Unfit::Wrong(message, Some("correct the source instead".to_owned())))
+            }
+            (Some(added), _) => match self.answers.role(info.writes.len(), added) {
+                ColumnRole::Answer { model, write } => Ok((write, model)),
+                _ => Err(Unfit::Wrong(format!("`{name}` is not an answer"), None)),
+            },
+        }
     }
 
     /// The cell of a value. It is checked like an answer.

@@ -89,6 +89,14 @@ impl Project {
         Ok(self.hold(HISTORY, wait, |_| StoreError::InUse)?.0)
     }
 
+    /// Locks a sheet that people fill while its file is replaced. Waits for another process, which holds the lock for a
+    /// moment. A run holds the lock of an output, which is a different one, to its end.
+    pub(crate) fn hold_sheet(&self, path: &Path) -> Result<Hold, StoreError> {
+        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
+        let wait = |file: &File| file.lock().map_err(TryLockError::Error);
+        Ok(self.hold(&format!("{}-sheet", &name[..16]), wait, |_| StoreError::InUse)?.0)
+    }
+
     /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
     pub(crate) fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();

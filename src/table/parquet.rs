@@ -177,6 +177,19 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     persist(file, path)
 }
 
+/// Replaces the bytes of a file, completely or not at all. Returns `false` if it does not have the bytes `before`.
+pub(crate) fn replace(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bool> {
+    // A link stays, and its file gets the bytes.
+    let path = path.canonicalize()?;
+    let mut file = new_file(&path)?;
+    file.write_all(after)?;
+    file.as_file().set_permissions(std::fs::metadata(&path)?.permissions())?;
+    if std::fs::read(&path)? != before {
+        return Ok(false);
+    }
+    persist(file, &path).map(|()| true)
+}
+
 /// A Parquet file that fanfold wrote, opened for reading; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 20] = [
+const LEVELS: [&[&str]; 21] = [
     &["cli"],
+    &["serve"],
     &["pipeline"],
     &["page"],
     &["report"],

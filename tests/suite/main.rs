@@ -87,6 +87,7 @@ mod rows;
 mod run;
 mod runs;
 mod same;
+mod serve;
 mod servers;
 mod sheets;
 mod show;

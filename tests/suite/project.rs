@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -192,7 +193,7 @@ impl Project {
         let stdout = gather(child.stdout.take());
         let stderr = gather(child.stderr.take());
         let secrets = self.secrets();
-        Running { child, stdout: Some(stdout), stderr: Some(stderr), started: Instant::now(), secrets }
+        Running { child, stdout, stderr, started: Instant::now(), secrets }
     }
 
     /// What nothing may hold that a run leaves: the canary, and the keys of the test's own.
@@ -249,8 +250,8 @@ impl Drop for Project {
 pub(crate) struct Running {
     child: Child,
     secrets: Forms,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Gathered,
+    stderr: Gathered,
     started: Instant,
 }
 
@@ -258,6 +259,11 @@ impl Running {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
     }
 
     /// Ends it with SIGKILL and gives what it had printed.
@@ -296,13 +302,13 @@ impl Running {
             if self.started.elapsed() > DEADLINE {
                 drop(self.child.kill());
                 drop(self.child.wait());
-                panic!("no end after {DEADLINE:?}; stderr:\n{}", joined(self.stderr.take()));
+                panic!("no end after {DEADLINE:?}; stderr:\n{}", self.stderr.whole());
             }
             thread::sleep(Duration::from_millis(2));
         };
         let took = self.started.elapsed();
         let signal = signal_of(status);
-        let (stdout, stderr) = (joined(self.stdout.take()), joined(self.stderr.take()));
+        let (stdout, stderr) = (self.stdout.whole(), self.stderr.whole());
         for printed in [&stdout, &stderr] {
             assert!(!self.secrets.stand_in(printed.as_bytes()), "a key was printed:\n{printed}");
         }
@@ -333,18 +339,34 @@ fn signal_of(_: std::process::ExitStatus) -> Option<i32> {
     None
 }
 
-fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            drop(pipe.read_to_end(&mut bytes));
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What a process has written to a pipe.
+struct Gathered {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-fn joined(thread: Option<JoinHandle<String>>) -> String {
-    thread.and_then(|t| t.join().ok()).unwrap_or_default()
+impl Gathered {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("no panic")).into_owned()
+    }
+
+    /// Everything, once the pipe is closed.
+    fn whole(&mut self) -> String {
+        self.thread.take().map(JoinHandle::join);
+        self.text()
+    }
+}
+
+fn gather(pipe: Option<impl Read + Send + 'static>) -> Gathered {
+    let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let shared = bytes.clone();
+    let thread = thread::spawn(move || {
+        let (mut pipe, mut piece) = (pipe, [0; 4096]);
+        while let Some(read @ 1..) = pipe.as_mut().and_then(|pipe| pipe.read(&mut piece).ok()) {
+            shared.lock().expect("no panic").extend_from_slice(&piece[..read]);
+        }
+    });
+    Gathered { bytes, thread: Some(thread) }
 }
 
 fn quoted(cell: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod detection;
 pub(crate) mod dialect;
+pub(crate) mod edit;
 mod records;
 
 use std::sync::Arc;

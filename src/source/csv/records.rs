@@ -259,6 +259,14 @@ impl Records {
         self.names = names.to_vec();
     }
 
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.splitter.dialect
+    }
+
     /// Makes the next [`read`](Records::read) return the last record again, as the first row.
     pub(crate) fn unread(&mut self) {
         self.start.row = self.next_row();

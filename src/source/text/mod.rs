@@ -105,6 +105,10 @@ impl Text {
         Text { has_lines: false, ..self }
     }
 
+    pub(crate) fn encoding(&self) -> &'static Encoding {
+        self.encoding
+    }
+
     pub(crate) fn has_lines(&self) -> bool {
         self.has_lines
     }

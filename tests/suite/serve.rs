@@ -1,0 +1,282 @@
+//! The server of the report page: who gets an answer, what coders see, and that no code is lost.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::project::{Project, Running};
+
+/// Sentences, a model that labels them, the blind sheets of two coders, and one that shows the label of the model.
+const SPEC: &str = r#"name = "labels"
+models.a = { provider = "mock", model = "any" }
+sources.sentences = { type = "file", path = "sentences.csv", key = "id" }
+outputs.anna = { input = "sentences", path = "coding/anna.csv", columns = ["id", "text"], blind = true, keep = true, fill = { tone = ["glad", "sad"], note = [] } }
+outputs.ben = { input = "sentences", path = "coding/ben.csv", columns = ["id", "text"], blind = true, keep = true, fill = { tone = ["glad", "sad"] } }
+outputs.checked = { input = "tone", path = "checked.csv", columns = ["id", "text", "tone"], keep = true, fill = { right = ["yes", "no"] } }
+
+[stages.tone]
+type = "analysis"
+input = "sentences"
+models = ["a"]
+prompt = "What is the tone? {{ text }}"
+output.tone = { type = "string", enum = ["glad", "sad"] }
+"#;
+
+const MODEL: &str = "tone";
+
+/// A project with this many sentences that has run once.
+fn project(rows: usize) -> Project {
+    let text: String = (1..=rows).map(|row| format!("s{row},\"Sentence {row}, \"\"so\"\".\"\n")).collect();
+    let project = Project::new().spec(SPEC).file("sentences.csv", format!("id,text\n{text}"));
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    project
+}
+
+/// A running server, with the addresses that it has shown.
+struct Site {
+    running: Running,
+    report: String,
+    sheets: Vec<String>,
+}
+
+/// The status, the headers and the body of a reply.
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Site {
+    fn of(project: &Project) -> Site {
+        let running = project.spawn(&["report", "--serve", "pipeline.toml"]);
+        let start = Instant::now();
+        loop {
+            let shown = running.stderr();
+            let addresses: Vec<String> =
+                shown.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned).collect();
+            if addresses.len() == 4 && shown.contains("press Ctrl-C") {
+                let [report, sheets @ ..] = &addresses[..] else { unreachable!() };
+                return Site { running, report: report.clone(), sheets: sheets.to_vec() };
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no address: {shown}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end(self) {
+        self.running.sigint();
+        self.running.wait().exits(0);
+    }
+}
+
+/// Sends a request to an address with more headers, and reads the whole reply.
+fn send(method: &str, address: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    let (place, path) = address.trim_start_matches("http://").split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(place).expect("the server listens");
+    let host =
+        if headers.iter().any(|(name, _)| *name == "Host") { String::new() } else { format!("Host: {place}\r\n") };
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let request =
+        format!("{method} /{path} HTTP/1.1\r\n{host}{more}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).expect("the request is sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("a reply");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Reply { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn get(address: &str) -> Reply {
+    send("GET", address, &[], "")
+}
+
+fn sheet(address: &str) -> Value {
+    let reply = get(&format!("{address}sheet"));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    serde_json::from_str(&reply.body).expect("JSON")
+}
+
+/// Sends a code for a row, and returns the status.
+fn code(address: &str, version: &Value, row: usize, (column, value): (&str, &str)) -> Reply {
+    let body =
+        json!({ "version": version, "row": row, "key": format!("s{}", row + 1), "column": column, "value": value });
+    send("POST", &format!("{address}code"), &[], &body.to_string())
+}
+
+#[test]
+fn only_requests_with_the_secret_from_this_machine_get_an_answer() {
+    let project = project(2);
+    let site = Site::of(&project);
+    let reply = get(&site.report);
+    assert!(reply.status == 200 && reply.body.contains("<h1>labels</h1>"), "{}", reply.body);
+    for header in ["cache-control: no-store", "content-security-policy: default-src 'none'", "nosniff", "no-referrer"] {
+        assert!(reply.head.contains(header), "{}", reply.head);
+    }
+    let root = site.report.trim_end_matches('/').rsplit_once('/').expect("a secret").0.to_owned();
+    for address in
+        [format!("{root}/"), format!("{root}/state"), format!("{root}/favicon.ico"), format!("{root}/00000000/")]
+    {
+        assert_eq!(get(&address).status, 403, "{address}");
+    }
+    let wrong = format!("{}0/state", site.report.trim_end_matches('/'));
+    assert_eq!(get(&wrong).status, 403);
+    for headers in [
+        [("Host", "evil.example"), ("Accept", "*/*")],
+        [("Host", "127.0.0.1.evil.example:80"), ("Accept", "*/*")],
+        [("Origin", "http://evil.example"), ("Accept", "*/*")],
+        [("Origin", "null"), ("Accept", "*/*")],
+        [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")],
+    ] {
+        for (method, page) in [("GET", ""), ("GET", "state"), ("POST", "stop")] {
+            let reply = send(method, &format!("{}{page}", site.report), &headers, "");
+            assert_eq!(reply.status, 403, "{headers:?} {page}");
+        }
+    }
+    assert_eq!(send("DELETE", &site.report, &[], "").status, 404);
+    let state: Value = serde_json::from_str(&get(&format!("{}state", site.report)).body).expect("JSON");
+    assert!(state["run"].is_null() && state["page"].is_string(), "{state}");
+    assert_eq!(state["sheets"][0]["text"], "0 of 2 rows coded");
+    site.end();
+}
+
+#[test]
+fn a_port_can_be_chosen_and_a_taken_one_is_an_error() {
+    let project = project(1);
+    let site = Site::of(&project);
+    let port = site.report.split(':').nth(2).and_then(|rest| rest.split('/').next()).expect("a port").to_owned();
+    let ran = project.run(&["report", "--serve", &port, "pipeline.toml"]).exits(3);
+    assert!(ran.stderr.contains(&format!("can't be served at port {port}")), "{}", ran.stderr);
+    site.end();
+    let again = project.spawn(&["report", "pipeline.toml", &format!("--serve={port}")]);
+    let start = Instant::now();
+    while !again.stderr().contains(&format!("http://127.0.0.1:{port}/")) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", again.stderr());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_coder_of_a_blind_sheet_sees_nothing_of_the_models() {
+    let project = project(3);
+    let site = Site::of(&project);
+    let answers = project.text("checked.csv");
+    let [anna, ben, checked] = &site.sheets[..] else { panic!("three sheets") };
+    assert_eq!(get(&site.report).status, 200, "no sheet is open yet");
+    let shown = sheet(anna);
+    assert_eq!((shown["columns"].clone(), shown["blind"].clone()), (json!(["id", "text"]), json!(true)));
+    assert!(!shown.to_string().contains("\"yes\"") && answers.contains(MODEL));
+    // The secret of a sheet opens this sheet only.
+    for page in ["state", "live.js", "data", "report", "stop", "../"] {
+        assert!([403, 404].contains(&get(&format!("{anna}{page}")).status), "{page}");
+    }
+    // An added column of the file is not shown.
+    let text = project.text("coding/anna.csv").replace("tone,note\n", "tone,note,model\n").replace(",,\n", ",,,glad\n");
+    project.write("coding/anna.csv", &text);
+    let shown = sheet(anna);
+    assert_eq!(shown["rows"][0], json!({ "key": "s1", "cells": ["s1", "Sentence 1, \"so\"."], "codes": ["", ""] }));
+    // While the sheet is coded, its server shows no report, and it shows it again after the last code.
+    for page in ["", "state"] {
+        let closed = get(&format!("{}{page}", site.report));
+        assert!(
+            closed.status == 423 && closed.body.contains("coding/anna.csv is coded blind: 0 of 3"),
+            "{}",
+            closed.body
+        );
+    }
+    let mut version = shown["version"].clone();
+    for row in 0..3 {
+        let reply = code(anna, &version, row, ("tone", "sad"));
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        version = serde_json::from_str::<Value>(&reply.body).expect("JSON")["version"].clone();
+    }
+    assert_eq!(get(&site.report).status, 200);
+    assert!(sheet(checked)["columns"].to_string().contains("tone"), "a sheet that is not blind may show answers");
+    assert_eq!(get(&site.report).status, 200);
+    assert_eq!(sheet(ben)["rows"].as_array().map(Vec::len), Some(3));
+    assert_eq!(get(&site.report).status, 423);
+    site.end();
+}
+
+#[test]
+fn no_code_is_lost_when_the_page_or_the_server_is_lost() {
+    let project = project(50);
+    let before = project.text("coding/anna.csv");
+    let mut expected = before.clone();
+    let site = Site::of(&project);
+    let mut version = sheet(&site.sheets[0])["version"].clone();
+    let mut site = Some(site);
+    for row in 0..50 {
+        let server = site.take().expect("a server");
+        let label = ["glad", "sad"][row % 2];
+        let reply = code(&server.sheets[0], &version, row, ("tone", label));
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        version = serde_json::from_str::<Value>(&reply.body).expect("JSON")["version"].clone();
+        expected = expected.replacen(
+            &format!("Sentence {}, \"\"so\"\".\",,", row + 1),
+            &format!("Sentence {}, \"\"so\"\".\",{label},", row + 1),
+            1,
+        );
+        site = Some(if row % 10 == 9 {
+            // The reply is the promise: a server that is killed right after it has lost nothing.
+            server.running.kill();
+            assert_eq!(project.text("coding/anna.csv"), expected);
+            Site::of(&project)
+        } else {
+            server
+        });
+        if row == 24 {
+            // The page is opened again.
+            let shown = sheet(&site.as_ref().expect("a server").sheets[0]);
+            assert_eq!(shown["version"], version);
+            let codes = shown["rows"].as_array().expect("rows").iter().filter(|row| row["codes"][0] != "");
+            assert_eq!(codes.count(), 25);
+        }
+    }
+    assert_eq!(project.text("coding/anna.csv"), expected, "every other byte is as it was");
+    assert_eq!(expected.lines().filter(|line| line.ends_with("glad,") || line.ends_with("sad,")).count(), 50);
+    assert_eq!(project.files("coding"), ["coding/anna.csv", "coding/ben.csv"], "no temporary file stays");
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    assert_eq!(project.text("coding/anna.csv"), expected);
+}
+
+#[test]
+fn two_writers_never_overwrite_each_other() {
+    let project = project(40);
+    let site = Site::of(&project);
+    let second = Site::of(&project);
+    // Pages of two servers write as fast as they can; who is refused reads the file again.
+    let write = |address: String, column: &'static str, rows: Vec<usize>| {
+        thread::spawn(move || {
+            let mut refused = 0;
+            for row in rows {
+                loop {
+                    let version = sheet(&address)["version"].clone();
+                    let value = if column == "tone" { "glad" } else { "a note" };
+                    match code(&address, &version, row, (column, value)).status {
+                        200 => break,
+                        409 => refused += 1,
+                        other => panic!("status {other}"),
+                    }
+                }
+            }
+            refused
+        })
+    };
+    let one = write(site.sheets[0].clone(), "tone", (0..40).collect());
+    let other = write(second.sheets[0].clone(), "note", (0..40).rev().collect());
+    let refused = one.join().expect("no panic") + other.join().expect("no panic");
+    let text = project.text("coding/anna.csv");
+    assert_eq!(text.lines().filter(|line| line.ends_with(",glad,a note")).count(), 40, "{refused} refused:\n{text}");
+    // A person edits the file.
+    let version = sheet(&site.sheets[0])["version"].clone();
+    project.write("coding/anna.csv", text.replace("a note", "by hand"));
+    let reply = code(&site.sheets[0], &version, 0, ("tone", "sad"));
+    assert!(reply.status == 409 && reply.body.contains("has changed since"), "{}", reply.body);
+    assert_eq!(project.text("coding/anna.csv"), text.replace("a note", "by hand"));
+    site.end();
+    second.end();
+}
