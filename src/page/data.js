@@ -83,7 +83,7 @@
       tr.append(element("th", row.number, { scope: "row" }));
       row.cells.forEach((cell, place) => {
         const isNumber = typeof cell === "number";
-        const td = element("td", isNumber ? Number(cell.toPrecision(6)) : textOf(cell), { tabindex: "-1" });
+        const td = element("td", isNumber && !Number.isInteger(cell) ? Number(cell.toPrecision(6)) : textOf(cell), { tabindex: "-1" });
         if (isNumber) td.className = "n";
         if (textOf(cell).length > LONG) td.classList.add("long");
         if (compared.some((places) => places.includes(place) && isDifferent(row, places))) td.classList.add("differs");
@@ -185,6 +185,8 @@
       }
       dialog.append(table);
     }
+    const isOfCell = (correction) => correction.column === column.name;
+    for (const correction of (row.corrections || []).filter(isOfCell)) dialog.append(element("p", correction.text));
     const isOwn = (quote) => column.name === quote.column || column.name.startsWith(quote.column + "_quote");
     for (const quote of (row.quotes || []).filter(isOwn)) {
       dialog.append(element("h4", "Quote"));

@@ -85,7 +85,7 @@ impl Display for ExplanationReport {
 }
 
 /// A value of a person in words.
-fn corrected(correction: &Correction) -> String {
+pub(crate) fn corrected(correction: &Correction) -> String {
     let Correction { column, value, by, reason, .. } = correction;
     let value = value.as_ref().map_or("null".to_owned(), |value| format!("{value:?}"));
     let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));

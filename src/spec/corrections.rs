@@ -35,6 +35,17 @@ pub(crate) struct CorrectedCell {
     pub(crate) correction: Correction,
 }
 
+impl Correction {
+    /// Whether it is about the source row `row` (from 1) with this key. Without a key, it names a row of the stage's input,
+    /// which has `fold` rows per source row.
+    pub(crate) fn is_about(&self, key: Option<&str>, row: u64, fold: u64) -> bool {
+        match key {
+            Some(key) => self.row == key,
+            None => self.row.parse().is_ok_and(|number: u64| ((row - 1) * fold + 1..=row * fold).contains(&number)),
+        }
+    }
+}
+
 /// The corrections of a stage, by row.
 #[derive(Debug, Default)]
 pub(crate) struct Corrections {

@@ -97,11 +97,9 @@ pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanati
         if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
             let view = StageView { origin, stage, shape, added, wanted };
             let rows = view.rows((row - 1) * fold..row * fold)?;
-            let is_row = |of: &str| match &key {
-                Some(key) => of == key,
-                None => of.parse().is_ok_and(|number: u64| ((row - 1) * fold + 1..=row * fold).contains(&number)),
+            let is_shown = |c: &&Correction| {
+                c.is_about(key.as_deref(), row, fold) && wanted.column.is_none_or(|column| column == c.column)
             };
-            let is_shown = |c: &&Correction| is_row(&c.row) && wanted.column.is_none_or(|column| column == c.column);
             let corrections = shape.corrections.iter().filter(is_shown).cloned().collect();
             stages.push(StageExplanation { stage: (*stage).to_owned(), column: added.cloned(), rows, corrections });
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{plain, size};
+use super::text::{plain, size};
 use crate::report::explanation::{build, cost};
 use crate::store::Row;
 

@@ -5,6 +5,7 @@
 
 mod calls;
 mod read;
+mod text;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,32 +15,20 @@ use serde_json::Value;
 
 use super::Subject;
 use crate::name::listed;
-use crate::report::text::{cut, number, printable};
+use crate::report::explanation::corrected;
+use crate::report::text::printable;
 use crate::spec::{OutputSpec, TableId};
 use crate::store::{Origin, OutputFacts, Project, QuotePlace, Row, explain_rows};
 use calls::CallTexts;
+pub(crate) use read::Search;
 use read::{Found, Reading};
+pub(super) use text::size;
+use text::{CELL, plain};
 
-/// The most characters of a cell.
-const CELL: usize = 300;
 /// The rows whose calls are looked up at once.
 const STEP: u64 = 64;
 /// The share of the bytes that rows may take. Their calls may take the rest.
 const ROWS: f64 = 0.4;
-
-/// Which rows of an output are wanted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Search<'a> {
-    pub(crate) output: &'a str,
-    /// The number of the first row to look at, from 0.
-    pub(crate) from: u64,
-    /// Only rows with a cell that contains this text, in capital or small letters.
-    pub(crate) text: &'a str,
-    /// The most rows.
-    pub(crate) rows: usize,
-    /// About the most bytes of JSON.
-    pub(crate) bytes: usize,
-}
 
 /// Rows of an output.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -84,6 +73,15 @@ pub(crate) struct DataRow {
     pub(crate) calls: Vec<Vec<(usize, Option<String>)>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) quotes: Vec<DataQuote>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) corrections: Vec<DataCorrection>,
+}
+
+/// A value of a person that replaces an answer.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DataCorrection {
+    pub(crate) column: String,
+    pub(crate) text: String,
 }
 
 /// A quote in its sentence.
@@ -123,20 +121,9 @@ pub(crate) fn rows(subject: &Subject<'_>, search: &Search<'_>) -> Result<DataTab
         }
         table.rows.push(row);
     }
-    table.explain(&origin, (fold, search.bytes as f64 * (1.0 - ROWS)))?;
+    let key = key_place(&origin, subject, output);
+    table.explain(&origin, key, (fold, search.bytes as f64 * (1.0 - ROWS)))?;
     Ok(table)
-}
-
-/// The bytes of a value as JSON.
-pub(super) fn size(value: &impl Serialize) -> f64 {
-    serde_json::to_string(value).map_or(0, |text| text.len()) as f64
-}
-
-/// A text as the page shows it: without control characters, and at most this long.
-fn plain(text: &str, most: usize) -> String {
-    let more = text.chars().count().saturating_sub(most) as u64;
-    let text = cut(&printable(text), most);
-    if more > 0 { format!("{text} ({} more characters)", number(more)) } else { text }
 }
 
 fn origin(subject: &Subject<'_>, name: &str, output: &OutputSpec) -> Origin {
@@ -155,6 +142,13 @@ fn origin(subject: &Subject<'_>, name: &str, output: &OutputSpec) -> Origin {
 
 fn table_name(subject: &Subject<'_>, table: TableId) -> String {
     subject.plan.spec.table_name(table).to_owned()
+}
+
+/// The position of the column with the key of the source, if the output has it.
+fn key_place(origin: &Origin, subject: &Subject<'_>, output: &OutputSpec) -> Option<usize> {
+    let key = origin.entry(origin.chain().1).ok()?.key?;
+    let input = &subject.plan.spec.relation(output.input).schema;
+    output.columns.iter().position(|place| *input.field(*place).name() == key)
 }
 
 fn columns(origin: &Origin, subject: &Subject<'_>, output: &OutputSpec) -> Vec<DataColumn> {
@@ -194,7 +188,7 @@ impl DataTable {
     }
 
     /// Adds the calls and the quotes of the rows, until they have this number of bytes.
-    fn explain(&mut self, origin: &Origin, (fold, mut left): (u64, f64)) -> Result<(), String> {
+    fn explain(&mut self, origin: &Origin, key: Option<usize>, (fold, mut left): (u64, f64)) -> Result<(), String> {
         let (chain, _) = origin.chain();
         self.texts.stages = chain.iter().map(|(stage, _)| (*stage).to_owned()).collect();
         if chain.is_empty() {
@@ -205,8 +199,9 @@ impl DataTable {
             let sources = self.near(row);
             let stages = explain_rows(origin, sources.clone()).map_err(|error| error.to_string())?;
             while let Some(data) = self.rows.get_mut(row).filter(|data| sources.contains(&(data.source - 1))) {
+                let key = key.and_then(|place| data.cells.get(place)).map(key_text);
                 let within = (data.source - 1 - sources.start) * fold + (data.number - 1) % fold;
-                for rows in &stages {
+                for (rows, (_, shape)) in stages.iter().zip(&chain) {
                     // Each row of an earlier stage has several rows in the table.
                     let count = rows.len() as u64;
                     let place = within * count / ((sources.end - sources.start) * fold).max(1);
@@ -215,6 +210,13 @@ impl DataTable {
                     data.quotes.extend(of_stage.into_iter().flat_map(quotes));
                     left -= bytes;
                     data.calls.push(calls);
+                    let fold = count / (sources.end - sources.start).max(1) / shape.fold.max(1);
+                    let corrections = shape.corrections.iter();
+                    let corrections = corrections.filter(|of| of.is_about(key.as_deref(), data.source, fold));
+                    data.corrections.extend(
+                        corrections
+                            .map(|of| DataCorrection { column: of.column.clone(), text: plain(&corrected(of), CELL) }),
+                    );
                 }
                 left -= size(&data.calls) + size(&data.quotes);
                 row += 1;
@@ -230,6 +232,11 @@ impl DataTable {
         let rows = self.rows[row..].iter().map(|row| row.source - 1);
         first..rows.take_while(|source| (first..first + STEP).contains(source)).last().unwrap_or(first) + 1
     }
+}
+
+/// A key as corrections write it.
+fn key_text(key: &Value) -> String {
+    key.as_str().map_or_else(|| key.to_string(), str::to_owned)
 }
 
 fn quotes(row: &Row) -> impl Iterator<Item = DataQuote> {

@@ -4,13 +4,27 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{CELL, Search, plain};
+use super::text::{CELL, plain};
 use crate::spec::OutputSpec;
 use crate::store::{Origin, OriginError};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
 
 const BATCH: usize = 1024;
+
+/// Which rows of an output are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) output: &'a str,
+    /// The number of the first row to look at, from 0.
+    pub(crate) from: u64,
+    /// Only rows with a cell that contains this text, in capital or small letters.
+    pub(crate) text: &'a str,
+    /// The most rows.
+    pub(crate) rows: usize,
+    /// About the most bytes of JSON.
+    pub(crate) bytes: usize,
+}
 
 /// The table of an output.
 pub(super) struct Reading<'a> {

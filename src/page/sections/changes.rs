@@ -195,7 +195,11 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
     }
     for column in differ {
         blocks.extend(column.gold.map(|gold| Block::Text { text: gold_text(&column.name, &gold) }));
-        if let Some(confusion) = column.confusion.as_ref().filter(|_| !now.labels(&column.name).is_empty()) {
+        let is_label = |confusion: &&Confusion| {
+            let is_truth = |label: &Cell| matches!(label, Cell::Boolean(_) | Cell::Null);
+            !now.labels(&column.name).is_empty() || confusion.labels.iter().all(is_truth)
+        };
+        if let Some(confusion) = column.confusion.as_ref().filter(is_label) {
             blocks.push(Block::Figure(label_flow(&column.name, confusion)));
         }
     }
