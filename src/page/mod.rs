@@ -11,7 +11,6 @@
 //! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG.
 
 mod calls;
-#[allow(dead_code, unused_imports, reason = "the sections come next")]
 mod chart;
 mod content;
 mod data;

@@ -1,8 +1,9 @@
 //! The tests of the finished program: each runs the real binary over its own folder, most against a local server.
 //!
-//! `server`, `screen`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
+//! `server`, `screen`, `browser`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
 //! To add tests: a file and a `mod` line.
 
+mod browser;
 mod limits;
 mod llama;
 mod project;
@@ -67,6 +68,7 @@ mod outputs;
 mod pack;
 mod pack_kinds;
 mod page_numbers;
+mod page_browser;
 mod page_views;
 mod pipelines;
 mod population;

@@ -19,7 +19,7 @@ fn folder() -> PathBuf {
 }
 
 /// The names of the specs, in order.
-fn specs() -> Vec<String> {
+pub(crate) fn specs() -> Vec<String> {
     let entries = fs::read_dir(folder()).expect("the folder is there").flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".toml") || name.ends_with(".yaml")).collect();
@@ -29,7 +29,7 @@ fn specs() -> Vec<String> {
 }
 
 /// A copy of all pipelines with their prompts and data.
-fn copy() -> Project {
+pub(crate) fn copy() -> Project {
     fn add(from: &Path, name: &str, project: &Project) {
         for entry in fs::read_dir(from).expect("a folder").flatten() {
             let inner = format!("{name}{}", entry.file_name().to_string_lossy());
