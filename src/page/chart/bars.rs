@@ -33,8 +33,8 @@ impl Bars {
         let most = (MOST_PARTS / self.parts.len().max(1)).clamp(1, MOST_ROWS);
         let (shown, rest) = self.bars.split_at(self.bars.len().min(most));
         legend(&mut picture, self.parts.iter().map(String::as_str), Swatch::Area);
-        let labels = widest(shown.iter().map(|bar| bar.label.as_str()), 210);
-        let texts = widest(shown.iter().map(|bar| bar.text.as_str()), 150);
+        let labels = widest(shown.iter().map(|bar| bar.label.as_str()), 240);
+        let texts = widest(shown.iter().map(|bar| bar.text.as_str()), 230);
         let top = picture.height;
         let bottom = top + BAR * shown.len() as i32;
         let plot = Plot { left: labels + 8, right: picture.width - texts - 12, top, bottom };

@@ -43,7 +43,7 @@ impl Dots {
         let most = (MOST_DOTS / self.series.len().max(1)).clamp(1, MOST_ROWS);
         let (shown, rest) = self.rows.split_at(self.rows.len().min(most));
         legend(&mut picture, self.series.iter().map(String::as_str), Swatch::Marker);
-        let labels = widest(shown.iter().map(|row| row.label.as_str()), 210);
+        let labels = widest(shown.iter().map(|row| row.label.as_str()), 280);
         let (left, right) = (labels + 16, picture.width - 16);
         let dots = shown.iter().flat_map(|row| &row.dots);
         let numbers = dots.flat_map(Dot::numbers).chain(self.marks.iter().map(|mark| mark.at));

@@ -82,7 +82,7 @@ impl Picture {
         let color = Color::Series(n);
         match n % 4 {
             0 => self.shapes.push(Shape::Circle { centre: (x, y), radius: 4, color }),
-            1 => self.rectangle((x - 4, y - 4), (x + 4, y + 4), color),
+            1 => self.polygon(vec![(x - 4, y - 4), (x + 4, y - 4), (x + 4, y + 4), (x - 4, y + 4)], color),
             2 => self.polygon(vec![(x, y - 6), (x + 6, y), (x, y + 6), (x - 6, y)], color),
             _ => self.polygon(vec![(x, y - 5), (x + 5, y + 4), (x - 5, y + 4)], color),
         }

@@ -119,6 +119,7 @@ impl Scale {
         let day = || moment(self.low, "%Y-%m-%d");
         match self.unit {
             Unit::Moment if title.is_empty() => format!("{}, UTC", day()),
+            Unit::Moment if self.step < DAY && title.contains("UTC") => format!("{title}, {}", day()),
             Unit::Moment if self.step < DAY => format!("{title} ({}, UTC)", day()),
             Unit::Usd if title.is_empty() => "USD".to_owned(),
             Unit::Usd if !title.to_lowercase().contains("usd") => format!("{title} (USD)"),
