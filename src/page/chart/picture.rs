@@ -88,7 +88,7 @@ impl Picture {
         }
     }
 
-    /// Names what the picture leaves out, on a line of its own.
+    /// Names what the picture leaves out, on a separate line.
     pub(super) fn rest<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) {
         if names.len() > 0 {
             let text = format!("and {} more: {}", names.len(), names.take(20).collect::<Vec<_>>().join(", "));

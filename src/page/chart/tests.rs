@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::picture::{Anchor, LINE, Picture, Shape, width};
+use super::scale::Scale;
 use super::*;
 
 const HOSTILE: &str = "<script>alert(\"1\")</script> & 'x' \u{7}opacity=\"1\"";
@@ -200,6 +201,26 @@ fn every_label_and_mark_is_in_the_picture() {
             assert!(svg.contains("\ntarget\n"), "{kind} lacks its mark: {svg}");
         }
     }
+}
+
+#[test]
+fn ticks_are_round_numbers_of_their_unit() {
+    let ticks = |unit, low, high| {
+        let scale = Scale::new(&axis("", unit), [low, high].into_iter(), (0, 300), 5);
+        scale.ticks().into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    assert_eq!(ticks(Unit::Count, 1.0, 3.0), ["0", "1", "2", "3"]);
+    assert_eq!(ticks(Unit::Count, 0.0, 4321.0), ["0", "1,000", "2,000", "3,000", "4,000", "5,000"]);
+    assert_eq!(ticks(Unit::Share, 0.1, 0.37), ["0 %", "10 %", "20 %", "30 %", "40 %"]);
+    assert_eq!(ticks(Unit::Usd, 0.002, 0.0123), ["0.000", "0.005", "0.010", "0.015"]);
+    assert_eq!(ticks(Unit::Number, -1.0, 1.0), ["-1.0", "-0.5", "0.0", "0.5", "1.0"]);
+    assert_eq!(ticks(Unit::Seconds, 3.0, 9.0), ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]);
+    let ten = 1_764_324_000_000.0;
+    assert_eq!(ticks(Unit::Moment, ten, ten + 3e6), ["10:00", "10:10", "10:20", "10:30", "10:40", "10:50"]);
+    assert_eq!(
+        ticks(Unit::Moment, ten, ten + 25e3),
+        ["10:00:00", "10:00:05", "10:00:10", "10:00:15", "10:00:20", "10:00:25"]
+    );
 }
 
 proptest! {
