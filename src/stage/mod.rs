@@ -45,7 +45,7 @@ pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
 pub(crate) use transform::{
     ColumnOrigin, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
 };
-pub(crate) use view::{Curve, Estimates, Shown, View};
+pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];

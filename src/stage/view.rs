@@ -10,6 +10,8 @@ use crate::table::Column;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct View {
     pub(crate) title: String,
+    /// The heading above the views that follow each other with it.
+    pub(crate) heading: Option<String>,
     /// The columns whose values repeat the statistics of a tidy table.
     pub(crate) by: Vec<String>,
     pub(crate) shown: Shown,
@@ -93,6 +95,18 @@ pub(crate) enum Shown {
         below: &'static str,
     },
     Curve(Curve),
+    /// Rows of the stage's first input where a prediction is wrong.
+    Wrong(Predictions),
+}
+
+/// The columns of predictions and of their truth.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Predictions {
+    pub(crate) truth: String,
+    pub(crate) predicted: String,
+    pub(crate) probability: Option<String>,
+    /// A column of parts, and the part whose rows are compared.
+    pub(crate) part: Option<(String, String)>,
 }
 
 /// Rows of a tidy table as points with intervals.
@@ -113,6 +127,8 @@ pub(crate) struct Estimates {
     pub(crate) mark: Option<f64>,
     /// Whether the notes of the rows are findings that people must see.
     pub(crate) notes: bool,
+    /// Whether each line has a chart, since their values have different scales.
+    pub(crate) apart: bool,
     pub(crate) columns: EstimateColumns,
 }
 
@@ -149,7 +165,7 @@ pub(crate) struct Curve {
 
 impl View {
     pub(crate) fn new(title: impl Into<String>, shown: Shown) -> View {
-        View { title: title.into(), by: Vec::new(), shown }
+        View { title: title.into(), heading: None, by: Vec::new(), shown }
     }
 
     /// What fits an answer of this type.

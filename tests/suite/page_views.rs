@@ -127,7 +127,9 @@ fn labels_and_other_answers_have_the_numbers_of_the_table_in_every_layout() {
     assert!((row["mean"].as_f64().unwrap() - mean).abs() < 1e-12, "{row}");
     let histogram = numbers(&page, "stage-tone", "weight, b");
     assert_eq!(histogram.iter().filter_map(|row| row["count"].as_u64()).sum::<u64>(), own.len() as u64);
-    for title in ["war", "topics, a", "Lengths of why, a", "How probable the labels of tone are, a"] {
+    for title in
+        ["war", "topics, a", "A random sample of the answers to why, a", "How probable the labels of tone are, a"]
+    {
         numbers(&page, "stage-tone", title);
     }
     // The long layout has the same answers, one in each row.
@@ -182,17 +184,21 @@ seed = 1
 [sources.rows]
 type = "file"
 path = "rows.csv"
-types = { p = "number", q = "number" }
+types = { p = "number" }
+[stages.all]
+type = "filter"
+input = "rows"
+when = "true"
 [stages.check]
 type = "validation"
-input = "rows"
+input = "all"
 truth = "human"
 predicted = ["a", "b"]
 by = ["party"]
 bootstrap = { replicates = 50 }
 [stages.trust]
 type = "calibration"
-input = "rows"
+input = "all"
 prob = "p"
 predicted = "a"
 truth = "human"
@@ -273,14 +279,14 @@ fn methods_show_the_statistics_of_their_tables() {
     let project = Project::new().spec(METHODS).csv("rows.csv", &coded());
     let page = report(&project);
     let check = project.table("check.parquet");
-    let whole = numbers(&page, "stage-check", "Predictions against `human`");
+    let whole = numbers(&page, "stage-check", "Predictions against human");
     for (name, line) in [("accuracy", "accuracy"), ("f1_macro", "f1 macro"), ("matthews", "matthews")] {
         let of = [("statistic", Some(name)), ("column", Some("b")), ("party", None), ("label", None), ("versus", None)];
         let row = only(&whole, &[("line", json!(line)), ("column", json!("b"))]);
         assert_eq!(row["estimate"].as_f64(), estimate(&check, &of), "{name}");
     }
     // The groups are shown too.
-    let group = numbers(&page, "stage-check", "Predictions against `human`, party: X");
+    let group = numbers(&page, "stage-check", "Predictions against human, party: X");
     let of = [("statistic", Some("accuracy")), ("column", Some("a")), ("party", Some("X")), ("versus", None)];
     assert_eq!(
         only(&group, &[("line", json!("accuracy")), ("column", json!("a"))])["estimate"].as_f64(),
@@ -303,12 +309,25 @@ fn methods_show_the_statistics_of_their_tables() {
     let row = only(&reliability, &[("Stated probability", json!(at))]);
     assert_eq!(row["Share that is right"].as_f64(), estimate(&trust, &of("bin_accuracy")));
     assert!(numbers(&page, "stage-trust", "Accuracy and coverage").len() > 5);
+    let wrong = numbers(&page, "stage-trust", "Wrong answers, the surest first: a");
+    let rows = coded();
+    let is_wrong = |row: &&[String; 6]| !row[1].is_empty() && row[1] != row[2];
+    let surest =
+        rows[1..].iter().filter(is_wrong).max_by(|a, b| a[4].parse::<f64>().unwrap().total_cmp(&b[4].parse().unwrap()));
+    assert_eq!(
+        (&wrong[0]["human"], &wrong[0]["a"], wrong[0]["p"].to_string()),
+        (&json!("neg"), &json!("pos"), surest.unwrap()[4].clone())
+    );
+    let count = rows[1..].iter().filter(is_wrong).count();
+    assert!(
+        texts(&page, "stage-check").iter().any(|text| text.starts_with(&format!("a is wrong in {count} of 32 rows")))
+    );
     let pairs = numbers(&page, "stage-agree", "Agreement of each pair of coders");
     let agree = project.table("agree.parquet");
     let of = [("statistic", Some("percent")), ("coders", Some("a, b"))];
     let row = only(&pairs, &[("coder", json!("a")), ("other coder", json!("b")), ("statistic", json!("percent"))]);
     assert_eq!(row["estimate"].as_f64(), estimate(&agree, &of));
-    let naive = numbers(&page, "stage-mean", "Naive and corrected estimates");
+    let naive = numbers(&page, "stage-mean", "Naive and corrected estimates: mean");
     let mean = project.table("mean.parquet");
     for method in ["naive", "gold_only", "dsl"] {
         let row = only(&naive, &[("method", json!(method))]);
@@ -336,8 +355,8 @@ model = "one"
 type = "population"
 n = 60
 [sources.people.characteristics.job]
-options = ["yes", "no"]
-weights = [0.7, 0.3]
+yes = 0.7
+no = 0.3
 [stages.ask]
 type = "survey"
 input = "people"
@@ -345,8 +364,8 @@ models = ["a"]
 option_order = "random"
 [[stages.ask.questions]]
 id = "vote"
-text = "Whom do you vote for?"
-options = ["Left", "Right", "Nobody"]
+text = "Which side do you vote for?"
+options = ["Left", "Right", "Neither"]
 [[stages.ask.questions]]
 id = "trust"
 text = "How much do you trust them?"
@@ -354,7 +373,7 @@ type = "scale"
 min = 1
 max = 5
 min_label = "not at all"
-when = 'vote != "Nobody"'
+when = 'vote != "Neither"'
 [[stages.ask.questions]]
 id = "media"
 text = "What do you read?"
@@ -380,29 +399,29 @@ fn surveys_show_each_question_the_skips_and_the_places_of_options() {
     let page = report(&project);
     let table = project.table("ask.parquet");
     let votes = table.strings("vote");
-    let shown = numbers(&page, "stage-ask", "vote: Whom do you vote for?");
+    let shown = numbers(&page, "stage-ask", "vote");
     assert_eq!(only(&shown, &[("label", json!("Left"))])["answers"], counted(&votes, "Left"));
     let flow = numbers(&page, "stage-ask", "Questions");
     let trust = only(&flow, &[("question", json!("trust"))]);
     assert_eq!(
         (trust["skipped"].as_u64(), trust["failed or not reached"].as_u64()),
-        (Some(counted(&votes, "Nobody")), Some(0))
+        (Some(counted(&votes, "Neither")), Some(0))
     );
-    assert!(counted(&votes, "Nobody") > 0);
-    let steps = numbers(&page, "stage-ask", "trust: How much do you trust them?");
-    assert_eq!(steps.iter().filter_map(|row| row["answers"].as_u64()).sum::<u64>(), 60 - counted(&votes, "Nobody"));
-    let places = numbers(&page, "stage-ask", "Effect of the order of options: vote: Whom do you vote for?");
+    assert!(counted(&votes, "Neither") > 0);
+    let steps = numbers(&page, "stage-ask", "trust");
+    assert_eq!(steps.iter().filter_map(|row| row["answers"].as_u64()).sum::<u64>(), 60 - counted(&votes, "Neither"));
+    let places = numbers(&page, "stage-ask", "Effect of the order of options: vote");
     assert_eq!(places.iter().filter_map(|row| row["chosen"].as_u64()).sum::<u64>(), 60);
     assert!((places[0]["expected"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
-    numbers(&page, "stage-ask", "media: What do you read?");
-    numbers(&page, "stage-ask", "Summary of age: How old are you?");
-    numbers(&page, "stage-ask", "Lengths of why: Why?");
+    numbers(&page, "stage-ask", "media");
+    numbers(&page, "stage-ask", "Summary of age");
+    numbers(&page, "stage-ask", "A random sample of the answers to why");
     let jobs = table.strings("job");
     let drawn = numbers(&page, "source-people", "job");
     let yes = only(&drawn, &[("option", json!("yes"))]);
     assert_eq!(yes["target"], 0.7);
     assert!((yes["drawn"].as_f64().unwrap() - counted(&jobs, "yes") as f64 / 60.0).abs() < 1e-12);
-    let by_job = numbers(&page, "stage-ask", "vote: Whom do you vote for? by job");
+    let by_job = numbers(&page, "stage-ask", "vote by job");
     assert_eq!(only(&by_job, &[("job", json!("yes")), ("label", json!("Left"))])["of"], counted(&jobs, "yes"));
 }
 
@@ -509,7 +528,7 @@ fn tables_made_from_others_show_pieces_matches_and_rows() {
     assert_eq!(only(&kept, &[("part", json!("kept"))])["rows"], some);
     assert_eq!(only(&kept, &[("part", json!("left out"))])["rows"], placed.len() - some);
     let groups = numbers(&page, "stage-gist", "Summary of Rows of a group");
-    assert_eq!((groups[0]["numbers"].as_u64(), groups[0]["mean"].as_f64()), (Some(3), Some(2.0)));
+    assert_eq!((groups[0]["n"].as_u64(), groups[0]["mean"].as_f64()), (Some(3), Some(2.0)));
 }
 
 #[test]

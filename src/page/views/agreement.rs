@@ -12,10 +12,11 @@ use crate::report::text::{count, cut, percent};
 use crate::stats::kappa;
 
 /// The rows that are listed, and the characters of their texts.
-const LISTED: usize = 15;
-const CHARACTERS: usize = 300;
-/// The most pairs whose confusion is shown.
+const LISTED: usize = 10;
+const CHARACTERS: usize = 200;
+/// The most pairs whose confusion is shown, and the most labels of such a matrix.
 const PAIRS: usize = 10;
+const LABELS: usize = 12;
 
 /// A row where models differ.
 struct Differing {
@@ -131,7 +132,7 @@ impl ModelAgreement {
             let values = counts.iter().map(|row| row.iter().map(|n| Some(*n as f64)).collect()).collect::<Vec<_>>();
             matrix(format!("{a} and {b}"), [a, b], &self.labels, &values)
         };
-        self.pairs.iter().take(PAIRS).map(of_pair).collect()
+        self.pairs.iter().take(PAIRS).filter(|_| self.labels.len() <= LABELS).map(of_pair).collect()
     }
 
     fn rows(&self, table_rows: &TableRows<'_>) -> Result<Vec<Block>, String> {
@@ -190,9 +191,9 @@ impl Collect for ModelAgreement {
         if self.whole == 0 {
             return Ok(Vec::new());
         }
-        let (equal, rows) = (count(self.equal, "row"), count(self.whole, "row"));
+        let rows = count(self.whole, "row");
         let share = percent(self.equal as f64 / self.whole as f64);
-        let text = format!("All models agree in {equal} of {rows} that all have answered ({share}).");
+        let text = format!("The models agree in {} of {rows} with the answers of all models ({share}).", self.equal);
         let mut blocks = vec![self.matrix(), Block::Text { text }];
         blocks.extend(fold(format!("Pairs of models: {}", self.title), self.confusions()));
         blocks.extend(self.rows(table)?);

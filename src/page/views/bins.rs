@@ -25,7 +25,7 @@ pub(super) struct Bins {
 }
 
 impl Bins {
-    /// Bins for numbers within `bounds`, as far as these are known.
+    /// Bins for numbers within `bounds`, if both are known.
     pub(super) fn within(bounds: [Option<f64>; 2], is_whole: bool) -> Bins {
         let [Some(low), Some(high)] = bounds else {
             return Bins { step: is_whole.then_some(0), ..Bins::default() };

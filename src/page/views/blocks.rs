@@ -11,8 +11,15 @@ pub(super) fn figure(title: String, chart: Chart, numbers: Grid, note: Option<St
     Block::Figure(Figure { title, chart, numbers, note })
 }
 
-pub(super) fn named(columns: &[&str], rows: Vec<Vec<Value>>) -> Grid {
-    Grid { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows }
+/// The column of the model is left out if no model is named.
+pub(super) fn named(columns: &[&str], mut rows: Vec<Vec<Value>>) -> Grid {
+    let mut columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+    let model = columns.iter().position(|name| name == "model");
+    if let Some(model) = model.filter(|model| rows.iter().all(|row| row[*model] == "")) {
+        columns.remove(model);
+        rows.iter_mut().for_each(|row| drop(row.remove(model)));
+    }
+    Grid { columns, rows }
 }
 
 /// Blocks that are closed until people open them. Empty without blocks.
@@ -56,5 +63,8 @@ pub(super) fn matrix(title: String, sides: [&str; 2], labels: &[String], values:
     let (rows_of, columns) = (labels.to_vec(), labels.to_vec());
     let chart = Matrix { row_title, column_title, rows: rows_of, columns, shades, texts };
     let numbers = named(&[sides[0], sides[1], "value", "share of the row"], rows);
-    figure(title, Chart::Matrix(chart), numbers, Some("Each share is of the row.".to_owned()))
+    let is_whole = values.iter().flatten().flatten().all(|value| value.fract() == 0.0 || *value <= 1.0);
+    let note =
+        if is_whole { "Each share is of the row." } else { "Each share is of the row. The counts are weighted." };
+    figure(title, Chart::Matrix(chart), numbers, Some(note.to_owned()))
 }

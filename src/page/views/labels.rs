@@ -12,6 +12,9 @@ use crate::stats::{wilson, wilson_of_share};
 
 /// The most labels that are looked for in a column whose labels are not known.
 const MOST_FOUND: usize = 30;
+/// The labels that a chart shows, and those of a chart by group.
+const MOST_SHOWN: usize = 30;
+const MOST_IN_GROUPS: usize = 8;
 /// The bins of a probability.
 const BINS: usize = 20;
 
@@ -44,6 +47,8 @@ pub(super) struct LabelShares {
     probabilities: Vec<Series>,
     tallies: Vec<Tally>,
     clusters: Option<Vec<Clusters>>,
+    /// Whether the labels are answers. Others are shown without intervals.
+    are_answers: bool,
     /// By grouping, group and series.
     by_group: Vec<Vec<Vec<Tally>>>,
     /// By series and label, in bins of 0.05.
@@ -127,6 +132,7 @@ impl LabelShares {
             probabilities: probability.map(|name| table.series(name)).unwrap_or_default(),
             tallies: vec![tally; of],
             clusters: (replicates > 1).then(|| vec![Clusters::default(); of]),
+            are_answers: table.stage().is_some(),
             by_group: Vec::new(),
             probable: vec![Vec::new(); of],
             series,
@@ -183,7 +189,7 @@ impl LabelShares {
 
     fn interval(&self, at: usize, label: usize) -> Option<(f64, f64)> {
         let tally = &self.tallies[at];
-        let share = tally.share(label)?;
+        let share = tally.share(label).filter(|_| self.are_answers)?;
         Some(match &self.clusters {
             Some(clusters) => wilson_of_share(share, clusters[at].effective(label, share, tally.n())),
             None => wilson(tally.count(label), tally.n()),
@@ -192,10 +198,14 @@ impl LabelShares {
 
     fn note(&self) -> String {
         let mut note = match &self.clusters {
+            _ if !self.are_answers => "The share of rows with each value.",
             Some(_) => "95 % Wilson intervals for clusters: the answers about one input row count together.",
             None => "95 % Wilson intervals.",
         }
         .to_owned();
+        if self.labels.len() > MOST_SHOWN {
+            note += &format!(" The {MOST_SHOWN} most frequent of {} labels are shown.", self.labels.len());
+        }
         let sum = |of: fn(&Tally) -> u64| self.tallies.iter().map(of).sum::<u64>();
         let (null, other) = (sum(|tally| tally.null), sum(|tally| tally.other));
         if null > 0 {
@@ -235,9 +245,19 @@ impl LabelShares {
             };
             DotRow { label: name.clone(), dots: (0..self.series.len()).filter_map(dot).collect() }
         };
-        let axis = Axis { title: "Share of answers".to_owned(), unit: Unit::Share, range: Some((0.0, 1.0)) };
+        let axis = Axis {
+            title: format!("Share of {}", if self.are_answers { "answers" } else { "rows" }),
+            unit: Unit::Share,
+            range: Some((0.0, 1.0)),
+        };
         let series = self.series.iter().map(series_name).collect();
-        Chart::Dots(Dots { axis, series, rows: self.labels.iter().enumerate().map(row).collect(), marks: Vec::new() })
+        let total = |label: usize| self.tallies.iter().map(|tally| tally.count(label)).sum::<u64>();
+        let mut labels: Vec<(usize, &String)> = self.labels.iter().enumerate().collect();
+        if labels.len() > MOST_SHOWN {
+            labels.sort_by_key(|(label, _)| std::cmp::Reverse(total(*label)));
+            labels.truncate(MOST_SHOWN);
+        }
+        Chart::Dots(Dots { axis, series, rows: labels.into_iter().map(row).collect(), marks: Vec::new() })
     }
 
     /// A bar of shares for each tally.
@@ -352,7 +372,46 @@ impl Collect for LabelShares {
         let chart = if self.scale.is_some() { self.bars(models()) } else { self.dots() };
         let mut blocks = vec![figure(self.title.clone(), chart, self.numbers(), Some(self.note()))];
         blocks.extend(self.probable());
-        blocks.extend(self.by_group(groupings));
+        if self.labels.len() <= MOST_IN_GROUPS || self.scale.is_some() {
+            blocks.extend(self.by_group(groupings));
+        }
         Ok(blocks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_answers_about_a_row_count_as_one_answer() {
+        // Twenty rows with four equal answers each: the interval is that of twenty answers.
+        let mut equal = Clusters::default();
+        (0..20).for_each(|row| equal.add(if row % 4 == 0 { &[4, 0] } else { &[0, 4] }));
+        let effective = equal.effective(0, 0.25, 80);
+        assert!((effective - 19.0).abs() < 1e-9, "{effective}");
+        // With one answer in each row there are nearly as many as rows, and never more than answers.
+        let mut single = Clusters::default();
+        (0..100).for_each(|row| single.add(if row % 2 == 0 { &[1, 0] } else { &[0, 1] }));
+        assert!((single.effective(0, 0.5, 100) - 99.0).abs() < 1e-9);
+        let mut mixed = Clusters::default();
+        (0..50).for_each(|_| mixed.add(&[1, 1]));
+        assert_eq!(mixed.effective(0, 0.5, 100), 50.0);
+    }
+
+    #[test]
+    fn probabilities_are_in_bins_that_begin_with_their_lower_edge() {
+        for (p, wanted) in [(0.0, 0), (0.05, 1), (0.15, 3), (0.3, 6), (0.349, 6), (0.35, 7), (0.95, 19), (1.0, 19)] {
+            assert_eq!(bin(p), wanted, "{p}");
+        }
+    }
+
+    #[test]
+    fn a_tally_grows_with_the_labels_that_are_found() {
+        let mut tally = Tally::new(0);
+        [Some(0), Some(2), None, Some(2)].into_iter().for_each(|label| tally.add(label));
+        assert_eq!((tally.n(), tally.null, tally.count(2), tally.count(1), tally.count(9)), (3, 1, 2, 0, 0));
+        assert_eq!(tally.share(2), Some(2.0 / 3.0));
+        assert_eq!(Tally::default().share(0), None);
     }
 }

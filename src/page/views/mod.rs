@@ -24,6 +24,7 @@ mod replicates;
 mod table;
 mod texts;
 mod tidy;
+mod wrong;
 
 use std::collections::BTreeSet;
 
@@ -37,9 +38,10 @@ use self::questions::{PlaceView, QuestionFlow};
 use self::quotes::QuoteView;
 use self::relations::{KeptView, MatchView, PieceView};
 use self::replicates::Alike;
-use self::table::TableRows;
+use self::table::{Batch, TableRows};
 use self::texts::TextView;
 use self::tidy::{RowView, TidyView};
+use self::wrong::WrongView;
 use super::Subject;
 use super::content::{Block, Section};
 use crate::report::text::{count, listed_briefly};
@@ -51,38 +53,49 @@ const NAMED: usize = 5;
 
 /// A section for each table of a stage that has something to show, and for each population.
 pub(super) fn sections(subject: &Subject<'_>) -> Result<Vec<Section>, String> {
-    let spec = &subject.plan.spec;
     let mut sections = Vec::new();
-    for (_, table) in spec.tables() {
-        let views = match table {
-            TableSpec::Source(source) => {
-                sections.extend(population::section(spec, source)?);
-                continue;
-            }
-            TableSpec::Transform(transform) if transform.is_inner => continue,
-            TableSpec::Transform(transform) => transform.transform.work.views(),
-            TableSpec::Stage(stage) => stage.stage.views(),
-        };
-        let input_rows = table.inputs().first().and_then(|input| row_count(subject, *input));
-        let about = (spec.seed.unwrap_or_default(), input_rows);
-        let Some(rows) = TableRows::open(subject.folder, table, about) else { continue };
-        let mut blocks = vec![Block::Text { text: lead(subject, table, &rows) }];
-        blocks.extend(shown(&views, &rows)?);
-        let audit = subject.manifest.stages.get(table.name()).and_then(|totals| totals.audit.as_ref());
-        blocks.extend(audit.iter().flat_map(|audit| packs::blocks(table.name(), audit)));
-        if blocks.len() > 1 {
-            let id = format!("stage-{}", table.name());
-            sections.push(Section { id, title: table.name().to_owned(), blocks });
-        }
+    for (id, table) in subject.plan.spec.tables() {
+        sections.extend(match table {
+            TableSpec::Source(source) => population::section(&subject.plan.spec, source)?,
+            TableSpec::Transform(transform) if transform.is_inner => None,
+            TableSpec::Transform(transform) => section(subject, id, transform.transform.work.views())?,
+            TableSpec::Stage(stage) => section(subject, id, stage.stage.views())?,
+        });
     }
     Ok(sections)
+}
+
+fn section(subject: &Subject<'_>, id: TableId, views: Vec<View>) -> Result<Option<Section>, String> {
+    let table = subject.plan.spec.table(id);
+    let Some(rows) = opened(subject, id) else { return Ok(None) };
+    let mut blocks = vec![Block::Text { text: lead(subject, table, &rows) }];
+    let (of_input, own): (Vec<View>, Vec<View>) =
+        views.into_iter().partition(|view| matches!(view.shown, Shown::Wrong(_)));
+    blocks.extend(shown(&own, &rows)?);
+    if let Some(input) = table.inputs().first().filter(|_| !of_input.is_empty()) {
+        let input = opened(subject, *input).map(|input| shown(&of_input, &input));
+        blocks.extend(input.transpose()?.unwrap_or_default());
+    }
+    let audit = subject.manifest.stages.get(table.name()).and_then(|totals| totals.audit.as_ref());
+    blocks.extend(audit.iter().flat_map(|audit| packs::blocks(table.name(), audit)));
+    let name = table.name().to_owned();
+    Ok((blocks.len() > 1).then(|| Section { id: format!("stage-{name}"), title: name, blocks }))
+}
+
+/// `None` for a source, and if no part of the table is finished.
+fn opened<'a>(subject: &'a Subject<'_>, id: TableId) -> Option<TableRows<'a>> {
+    let spec = &subject.plan.spec;
+    let table = spec.table(id);
+    // The last input is the one whose rows the table has.
+    let input_rows = table.inputs().last().and_then(|input| row_count(subject, *input));
+    TableRows::open(subject.folder, table, (spec.seed.unwrap_or_default(), input_rows))
 }
 
 /// What the stage does, in one sentence.
 fn lead(subject: &Subject<'_>, table: &TableSpec, rows: &TableRows<'_>) -> String {
     let spec = &subject.plan.spec;
     let inputs: BTreeSet<&str> = table.inputs().iter().map(|input| spec.table_name(*input)).collect();
-    let inputs: Vec<String> = inputs.into_iter().map(|name| format!("`{name}`")).collect();
+    let inputs: Vec<&str> = inputs.into_iter().collect();
     let n = count(rows.rows(), "row");
     let of_input = rows.input_rows.map_or(String::new(), |rows| format!("{} of ", count(rows, "row")));
     match table {
@@ -111,23 +124,32 @@ fn row_count(subject: &Subject<'_>, id: TableId) -> Option<u64> {
 
 /// The blocks of all views of a table.
 fn shown(views: &[View], table: &TableRows<'_>) -> Result<Vec<Block>, String> {
-    let mut collectors: Vec<Box<dyn Collect>> = Vec::new();
+    let mut collectors: Vec<(Option<&String>, Box<dyn Collect>)> = Vec::new();
     for view in views {
-        collectors.push(collector(view, table));
+        let mut all = vec![collector(view, table)];
         if let Shown::Labels { column, labels, probability } = &view.shown {
             let (title, labelled) = (&view.title, (column.as_str(), labels.as_slice()));
             let agreement = ModelAgreement::new(title, labelled, probability.as_deref(), table);
             let alike = Alike::new(title, labelled, table);
-            collectors.extend(agreement.map(|agreement| Box::new(agreement) as Box<dyn Collect>));
-            collectors.extend(alike.map(|alike| Box::new(alike) as Box<dyn Collect>));
+            all.extend(agreement.map(|agreement| Box::new(agreement) as Box<dyn Collect>));
+            all.extend(alike.map(|alike| Box::new(alike) as Box<dyn Collect>));
         }
+        collectors.extend(all.into_iter().map(|collector| (view.heading.as_ref(), collector)));
     }
-    let columns: BTreeSet<String> = collectors.iter().flat_map(|collector| collector.reads()).collect();
+    let columns: BTreeSet<String> = collectors.iter().flat_map(|(_, collector)| collector.reads()).collect();
     let mut groupings = table.groupings()?;
-    table.pass(&columns, &mut groupings, |batch| collectors.iter_mut().for_each(|collector| collector.add(batch)))?;
+    let add = |batch: &Batch<'_>| collectors.iter_mut().for_each(|(_, collector)| collector.add(batch));
+    table.pass(&columns, &mut groupings, add)?;
     let mut blocks = Vec::new();
-    for collector in &mut collectors {
-        blocks.extend(collector.blocks(table, &groupings)?);
+    for views in collectors.chunk_by_mut(|a, b| a.0 == b.0) {
+        let mut inner = Vec::new();
+        for (_, collector) in views.iter_mut() {
+            inner.extend(collector.blocks(table, &groupings)?);
+        }
+        match views[0].0 {
+            Some(heading) if !inner.is_empty() => blocks.push(Block::Group { title: heading.clone(), blocks: inner }),
+            _ => blocks.extend(inner),
+        }
     }
     Ok(blocks)
 }
@@ -151,6 +173,7 @@ fn collector(view: &View, table: &TableRows<'_>) -> Box<dyn Collect> {
         Shown::Kept => Box::new(KeptView::new(title)),
         Shown::Pieces { number, text } => Box::new(PieceView::new(title, number, text, table)),
         Shown::Matches { columns } => Box::new(MatchView::new(title, columns)),
+        Shown::Wrong(columns) => Box::new(WrongView::new(title, columns, table)),
         Shown::Rows => Box::new(RowView::new(title, table)),
         Shown::Estimates(_) | Shown::Confusion { .. } | Shown::Pairs { .. } | Shown::Curve(_) => {
             Box::new(TidyView::new(view, table))

@@ -37,18 +37,7 @@ impl NumberView {
             let own = [json!(series.model), json!(found.n()), json!(*null), json!(mean), json!(found.deviation())];
             own.into_iter().chain(ends.map(|end| json!(end))).collect()
         };
-        let columns = [
-            "model",
-            "numbers",
-            "null",
-            "mean",
-            "standard deviation",
-            "minimum",
-            "lower quartile",
-            "median",
-            "upper quartile",
-            "maximum",
-        ];
+        let columns = ["model", "n", "null", "mean", "sd", "minimum", "25 %", "median", "75 %", "maximum"];
         let rows = self.series.iter().zip(&self.found).zip(&self.null).map(row).collect();
         table(format!("Summary of {}", self.title), named(&columns, rows))
     }

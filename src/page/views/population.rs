@@ -5,7 +5,7 @@ use serde_json::json;
 use super::blocks::{figure, fold, named};
 use crate::page::chart::{Axis, Chart, Dot, DotRow, Dots, Unit};
 use crate::page::content::{Block, Section};
-use crate::report::text::{count, figure as short};
+use crate::report::text::{count, figure as short, number};
 use crate::source::population::report::{Part, RakingReport, Share};
 use crate::spec::{SourceSpec, Spec};
 
@@ -17,7 +17,7 @@ pub(super) fn section(spec: &Spec, source: &SourceSpec) -> Result<Option<Section
     let Some(population) = source.source.population() else { return Ok(None) };
     let report = population.report(&spec.folder, 0).map_err(|error| error.message)?;
     let name = source.name.as_str();
-    let mut blocks = vec![Block::Text { text: format!("{}: {}.", count(report.rows, "person"), population.about()) }];
+    let mut blocks = vec![Block::Text { text: format!("{} people: {}.", number(report.rows), population.about()) }];
     blocks.extend(report.raking.as_ref().map(raked));
     let mut parts: Vec<Block> = report.parts.iter().map(block).collect();
     let more = parts.split_off(parts.len().min(OPEN));

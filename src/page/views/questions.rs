@@ -177,11 +177,7 @@ impl Collect for PlaceView {
             let expected = |place: usize| Point { x: (place + 1) as f64, y: places.expected(), interval: None };
             let lines = vec![
                 Line { name: "chosen".to_owned(), points: all.clone().map(point).collect(), steps: false },
-                Line {
-                    name: "if the place did not matter".to_owned(),
-                    points: all.clone().map(expected).collect(),
-                    steps: false,
-                },
+                Line { name: "expected".to_owned(), points: all.clone().map(expected).collect(), steps: false },
             ];
             let row = |place: usize| {
                 let (chosen, shown) = numbers(place);
@@ -207,7 +203,10 @@ impl Collect for PlaceView {
                 marks: Vec::new(),
             };
             let title = format!("Effect of the order of options: {}{}", self.title, of_model(series));
-            blocks.push(figure(title, Chart::Lines(chart), named(&columns, all.map(row).collect()), None));
+            let note =
+                "Expected: the share that each place would have if the places did not matter. 95 % Wilson intervals.";
+            let numbers = named(&columns, all.map(row).collect());
+            blocks.push(figure(title, Chart::Lines(chart), numbers, Some(note.to_owned())));
         }
         Ok(blocks)
     }

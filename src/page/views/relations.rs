@@ -14,11 +14,7 @@ use crate::report::text::{number as written, percent};
 /// A bar of two counts, such as matched and unmatched rows.
 fn two_counts(title: &str, parts: [&str; 2], counts: [u64; 2]) -> Block {
     let share = counts[0] as f64 / (counts[0] + counts[1]).max(1) as f64;
-    let bar = Bar {
-        label: "rows".to_owned(),
-        values: counts.map(|n| n as f64).to_vec(),
-        text: format!("{} {} ({})", written(counts[0]), parts[0], percent(share)),
-    };
+    let bar = Bar { label: "rows".to_owned(), values: counts.map(|n| n as f64).to_vec(), text: percent(share) };
     let rows = parts.iter().zip(counts).map(|(part, n)| vec![json!(part), json!(n)]).collect();
     let bars = Bars { unit: Unit::Count, parts: parts.map(str::to_owned).to_vec(), bars: vec![bar], centre: None };
     figure(title.to_owned(), Chart::Bars(bars), named(&["part", "rows"], rows), None)

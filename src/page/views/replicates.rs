@@ -31,6 +31,18 @@ impl Alike {
         (replicates > 1 && !labels.is_empty()).then_some(Alike { title, labels, series, replicates, most, sums })
     }
 
+    /// Adds the answers of one model about an input row: the number of each label.
+    fn add_row(&mut self, at: usize, counts: &[u64]) {
+        if counts.iter().sum::<u64>() < self.replicates as u64 {
+            return;
+        }
+        self.most[at][counts.iter().copied().max().unwrap_or(0) as usize] += 1;
+        let (rows, pairs, labels) = &mut self.sums[at];
+        *rows += 1;
+        *pairs += counts.iter().map(|count| count * count.saturating_sub(1)).sum::<u64>();
+        labels.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
+
     /// Fleiss' kappa of the rows with all answers (Fleiss 1971, <https://doi.org/10.1037/h0031619>).
     fn kappa(&self, at: usize) -> Option<f64> {
         let (rows, pairs, labels) = &self.sums[at];
@@ -48,7 +60,7 @@ impl Collect for Alike {
     }
 
     fn add(&mut self, batch: &Batch<'_>) {
-        for (at, series) in self.series.iter().enumerate() {
+        for (at, series) in self.series.clone().iter().enumerate() {
             let Some(column) = batch.column(&series.column) else { continue };
             let rows: Vec<usize> = series.rows(batch.rows).collect();
             for about in rows.chunks(self.replicates) {
@@ -58,14 +70,7 @@ impl Collect for Alike {
                     self.labels.iter().position(|label| *label == value)
                 });
                 known.for_each(|label| counts[label] += 1);
-                if counts.iter().sum::<u64>() < self.replicates as u64 {
-                    continue;
-                }
-                self.most[at][counts.iter().copied().max().unwrap_or(0) as usize] += 1;
-                let sums = &mut self.sums[at];
-                sums.0 += 1;
-                sums.1 += counts.iter().map(|count| count * count.saturating_sub(1)).sum::<u64>();
-                sums.2.iter_mut().zip(&counts).for_each(|(sum, count)| *sum += count);
+                self.add_row(at, &counts);
             }
         }
     }
@@ -104,5 +109,39 @@ impl Collect for Alike {
         let chart = Chart::Bars(Bars { unit: Unit::Share, parts: parts.clone(), bars, centre: None });
         let title = format!("Repeated answers: {}", self.title);
         Ok(vec![figure(title, chart, numbers, Some(note.to_owned()))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ten subjects and fourteen raters of Fleiss (1971), as in Wikipedia's example.
+    #[test]
+    fn fleiss_kappa_is_that_of_a_known_example() {
+        const COUNTS: [[u64; 5]; 10] = [
+            [0, 0, 0, 0, 14],
+            [0, 2, 6, 4, 2],
+            [0, 0, 3, 5, 6],
+            [0, 3, 9, 2, 0],
+            [2, 2, 8, 1, 1],
+            [7, 7, 0, 0, 0],
+            [3, 2, 6, 3, 0],
+            [2, 5, 3, 2, 2],
+            [6, 5, 2, 1, 0],
+            [0, 2, 2, 3, 7],
+        ];
+        let mut alike = Alike {
+            title: String::new(),
+            labels: Vec::new(),
+            series: Vec::new(),
+            replicates: 14,
+            most: vec![vec![0; 15]],
+            sums: vec![(0, 0, vec![0; 5])],
+        };
+        COUNTS.iter().for_each(|counts| alike.add_row(0, counts));
+        let kappa = alike.kappa(0).unwrap();
+        assert!((kappa - 0.210).abs() < 5e-4, "{kappa}");
+        assert_eq!((alike.most[0][14], alike.most[0][7]), (1, 2));
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct TableRows<'a> {
     pub(super) schema: SchemaRef,
     /// The seed of samples.
     pub(super) seed: u64,
-    /// The number of rows of the first input, if it is known.
+    /// The number of rows of the input, if it is known.
     pub(super) input_rows: Option<u64>,
     parts: Vec<Table>,
 }
@@ -202,6 +202,21 @@ impl<'a> TableRows<'a> {
             }
         }
         Ok(vec![None; columns.len()])
+    }
+
+    /// The column with the longest texts in these rows, besides some columns, with its texts. `None` without texts.
+    pub(super) fn longest_text(
+        &self,
+        rows: &[u64],
+        besides: &[String],
+    ) -> Result<Option<(String, Vec<Option<String>>)>, String> {
+        let is_text =
+            |field: &&arrow_schema::FieldRef| *field.data_type() == DataType::Utf8 && !besides.contains(field.name());
+        let names: Vec<&str> = self.schema.fields().iter().filter(is_text).map(|field| field.name().as_str()).collect();
+        let cells = rows.iter().map(|row| self.row(*row, &names)).collect::<Result<Vec<_>, _>>()?;
+        let length = |at: &usize| cells.iter().filter_map(|row| row[*at].as_ref()).map(String::len).sum::<usize>();
+        let longest = (0..names.len()).max_by_key(length).filter(|at| length(at) > 0);
+        Ok(longest.map(|at| (names[at].to_owned(), cells.iter().map(|row| row[at].clone()).collect())))
     }
 
     /// What people call a row: its key, or the number of its input row.

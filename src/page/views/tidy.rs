@@ -14,9 +14,10 @@ use crate::table::cells_at;
 
 /// The column of the name of a statistic.
 const STATISTIC: &str = "statistic";
-/// The most groups, lines of a chart, and notes that are shown.
+/// The most groups, lines of a chart, charts of a line, and notes that are shown.
 const MOST_GROUPS: usize = 12;
 const MOST_LINES: usize = 40;
+const MOST_APART: usize = 12;
 const MOST_NOTES: usize = 3;
 
 type Row = Map<String, Value>;
@@ -166,24 +167,34 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
     if estimates.notes {
         blocks.extend(notes.iter().map(|note| Block::Text { text: note.clone() }));
     }
-    let all = lines.len();
-    lines.truncate(MOST_LINES);
+    let (all, most) = (lines.len(), if estimates.apart { MOST_APART } else { MOST_LINES });
+    lines.truncate(most);
     let mut note = if estimates.notes { String::new() } else { listed_notes(&notes) };
     if all > lines.len() {
-        note = format!("The first {MOST_LINES} of {all} lines are shown. {note}");
+        note = format!("The first {most} of {all} lines are shown. {note}");
     }
     let unit = if estimates.shares { Unit::Share } else { Unit::Number };
     let range = Some((0.0, 1.0)).filter(|_| estimates.shares && estimates.mark.is_none());
-    let chart = Dots {
-        axis: Axis { title: if estimates.shares { "Share" } else { "Estimate" }.to_owned(), unit, range },
-        series: series.iter().map(|name| if name.is_empty() { "estimate".to_owned() } else { name.clone() }).collect(),
-        rows: lines.into_iter().map(|(label, dots)| DotRow { label, dots }).collect(),
-        marks: estimates.mark.iter().map(|at| Mark { at: *at, label: at.to_string() }).collect(),
+    let axis = Axis { title: if estimates.shares { "Share" } else { "Estimate" }.to_owned(), unit, range };
+    let name = |name: &String| if name.is_empty() { "estimate".to_owned() } else { plain(name) };
+    let names: Vec<String> = series.iter().map(name).collect();
+    let marks: Vec<Mark> = estimates.mark.iter().map(|at| Mark { at: *at, label: at.to_string() }).collect();
+    let chart = |rows| {
+        let (axis, series, marks) = (axis.clone(), names.clone(), marks.clone());
+        Chart::Dots(Dots { axis, series, rows, marks })
     };
-    let series_name = estimates.series.unwrap_or("series");
-    let names = ["line", series_name, "estimate", "low", "high", "n", "note"];
+    let columns = ["line", estimates.series.unwrap_or("series"), "estimate", "low", "high", "n", "note"];
     let note = Some(note.trim().to_owned()).filter(|note| !note.is_empty());
-    blocks.push(figure(title.to_owned(), Chart::Dots(chart), named(&names, numbers), note));
+    if !estimates.apart {
+        let rows = lines.into_iter().map(|(label, dots)| DotRow { label, dots }).collect();
+        blocks.push(figure(title.to_owned(), chart(rows), named(&columns, numbers), note));
+        return blocks;
+    }
+    for (label, dots) in lines {
+        let own = numbers.iter().filter(|row| row[0] == label).cloned().collect();
+        let title = format!("{title}: {label}");
+        blocks.push(figure(title, chart(vec![DotRow { label, dots }]), named(&columns, own), note.clone()));
+    }
     blocks
 }
 

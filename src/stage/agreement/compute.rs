@@ -31,14 +31,14 @@ struct Compared {
 
 impl Method for Agreeing {
     fn views(&self) -> Vec<PageView> {
-        let coefficients =
-            Estimates { without: &["label"], lines: &["statistic", "coders"], mark: Some(0.0), ..Estimates::default() };
-        let labels = Estimates {
-            with: &["label"],
-            without: &[],
-            lines: &["label", "statistic", "coders"],
-            ..coefficients.clone()
+        let coefficients = Estimates {
+            without: &["label"],
+            lines: &["coders"],
+            series: Some("statistic"),
+            mark: Some(0.0),
+            ..Estimates::default()
         };
+        let labels = Estimates { with: &["label"], without: &[], lines: &["label", "coders"], ..coefficients.clone() };
         let pairs = Shown::Pairs { coders: "coders", above: &["cohen_kappa", "krippendorff_alpha"], below: "percent" };
         vec![
             PageView::new("Agreement of the coders", Shown::Estimates(coefficients)),

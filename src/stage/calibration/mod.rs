@@ -13,7 +13,7 @@ use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
 use super::transform::{Transform, TransformConfig, TransformContext};
-use super::view::{Curve, Estimates, Shown, View};
+use super::view::{Curve, Estimates, Predictions, Shown, View};
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::stats::{Bootstrap, Forecast};
@@ -170,6 +170,11 @@ impl Method for Bound {
             diagonal: false,
             ..reliability.clone()
         };
+        let wrong = self.config.predicted.as_ref().map(|predicted| {
+            let (truth, part) = (self.config.truth.clone(), self.gold.part_of(self.config.split.as_deref()));
+            let probability = Some(self.config.prob.clone());
+            View::new(predicted, Shown::Wrong(Predictions { truth, predicted: predicted.clone(), probability, part }))
+        });
         let scores = Estimates {
             statistics: &["brier", "log_loss", "ece", "auroc"],
             lines: &["statistic"],
@@ -182,12 +187,15 @@ impl Method for Bound {
             shares: true,
             ..Estimates::default()
         };
-        vec![
+        [
             View::new("Reliability of the probabilities", Shown::Curve(reliability)),
             View::new("Accuracy and coverage", Shown::Curve(coverage)),
             View::new("Scores of the probabilities", Shown::Estimates(scores)),
             View::new("Accuracy, and the threshold", Shown::Estimates(kept)),
         ]
+        .into_iter()
+        .chain(wrong)
+        .collect()
     }
 
     fn looks_at_test(&self) -> bool {

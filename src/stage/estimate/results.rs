@@ -26,6 +26,7 @@ impl frame::Method for Estimates {
             series: Some("method"),
             mark: (!is_mean).then_some(0.0),
             notes: true,
+            apart: true,
             ..view::Estimates::default()
         };
         let expected = Curve {

@@ -55,6 +55,12 @@ impl Gold {
         Gold { split, weight, cluster }
     }
 
+    /// The column of the split and this part of it.
+    pub(crate) fn part_of(&self, part: Option<&str>) -> Option<(String, String)> {
+        let (_, column) = self.split.as_ref()?;
+        Some((column.clone(), part?.to_owned()))
+    }
+
     /// Whether each row is in this part of the split. All are if the stage has no split.
     pub(crate) fn part(&self, rows: &Rows<'_>, part: Option<&str>) -> Result<Vec<bool>, String> {
         let Some(((read, column), part)) = self.split.as_ref().zip(part) else {

@@ -140,20 +140,18 @@ impl Question {
 
     /// What the report page shows of the answers.
     pub(crate) fn views(&self) -> Vec<View> {
-        let title = format!("{}: {}", self.column, self.text);
         let column = self.column.clone();
         let answers = match &self.form {
             Form::Scale { labels, .. } if !self.labels().is_empty() => {
-                View::new(title.clone(), Shown::Scale { column, steps: self.labels(), ends: labels.clone() })
+                View::new(&self.column, Shown::Scale { column, steps: self.labels(), ends: labels.clone() })
             }
-            _ => {
-                let view = View::of_answer(&Column::new(column, self.kind()), &self.answer_type(), None);
-                View { title: title.clone(), ..view }
-            }
+            _ => View::of_answer(&Column::new(column, self.kind()), &self.answer_type(), None),
         };
         let order = format!("{}_shown", self.column);
-        let places = self.reordered().map(|_| View::new(title, Shown::Places { column: self.column.clone(), order }));
-        [answers].into_iter().chain(places).collect()
+        let places = Shown::Places { column: self.column.clone(), order };
+        let places = self.reordered().map(|_| View::new(&self.column, places));
+        let heading = Some(self.text.clone());
+        [answers].into_iter().chain(places).map(|view| View { heading: heading.clone(), ..view }).collect()
     }
 
     /// What an answer is, in the table.

@@ -14,7 +14,7 @@ use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
 use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
-use super::view::{Estimates, Shown, View};
+use super::view::{Estimates, Predictions, Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::stats::Bootstrap;
@@ -192,18 +192,28 @@ impl Method for Bound {
         };
         let differences = Estimates {
             statistics: DIFFERENCES,
-            series: None,
+            series: Some("statistic"),
             mark: Some(0.0),
-            ..of(&["statistic", "column", "versus"])
+            ..of(&["column", "versus"])
         };
+        let wrong = (self.content == Content::Labels).then(|| {
+            self.predicted.iter().map(|predicted| {
+                let (truth, part) = (self.truth.clone(), self.gold.part_of(self.split.as_deref()));
+                let columns = Predictions { truth, predicted: predicted.clone(), probability: None, part };
+                View::new(predicted, Shown::Wrong(columns))
+            })
+        });
         let confusion =
             Shown::Confusion { statistic: "confusion", of: "column", truth: "label", predicted: "predicted" };
-        vec![
-            View::new(format!("Predictions against `{}`", self.truth), Shown::Estimates(whole)),
+        [
+            View::new(format!("Predictions against {}", self.truth), Shown::Estimates(whole)),
             View::new("Each label", Shown::Estimates(labels)),
             View::new("Confusion", confusion),
             View::new("Differences between the predictions", Shown::Estimates(differences)),
         ]
+        .into_iter()
+        .chain(wrong.into_iter().flatten())
+        .collect()
     }
 
     fn looks_at_test(&self) -> bool {
