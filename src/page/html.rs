@@ -10,7 +10,6 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, State, Value, context, escape_formatter};
 use sha2::{Digest, Sha256};
 
-use super::Served;
 use super::content::{Block, Grid, Page};
 use super::data::DataTable;
 use super::format::{long_text, shown, shown_rows};
@@ -23,6 +22,25 @@ const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("data.js"));
 const CSV_BYTES: usize = 200_000;
 /// The rows of data that are shown without the script.
 const PLAIN_ROWS: usize = 20;
+
+/// What a server adds to a page. Both are trusted HTML.
+pub(crate) struct Served {
+    /// The style and the script of the server, for the head of the page.
+    pub(crate) links: String,
+    /// The panel above the sections.
+    pub(crate) panel: String,
+}
+
+impl Served {
+    /// What a page that a server sends may load, as the header Content-Security-Policy.
+    pub(crate) fn policy() -> String {
+        let (style, script) = (hash(STYLE), hash(SCRIPT));
+        format!(
+            "default-src 'none'; style-src 'self' '{style}'; script-src 'self' '{script}'; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    }
+}
 
 pub(super) fn html(page: &Page, served: Option<&Served>) -> Result<String, String> {
     let writer = Writer::new().map_err(|error| error.to_string())?;
@@ -40,15 +58,6 @@ pub(super) fn html(page: &Page, served: Option<&Served>) -> Result<String, Strin
         patterns => Value::from_safe_string(PATTERNS.to_owned()), version => env!("CARGO_PKG_VERSION"),
     };
     writer.render("page", page)
-}
-
-/// The policy of a page that a server sends, as a header.
-pub(super) fn served_policy() -> String {
-    let (style, script) = (hash(STYLE), hash(SCRIPT));
-    format!(
-        "default-src 'none'; style-src 'self' '{style}'; script-src 'self' '{script}'; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 }
 
 /// The hash of a style or a script, as a Content-Security-Policy names it.

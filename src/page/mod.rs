@@ -23,6 +23,7 @@ mod views;
 
 pub(crate) use content::Page;
 pub(crate) use data::{Search, rows};
+pub(crate) use html::Served;
 pub(crate) use subject::Subject;
 
 use content::Section;
@@ -54,21 +55,6 @@ pub(crate) fn is_page(file: &[u8]) -> bool {
     head.starts_with(markdown::START)
         || head.starts_with("<!doctype html>") && head.contains(&html)
         || head.starts_with('{') && head.contains(&json)
-}
-
-/// What a server adds to a page. Both are trusted HTML.
-pub(crate) struct Served {
-    /// The style and the script of the server, for the head of the page.
-    pub(crate) links: String,
-    /// The panel above the sections.
-    pub(crate) panel: String,
-}
-
-impl Served {
-    /// What a page that a server sends may load, as the header Content-Security-Policy.
-    pub(crate) fn policy() -> String {
-        html::served_policy()
-    }
 }
 
 impl Page {
