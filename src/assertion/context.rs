@@ -129,6 +129,10 @@ impl<N: PartialOrd + Display + Copy> Bounds<N> {
 pub(crate) struct Scalar(Cell);
 
 impl Scalar {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.0, Cell::Text(text) if text.is_empty())
+    }
+
     /// Returns the cell in a column of type `kind` that equals this scalar, if one exists.
     pub(crate) fn cell(&self, kind: Simple) -> Option<Cell> {
         match (&self.0, kind) {

@@ -27,7 +27,8 @@ const MOST_VALUES: usize = 1000;
 #[serde(deny_unknown_fields)]
 struct Statistic {
     /// The rows to test, by the values of their columns: `where = { statistic = "krippendorff_alpha" }`. Each row that fits
-    /// is tested, such as one for each group.
+    /// is tested, such as one for each group. An empty text is a column without a value: `party = ""` is the row of all
+    /// parties together.
     #[serde(rename = "where")]
     rows: IndexMap<String, Scalar>,
     /// The column of the number: `estimate`, or an end of its interval, `ci_low` or `ci_high`. Default: `estimate`.
@@ -79,6 +80,7 @@ impl AssertionConfig for Statistic {
             let Some(index) = column(context.schema, name, &table, at.clone(), problems) else { continue };
             let kind = context.kind(index);
             match value.cell(kind.simple()).filter(|_| !matches!(kind, Type::List(_))) {
+                _ if value.is_empty() => chosen.push((index, Cell::Null)),
                 Some(cell) => chosen.push((index, cell)),
                 None => {
                     let message = format!("`{name}` holds {}, so it is never {value}", kind.words());
@@ -98,7 +100,11 @@ impl AssertionConfig for Statistic {
         let interval =
             find("ci_low").zip(find("ci_high")).zip(find("level")).map(|((low, high), level)| [low, high, level]);
         let (estimate, note) = (find(ESTIMATE), find("note"));
-        let words: Vec<String> = self.rows.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let words = |(name, value): (&String, &Scalar)| match value.is_empty() {
+            true => format!("no {name}"),
+            false => format!("{name} = {value}"),
+        };
+        let words: Vec<String> = self.rows.iter().map(words).collect();
         let words = words.join(", ");
         let reads =
             chosen.iter().map(|(column, _)| *column).chain(names.iter().map(|(column, _)| *column)).chain([value]);
@@ -133,7 +139,7 @@ impl Check for FigureCheck<'_> {
             let mut fits = true;
             for ((column, value), values) in figure.chosen.iter().zip(&mut self.values) {
                 let cell = rows.cell(*column, row);
-                fits &= cell == *value;
+                fits &= cell == *value || *value == Cell::Null && shown(&cell).is_empty();
                 if values.len() < MOST_VALUES && cell != Cell::Null {
                     values.insert(shown(&cell));
                 }

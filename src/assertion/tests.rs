@@ -184,6 +184,10 @@ fn statistics_are_within_bounds() {
     let null = "null (only one label)".to_owned();
     assert_eq!(test("statistic = 'ac1'", "maximum = 1"), (false, null.clone(), vec![null]));
     assert!(test("n = 12", "minimum = 0.7").0);
+    // The row of all parties together.
+    assert!(test("statistic = 'kappa', party = ''", "minimum = 0.7").0);
+    let none = "no row has statistic = alpha, no party".to_owned();
+    assert_eq!(test("statistic = 'alpha', party = ''", "minimum = 0"), (false, none, vec![]));
     let none = "no row has statistic = kapa; did you mean `kappa`?".to_owned();
     assert_eq!(test("statistic = 'kapa'", "minimum = 0"), (false, none, vec![]));
 }

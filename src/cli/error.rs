@@ -1,11 +1,12 @@
 //! Failures: why a command stopped, how the user can fix it, and the exit code.
 
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use super::exit::Exit;
 use super::signals::stopped;
 use super::terminal::Terminal;
 use crate::bench::BenchError;
+use crate::document::{Diagnostic, Document, Path};
 use crate::lock::{Drift, LockFailure};
 use crate::models::ConnectError;
 use crate::pipeline::PipelineError;
@@ -14,7 +15,8 @@ use crate::provider::{CallErrorKind, EndpointError};
 use crate::report::drift;
 use crate::run::RunError;
 use crate::source::{SourceError, neighbours};
-use crate::spec::load::LoadError;
+use crate::spec::load::{self, LoadError};
+use crate::spec::stage_of;
 use crate::store::{LedgerError, StoreError};
 use crate::table::parquet::folder_of;
 
@@ -28,15 +30,17 @@ pub(crate) struct Failure {
     note: Option<String>,
     /// The stage that the problem is about.
     stage: Option<String>,
+    /// The problem at its place in the spec.
+    located: Option<Box<(Document, Diagnostic)>>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: Some(message.into()), help: None, note: None, stage: None }
+        Failure { exit, message: Some(message.into()), help: None, note: None, stage: None, located: None }
     }
 
     pub(crate) fn shown(exit: Exit) -> Self {
-        Failure { exit, message: None, help: None, note: None, stage: None }
+        Failure { exit, message: None, help: None, note: None, stage: None, located: None }
     }
 
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
@@ -69,7 +73,9 @@ impl Failure {
     }
 
     pub(crate) fn show(self, terminal: &Terminal) -> Exit {
-        if let Some(message) = self.message {
+        if let Some((document, problem)) = self.located.as_deref() {
+            terminal.located(problem, document);
+        } else if let Some(message) = self.message {
             terminal.error(&message, self.help.as_deref());
         }
         if let Some(note) = self.note {
@@ -85,7 +91,7 @@ impl From<LoadError> for Failure {
         match error {
             LoadError::Setting(error) => failure.help_if(error.help),
             LoadError::Io(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
-                failure.help(neighbours(Path::new(""), &path))
+                failure.help(neighbours(FilePath::new(""), &path))
             }
             LoadError::Io(..) | LoadError::Extension(_) | LoadError::NotUtf8(..) => failure,
         }
@@ -132,7 +138,7 @@ impl From<LedgerError> for Failure {
     }
 }
 
-fn rescue(path: &Path) -> String {
+fn rescue(path: &FilePath) -> String {
     let (file, folder) = (path.display(), folder_of(path));
     let aside = folder.join("damaged.sqlite");
     let aside = aside.display();
@@ -149,7 +155,14 @@ impl From<RunError> for Failure {
         match error {
             RunError::Plan(error) => error.into(),
             RunError::Store(error) => error.into(),
-            RunError::Transform { .. } => Failure::new(Exit::Spec, error.to_string()),
+            RunError::Transform { ref spec, ref stage, error: ref cause } => {
+                let message = error.to_string();
+                let at = Path::of(["stages", stage_of(stage)]);
+                let at = cause.field.map_or(at.clone(), |field| at.key(field));
+                let problem = Diagnostic { help: cause.help.clone(), ..Diagnostic::error("data", at, &message) };
+                let located = load::document(spec).ok().map(|document| Box::new((document, problem)));
+                Failure { located, ..Failure::new(Exit::Spec, message).help_if(cause.help.clone()) }
+            }
             RunError::Died(_) => Failure::new(Exit::Environment, error.to_string()),
         }
     }

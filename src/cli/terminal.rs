@@ -162,6 +162,14 @@ impl Terminal {
         live::above(text, self.width());
     }
 
+    /// Shows an error at its place in a spec.
+    pub(crate) fn located(&self, problem: &Diagnostic, document: &Document) {
+        match self.notes {
+            Notes::Json => self.error(&problem.message, problem.help.as_deref()),
+            _ => self.marked(self.problems(std::slice::from_ref(problem), document).trim_end()),
+        }
+    }
+
     pub(crate) fn error(&self, message: &str, help: Option<&str>) {
         if self.notes == Notes::Json {
             return self.event(json!({ "event": "error", "message": message, "help": help }));

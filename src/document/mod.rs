@@ -23,5 +23,5 @@ pub(crate) use edit::EditError;
 pub(crate) use fault::unexpected;
 pub(crate) use problems::{Mark, Problems, Reported};
 pub(crate) use schema::inline_schema;
-pub(crate) use text::{Document, SpecFormat};
+pub(crate) use text::{Document, SpecFormat, Unreadable};
 pub(crate) use tree::{Entry, Node, Value};

@@ -9,13 +9,13 @@ use crate::store::RunDir;
 use crate::table::{Cell, cell_at};
 
 /// The most statistics of a table that are shown.
-const MOST: usize = 8;
+const MOST: usize = 12;
 const ROWS: usize = 1024;
 const STATISTIC: &str = "statistic";
 const ESTIMATE: &str = "estimate";
 
 /// The main statistics by their names in a table, with words. Of each family, the first one in the table is shown.
-const MAIN: [&[(&str, &str)]; 9] = [
+const MAIN: [&[(&str, &str)]; 13] = [
     &[
         ("krippendorff_alpha", "Krippendorff's alpha"),
         ("cohen_kappa", "Cohen's kappa"),
@@ -26,27 +26,44 @@ const MAIN: [&[(&str, &str)]; 9] = [
         ("gwet_ac2", "Gwet's AC2"),
         ("percent", "percent agreement"),
     ],
+    &[("prior", "share")],
     &[
         ("accuracy", "accuracy"),
+        ("expected_accuracy", "expected accuracy"),
         ("mae", "mean absolute error"),
         ("exact_match", "equal texts"),
         ("found", "quotes found"),
     ],
     &[("f1_macro", "macro F1")],
+    &[
+        ("accuracy_difference", "difference in accuracy"),
+        ("mae_difference", "difference in mean absolute error"),
+        ("exact_match_difference", "difference in equal texts"),
+        ("found_difference", "difference in quotes found"),
+    ],
     &[("brier", "Brier score")],
     &[("ece", "expected calibration error")],
     &[("auroc", "AUROC")],
+    &[("threshold", "threshold of the probability")],
+    &[("threshold_coverage", "share of rows from the threshold on")],
+    &[("threshold_accuracy", "accuracy from the threshold on")],
     &[("mean", "mean")],
     &[("coefficient", "coefficient")],
-    &[("log_likelihood", "log-likelihood")],
 ];
 /// The columns that say what a main statistic is of. If a further column has a value, the statistic is a detail.
-const SUBJECTS: [&str; 5] = ["coders", "column", "probability", "term", "coder"];
+const SUBJECTS: [&str; 6] = ["coders", "column", "probability", "term", "coder", "truth"];
 /// Columns that only describe a statistic.
-const DESCRIPTIONS: [&str; 2] = ["reference", "variance"];
-/// The methods of estimates.
+const DESCRIPTIONS: [&str; 3] = ["reference", "variance", "threshold"];
+/// The kinds of probabilities, in words.
+const PROBABILITIES: [(&str, &str); 3] =
+    [("stated", ""), ("temperature", " after temperature scaling"), ("isotonic", " after isotonic regression")];
+/// The methods of estimates, and the order in which one of them corrects the naive one.
 const METHODS: [(&str, &str); 5] =
-    [("naive", "naive"), ("gold_only", "gold only"), ("dsl", "DSL"), ("ppi", "PPI"), ("ppi++", "PPI++")];
+    [("dsl", "DSL"), ("ppi++", "PPI++"), ("ppi", "PPI"), ("gold_only", "gold only"), ("naive", "naive")];
+/// The second column of a difference.
+const VERSUS: &str = "versus";
+const NAIVE: &str = "naive";
+const INTERCEPT: &str = "intercept";
 
 /// The findings of the stages of a finished run: the name of the stage and its lines.
 pub(crate) fn of_run(plan: &Plan, folder: &RunDir) -> Vec<(String, Vec<String>)> {
@@ -72,24 +89,56 @@ pub(crate) fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let rows = || batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| Finding { batch, row }));
     let mut lines = Vec::new();
     let mut more = 0;
+    // A note that several lines share is shown once.
+    let mut last_note = None;
     for family in MAIN {
         let main = |name: &str| -> Vec<Finding<'_>> {
-            rows().filter(|found| found.text(STATISTIC).as_deref() == Some(name) && found.is_main()).collect()
+            rows().filter(|found| found.text(STATISTIC).as_deref() == Some(name) && found.is_main(name)).collect()
         };
-        let found = family.iter().map(|(name, words)| (words, main(name))).find(|(_, rows)| !rows.is_empty());
-        let Some((words, found)) = found else { continue };
+        let found = family.iter().map(|(name, words)| (name, words, main(name))).find(|(.., rows)| !rows.is_empty());
+        let Some((name, words, mut found)) = found else { continue };
+        match *name {
+            "coefficient" => found = corrections(found),
+            // A temperature changes no order.
+            "auroc" => found.truncate(1),
+            _ => {}
+        }
         let are_several = found.len() > 1;
         for found in found {
-            match lines.len() < MOST {
-                true => lines.push(found.words(words, are_several)),
-                false => more += 1,
+            if lines.len() == MOST {
+                more += 1;
+                continue;
             }
+            let note = found.text("note");
+            let shown = note.clone().filter(|note| Some(note) != last_note.as_ref());
+            lines.push(found.words(words, are_several, shown));
+            last_note = note.or(last_note);
         }
     }
     if more > 0 {
         lines.push(format!("and {more} more"));
     }
     lines
+}
+
+/// The coefficients of each term but the intercept: the naive one, and the best corrected one.
+fn corrections(found: Vec<Finding<'_>>) -> Vec<Finding<'_>> {
+    let place =
+        |found: &Finding<'_>| METHODS.iter().position(|(name, _)| found.text("method").as_deref() == Some(*name));
+    let corrected = found.iter().filter_map(place).min();
+    let shown = [corrected, METHODS.iter().position(|(name, _)| *name == NAIVE)];
+    let mut terms: Vec<Option<String>> = Vec::new();
+    for term in found.iter().map(|found| found.text("term")) {
+        if !terms.contains(&term) {
+            terms.push(term);
+        }
+    }
+    let has_others = terms.len() > 1;
+    terms.retain(|term| !has_others || term.as_deref() != Some(INTERCEPT));
+    let is_shown = |found: &Finding<'_>| terms.contains(&found.text("term")) && shown.contains(&place(found));
+    let mut found: Vec<Finding<'_>> = found.into_iter().filter(is_shown).collect();
+    found.sort_by_key(|found| (terms.iter().position(|term| *term == found.text("term")), place(found)));
+    found
 }
 
 struct Finding<'a> {
@@ -118,27 +167,33 @@ impl Finding<'_> {
     }
 
     /// Whether it is about all rows and about no single label or bin.
-    fn is_main(&self) -> bool {
+    fn is_main(&self, statistic: &str) -> bool {
         let schema = self.batch.schema();
         let end = schema.index_of(ESTIMATE).unwrap_or(0);
         schema.fields().iter().take(end).map(|field| field.name().as_str()).all(|name| {
             name == STATISTIC
+                || name == VERSUS && statistic.ends_with("_difference")
                 || SUBJECTS.contains(&name)
                 || DESCRIPTIONS.contains(&name)
                 || self.cell(name) == Cell::Null
         })
     }
 
-    fn words(&self, words: &str, are_several: bool) -> String {
+    /// `note` is its own, unless it has been shown.
+    fn words(&self, words: &str, are_several: bool, note: Option<String>) -> String {
         let coders = self.text("coders");
         let subject = SUBJECTS.iter().filter(|name| **name != "coders" || are_several).find_map(|name| self.text(name));
-        let subject = subject.map_or(String::new(), |subject| format!(" of {subject}"));
+        let kind = PROBABILITIES.iter().find(|(kind, _)| subject.as_deref() == Some(*kind));
+        let subject = subject.map_or(String::new(), |subject| {
+            kind.map_or_else(|| format!(" of {subject}"), |(_, words)| (*words).to_owned())
+        });
+        let versus = self.text(VERSUS).map_or(String::new(), |versus| format!(" and {versus}"));
         let reference = self.text("reference").map_or(String::new(), |reference| format!(" (against {reference})"));
         let method = self.text("method");
         let method = METHODS.iter().find(|(name, _)| method.as_deref() == Some(*name));
         let method = method.map_or(String::new(), |(_, words)| format!(", {words}"));
-        let start = format!("{words}{subject}{reference}{method}");
-        let note = self.text("note").map_or(String::new(), |note| format!("; {note}"));
+        let start = format!("{words}{subject}{versus}{reference}{method}");
+        let note = note.map_or(String::new(), |note| format!("; {note}"));
         let Some(estimate) = self.figure(ESTIMATE) else { return format!("{start} is undefined{note}") };
         let mut details = Vec::new();
         if let (Some(level), Some(low), Some(high)) =
@@ -250,5 +305,70 @@ mod tests {
         let expected =
             ["coefficient of party: Whig (against Democrat), DSL -0.012 (95 % CI -0.040 to 0.015, 300 units)"];
         assert_eq!(lines(&table(&["statistic", "term", "reference", "variance"], &rows)), expected);
+    }
+
+    #[test]
+    fn of_a_regression_the_corrected_and_the_naive_coefficients_are_shown() {
+        let names = ["statistic", "term", "reference", "variance"];
+        let row = |term: &'static str, method: &'static str, note: &'static str| -> Line<'static> {
+            let of: &'static [&'static str] = match term {
+                "intercept" => &["coefficient", "intercept", "", "HC1"],
+                "year" => &["coefficient", "year", "", "HC1"],
+                _ => &["coefficient", "party[Whig]", "Tory", "HC1"],
+            };
+            (of, [0.5, 0.25, 0.75], 40, method, note)
+        };
+        let rows: Vec<Line<'_>> = ["naive", "gold_only", "ppi", "dsl"]
+            .into_iter()
+            .flat_map(|method| ["intercept", "party[Whig]", "year"].map(|term| row(term, method, "scaled")))
+            .collect();
+        let expected = [
+            "coefficient of party[Whig] (against Tory), DSL 0.50 (95 % CI 0.25 to 0.75, 40 units); scaled",
+            "coefficient of party[Whig] (against Tory), naive 0.50 (95 % CI 0.25 to 0.75, 40 units)",
+            "coefficient of year, DSL 0.50 (95 % CI 0.25 to 0.75, 40 units)",
+            "coefficient of year, naive 0.50 (95 % CI 0.25 to 0.75, 40 units)",
+        ];
+        assert_eq!(lines(&table(&names, &rows)), expected);
+        let only = [row("intercept", "gold_only", ""), row("intercept", "naive", "")];
+        assert_eq!(lines(&table(&names, &only)).len(), 2);
+    }
+
+    #[test]
+    fn probabilities_and_thresholds_are_in_words() {
+        let rows: [Line<'_>; 6] = [
+            (&["brier", "stated", "", ""], [0.25, 0.2, 0.3], 40, "", ""),
+            (&["brier", "temperature", "", ""], [0.2, 0.15, 0.3], 40, "", ""),
+            (&["auroc", "stated", "", ""], [0.7, 0.6, 0.8], 40, "", ""),
+            (&["auroc", "isotonic", "", ""], [0.7, 0.6, 0.8], 40, "", ""),
+            (&["threshold", "stated", "", "0.9"], [0.9, 0.95, 1.0], 46, "", "found on the part `dev`"),
+            (&["bin_accuracy", "stated", "1", ""], [0.7, 0.6, 0.8], 4, "", ""),
+        ];
+        let expected = [
+            "Brier score 0.25 (95 % CI 0.20 to 0.30, 40 units)",
+            "Brier score after temperature scaling 0.20 (95 % CI 0.15 to 0.30, 40 units)",
+            "AUROC 0.70 (95 % CI 0.60 to 0.80, 40 units)",
+            "threshold of the probability 0.90 (95 % CI 0.95 to 1.00, 46 units); found on the part `dev`",
+        ];
+        assert_eq!(lines(&table(&["statistic", "probability", "bin", "threshold"], &rows)), expected);
+    }
+
+    #[test]
+    fn the_coders_of_an_ensemble_and_differences_of_columns_are_shown() {
+        let rows: [Line<'_>; 5] = [
+            (&["log_likelihood", "", "", ""], [-80.0, NONE, NONE], 40, "", ""),
+            (&["prior", "", "pos", ""], [0.4, NONE, NONE], 40, "", ""),
+            (&["prior", "", "neg", ""], [0.6, NONE, NONE], 40, "", ""),
+            (&["expected_accuracy", "anna", "", ""], [0.9, NONE, NONE], 40, "", ""),
+            (&["confusion", "anna", "pos", "neg"], [0.1, NONE, NONE], 40, "", ""),
+        ];
+        let expected = [
+            "share of pos 0.40 (40 units)",
+            "share of neg 0.60 (40 units)",
+            "expected accuracy of anna 0.90 (40 units)",
+        ];
+        assert_eq!(lines(&table(&["statistic", "coder", "truth", "label"], &rows)), expected);
+        let rows: [Line<'_>; 1] = [(&["accuracy_difference", "a", "b", ""], [0.19, 0.05, 0.3], 74, "", "")];
+        let expected = ["difference in accuracy of a and b 0.19 (95 % CI 0.05 to 0.30, 74 units)"];
+        assert_eq!(lines(&table(&["statistic", "column", "versus", "label"], &rows)), expected);
     }
 }

@@ -234,8 +234,11 @@ fn added(preview: &Preview, stage: TableId) -> Vec<&str> {
     stage.relation.schema.fields().iter().skip(stage.given).map(|f| f.name().as_str()).collect()
 }
 
+/// The names of the inputs. A transform may read an input twice.
 fn input_names<'a>(spec: &'a Spec, inputs: &[TableId]) -> Vec<&'a str> {
-    inputs.iter().map(|input| spec.table_name(*input)).collect()
+    let mut names: Vec<&str> = inputs.iter().map(|input| spec.table_name(*input)).collect();
+    names.dedup();
+    names
 }
 
 fn write_prompt(f: &mut String, rendered: &Rendered) -> fmt::Result {

@@ -1,6 +1,9 @@
 //! The error of a run: why it could not continue.
 
+use std::path::PathBuf;
+
 use crate::plan::PlanError;
+use crate::stage::DataError;
 use crate::store::StoreError;
 
 /// Why a run could not continue. A failed row is not an error of the run.
@@ -10,8 +13,8 @@ pub(crate) enum RunError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("stage `{stage}`: {message}")]
-    Transform { stage: String, message: String },
+    #[error("stage `{stage}`: {}", error.message)]
+    Transform { spec: PathBuf, stage: String, error: DataError },
     #[error("a task of the engine died: {0}")]
     Died(String),
 }

@@ -8,15 +8,18 @@ use super::error::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use super::stop::Stop;
 use crate::plan::Plan;
-use crate::spec::{TableId, TransformSpec};
+use crate::spec::TableId;
+use crate::stage::DataError;
 use crate::store::{PartFacts, RunDir, StoreError};
 
 /// Makes the table of a transform, unless it is already committed; `inputs` are tables in parts.
 pub(crate) fn carry_out(
-    transform: &TransformSpec,
+    plan: &Plan,
+    id: TableId,
     dir: &RunDir,
     inputs: &[Vec<PartTables>],
 ) -> Result<PartTables, RunError> {
+    let transform = plan.spec.transform(id);
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
     let meaning = &transform.transform.info.meaning;
     // Equal inputs and settings produce an equal table.
@@ -24,7 +27,10 @@ pub(crate) fn carry_out(
     if let Some(found) = dir.committed(&transform.name, 0).filter(|found| found.facts.id == id) {
         return Ok(PartTables { id, table: found.table });
     }
-    let failed = |message: String| RunError::Transform { stage: transform.name.clone(), message };
+    let failed = |error: DataError| {
+        let (spec, stage) = (plan.spec.file.clone(), transform.name.clone());
+        RunError::Transform { spec, stage, error }
+    };
     let mut writer = dir.write_table(&transform.name, transform.relation.schema.clone())?;
     let mut work = transform.transform.work.start();
     for (place, parts) in inputs.iter().enumerate() {
@@ -55,7 +61,7 @@ pub(crate) fn carry_out_known(
         let inputs: Option<Vec<_>> =
             transform.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
         let Some(inputs) = inputs else { continue };
-        let made = carry_out(transform, dir, &inputs)?;
+        let made = carry_out(plan, i, dir, &inputs)?;
         plan.transformed.insert(i, made.table.rows());
         tables.insert(i, made);
     }
@@ -77,7 +83,7 @@ pub(crate) async fn drive(
     }
     let made = tokio::task::spawn_blocking({
         let plan = plan.clone();
-        move || carry_out(plan.spec.transform(id), &dir, &inputs)
+        move || carry_out(&plan, id, &dir, &inputs)
     });
     let made = made.await.map_err(|e| RunError::Died(e.to_string()))??;
     parts[&id].put(made);

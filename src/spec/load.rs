@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Spec;
-use crate::document::{Diagnostic, Document, EditError, SpecFormat};
+use crate::document::{Diagnostic, Document, EditError, SpecFormat, Unreadable};
 use crate::table::parquet::folder_of;
 
 #[derive(Debug)]
@@ -31,12 +31,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
 
 /// Loads the spec with changed settings, such as `models.small.temperature=0.7`.
 pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError> {
-    let name = path.display().to_string();
-    let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };
-    let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
-    let text =
-        String::from_utf8(bytes).map_err(|error| LoadError::NotUtf8(name.clone(), error.utf8_error().valid_up_to()))?;
-    match Document::parse(name, text, format) {
+    match parse(path)? {
         Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),
         Ok(mut document) => {
             set.iter().try_for_each(|setting| document.set(setting)).map_err(LoadError::Setting)?;
@@ -44,4 +39,18 @@ pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError
             Ok(Loaded { document, problems, spec })
         }
     }
+}
+
+/// Reads the file of a spec without checking it.
+pub(crate) fn document(path: &Path) -> Result<Document, LoadError> {
+    Ok(parse(path)?.unwrap_or_else(|unreadable| unreadable.document))
+}
+
+fn parse(path: &Path) -> Result<Result<Document, Box<Unreadable>>, LoadError> {
+    let name = path.display().to_string();
+    let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };
+    let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
+    let text =
+        String::from_utf8(bytes).map_err(|error| LoadError::NotUtf8(name.clone(), error.utf8_error().valid_up_to()))?;
+    Ok(Document::parse(name, text, format))
 }

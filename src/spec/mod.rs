@@ -54,6 +54,7 @@ pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
 pub use pipeline::Spec;
 pub(crate) use pipeline::{ModelSpec, OutputSpec, SheetSpec, TestSpec};
 pub(crate) use prices::ListedPrice;
+pub(crate) use read::stage_of;
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 
 pub(crate) use crate::table::Guard;
@@ -66,6 +67,7 @@ impl Spec {
         spelling::rewrite(&mut document.root, &mut problems);
         let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
-        (spec.filter(|_| !broken), problems.into_iter().collect())
+        let spec = spec.filter(|_| !broken).map(|spec| Spec { file: (&document.name).into(), ..spec });
+        (spec, problems.into_iter().collect())
     }
 }

@@ -21,6 +21,8 @@ use crate::source::{File, FillColumn};
 #[derive(Debug)]
 pub struct Spec {
     pub(crate) name: String,
+    /// The file that it was read from.
+    pub(crate) file: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Budget,

@@ -80,6 +80,15 @@ impl RawStage {
         inputs
     }
 
+    /// Whether it can't be read, so that its tables are not known.
+    fn is_unread(&self) -> bool {
+        match self {
+            RawStage::Transforms(own, _) => own.value.is_none(),
+            RawStage::Asks(..) => false,
+            RawStage::Broken => true,
+        }
+    }
+
     /// The parts of the names of further tables of the stage.
     fn parts(&self) -> &'static [&'static str] {
         match self {
@@ -108,7 +117,7 @@ impl Raw {
         let part = name.split_once('.').and_then(|(stage, part)| Some((self.stages.get(stage)?, part)));
         let there = self.sources.contains_key(name) || self.stages.contains_key(name);
         there
-            || part.is_some_and(|(stage, part)| stage.parts().contains(&part))
+            || part.is_some_and(|(stage, part)| stage.is_unread() || stage.parts().contains(&part))
             || self.is_unreadable("sources", name)
             || self.is_unreadable("stages", name)
     }

@@ -27,6 +27,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
     resolver.budget(&raw, &endpoints);
     let mut spec = Spec {
         name: raw.header.name.take().map_or_else(|| raw.file.clone(), String::from),
+        file: PathBuf::new(),
         folder: folder.to_owned(),
         seed: raw.header.seed,
         budget: raw.header.budget.unwrap_or_default(),

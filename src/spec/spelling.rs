@@ -31,6 +31,9 @@ const QUESTION: Words = &[
 ];
 /// Other words for the fields of a test.
 const TEST: Words = &[("min", "minimum"), ("max", "maximum")];
+/// Other words for the fields of a method that knows how the rows were sampled.
+const SAMPLED: Words = &[("weight", "inclusion_probability")];
+const SAMPLED_METHODS: [&str; 3] = ["validation", "calibration", "estimate"];
 const TYPES: [&str; 5] = ["string", "integer", "number", "boolean", "array"];
 /// The most words of a value in a description.
 const VALUE_WORDS: usize = 3;
@@ -54,6 +57,10 @@ pub(super) fn rewrite(root: &mut Node, problems: &mut Problems) {
                 answer(field, &at.key(&field.key), problems);
             }
         }
+        let kind = stage.node.get("type").and_then(Node::as_str);
+        if kind.is_some_and(|kind| SAMPLED_METHODS.contains(&kind)) {
+            rename(&mut stage.node, SAMPLED, &at, problems);
+        }
         let at = at.key("questions");
         for (i, question) in items(&mut stage.node, "questions").iter_mut().enumerate() {
             rename(question, QUESTION, &at.index(i), problems);
@@ -75,6 +82,7 @@ pub(super) fn of_stage(schema: &mut Json) {
             of_answer(items);
         }
     }
+    accept(schema, SAMPLED);
     if let Some(question) = schema.pointer_mut("/properties/questions/anyOf/0/items") {
         accept(question, QUESTION);
     }

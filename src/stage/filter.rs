@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::ask::distinct;
 use super::question::condition;
-use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
+use super::transform::{DataError, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
 use super::view::{Shown, View};
 use crate::document::Problems;
 use crate::prompt::BoundCondition;
@@ -81,7 +81,7 @@ struct Filtering<'a> {
 }
 
 impl Pass for Filtering<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         let missing: Vec<_> = self.filter.guards.iter().map(|guard| guard.found(batch)).collect();
         let holds = |i: usize| {
             if missing.iter().any(|missing| missing(i)) {
@@ -143,7 +143,7 @@ mod tests {
         for batch in [batch.slice(0, 3), batch.slice(3, 1)] {
             match pass.take(0, &batch) {
                 Ok(made) => made.iter().for_each(|made| ids.extend(made.column(0).as_string::<i32>().iter().flatten())),
-                Err(message) => return (Err(message), problems),
+                Err(error) => return (Err(error.words()), problems),
             }
         }
         assert!(pass.finish().unwrap().is_empty());

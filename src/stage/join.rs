@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::transform::{
-    self, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
+    self, DataError, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
 };
 use super::view::{Shown, View};
 use crate::document::{Path, Problems};
@@ -307,9 +307,10 @@ impl Joining<'_> {
 }
 
 impl Pass for Joining<'_> {
-    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         if input == WITH {
-            return self.hold(batch).map(|()| Vec::new());
+            self.hold(batch)?;
+            return Ok(Vec::new());
         }
         let table = self.table()?;
         let (keys, rows) = self.keys(batch, &self.join.left)?;
@@ -341,9 +342,10 @@ impl Pass for Joining<'_> {
         Ok(done)
     }
 
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         // Without input rows, the keys have not been checked yet.
-        self.table().map(|_| Vec::new())
+        self.table()?;
+        Ok(Vec::new())
     }
 }
 

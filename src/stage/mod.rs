@@ -43,7 +43,7 @@ pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
 pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
 pub(crate) use transform::{
-    ColumnOrigin, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
+    ColumnOrigin, DataError, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
 };
 pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 

@@ -122,14 +122,50 @@ pub(crate) trait Work: Send + Sync + fmt::Debug {
     }
 }
 
-/// A pass over the rows. Errors are sentences.
+/// A pass over the rows.
 pub(crate) trait Pass {
     /// Processes the next rows of table `input` and returns the rows that are complete.
-    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String>;
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError>;
 
     /// Returns the remaining rows after the last input row.
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         Ok(Vec::new())
+    }
+}
+
+/// Why the rows of a table can't be processed: a sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DataError {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    /// The field of the stage that it is about.
+    pub(crate) field: Option<&'static str>,
+}
+
+impl From<String> for DataError {
+    fn from(message: String) -> Self {
+        DataError { message, help: None, field: None }
+    }
+}
+
+impl DataError {
+    pub(crate) fn at(field: &'static str, message: impl Into<String>) -> Self {
+        DataError { field: Some(field), ..DataError::from(message.into()) }
+    }
+
+    /// The same, at `field` if it is about no other field.
+    pub(crate) fn or_at(self, field: &'static str) -> Self {
+        DataError { field: self.field.or(Some(field)), ..self }
+    }
+
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        DataError { help: Some(help.into()), ..self }
+    }
+
+    /// The message and the help.
+    #[cfg(test)]
+    pub(crate) fn words(self) -> String {
+        self.message + &self.help.map(|help| format!(" ({help})")).unwrap_or_default()
     }
 }
 

@@ -83,13 +83,16 @@ impl Bootstrap {
         values.sort_by(f64::total_cmp);
         let tail = (1.0 - self.confidence) / 2.0;
         let corrections = acceleration.zip(bias(values, found));
-        let share = |tail: f64| {
-            let Some((acceleration, bias)) = corrections else { return tail };
-            let z = bias + quantile(tail);
-            cumulative(bias + z / (1.0 - acceleration * z))
-        };
-        let (low, high) = (nearest_rank(values, share(tail)), nearest_rank(values, share(1.0 - tail)));
-        Some(Spread { std_error: deviation(values), low, high, is_bca: corrections.is_some(), undefined })
+        let corrected = corrections.map(|(acceleration, bias)| {
+            [tail, 1.0 - tail].map(|tail| {
+                let z = bias + quantile(tail);
+                cumulative(bias + z / (1.0 - acceleration * z))
+            })
+        });
+        // A bias so large that the interval lacks the median of the replicates is beyond the correction.
+        let corrected = corrected.filter(|[low, high]| *low < 0.5 && *high > 0.5);
+        let [low, high] = corrected.unwrap_or([tail, 1.0 - tail]).map(|share| nearest_rank(values, share));
+        Some(Spread { std_error: deviation(values), low, high, is_bca: corrected.is_some(), undefined })
     }
 }
 

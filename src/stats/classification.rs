@@ -2,11 +2,15 @@
 //!
 //! The definitions and the conventions are those of scikit-learn, except that an undefined value is `None` there 0.
 
-/// The weights of the units by their true class (row) and their predicted class (column).
+use std::collections::BTreeMap;
+
+/// The weights of the units by their true class and by their predicted class, and those of the right units. Its size
+/// grows with the number of classes, not with its square.
 #[derive(Clone, Debug)]
 pub(crate) struct Confusion {
-    classes: usize,
-    weights: Vec<f64>,
+    truths: Vec<f64>,
+    predictions: Vec<f64>,
+    hits: Vec<f64>,
 }
 
 /// How the values of the classes become one value.
@@ -30,32 +34,37 @@ pub(crate) enum Score {
 
 impl Confusion {
     pub(crate) fn new(classes: usize) -> Self {
-        Confusion { classes, weights: vec![0.0; classes * classes] }
+        let none = || vec![0.0; classes];
+        Confusion { truths: none(), predictions: none(), hits: none() }
     }
 
     pub(crate) fn add(&mut self, truth: usize, predicted: usize, weight: f64) {
-        self.weights[truth * self.classes + predicted] += weight;
+        self.truths[truth] += weight;
+        self.predictions[predicted] += weight;
+        if truth == predicted {
+            self.hits[truth] += weight;
+        }
     }
 
-    pub(crate) fn at(&self, truth: usize, predicted: usize) -> f64 {
-        self.weights[truth * self.classes + predicted]
+    fn classes(&self) -> std::ops::Range<usize> {
+        0..self.truths.len()
     }
 
     /// The weight of the units whose true class is `class`.
     pub(crate) fn support(&self, class: usize) -> f64 {
-        (0..self.classes).map(|predicted| self.at(class, predicted)).sum()
+        self.truths[class]
     }
 
     pub(crate) fn predicted(&self, class: usize) -> f64 {
-        (0..self.classes).map(|truth| self.at(truth, class)).sum()
+        self.predictions[class]
     }
 
     pub(crate) fn total(&self) -> f64 {
-        self.weights.iter().sum()
+        self.truths.iter().sum()
     }
 
     fn right(&self) -> f64 {
-        (0..self.classes).map(|class| self.at(class, class)).sum()
+        self.hits.iter().sum()
     }
 
     /// The share of right units.
@@ -66,14 +75,14 @@ impl Confusion {
     /// The mean recall of the classes that occur in the truth (Brodersen et al. 2010,
     /// <https://doi.org/10.1109/ICPR.2010.764>).
     pub(crate) fn balanced_accuracy(&self) -> Option<f64> {
-        let recalls: Vec<f64> = (0..self.classes).filter_map(|class| self.score(Score::Recall, class)).collect();
+        let recalls: Vec<f64> = self.classes().filter_map(|class| self.score(Score::Recall, class)).collect();
         ratio(recalls.iter().sum(), recalls.len() as f64)
     }
 
     /// `None` for the precision of a class that is never predicted, for the recall of one that never occurs, and for F1
     /// of one that does neither.
     pub(crate) fn score(&self, score: Score, class: usize) -> Option<f64> {
-        let hits = self.at(class, class);
+        let hits = self.hits[class];
         match score {
             Score::Precision => ratio(hits, self.predicted(class)),
             Score::Recall => ratio(hits, self.support(class)),
@@ -88,7 +97,7 @@ impl Confusion {
             return self.accuracy();
         }
         let (mut sum, mut of) = (0.0, 0.0);
-        for class in (0..self.classes).filter(|class| self.support(*class) + self.predicted(*class) > 0.0) {
+        for class in self.classes().filter(|class| self.support(*class) + self.predicted(*class) > 0.0) {
             let weight = if average == Average::Macro { 1.0 } else { self.support(class) };
             sum += weight * self.score(score, class).unwrap_or(0.0);
             of += weight;
@@ -101,7 +110,7 @@ impl Confusion {
     pub(crate) fn matthews(&self) -> Option<f64> {
         let (n, right) = (self.total(), self.right());
         let (mut both, mut truths, mut predictions) = (0.0, 0.0, 0.0);
-        for class in 0..self.classes {
+        for class in self.classes() {
             let (truth, predicted) = (self.support(class), self.predicted(class));
             both += truth * predicted;
             truths += truth * truth;
@@ -114,11 +123,19 @@ impl Confusion {
     }
 }
 
+/// The confusion matrix: the weight of each pair of a true and a predicted class that occurs.
+pub(crate) fn confusion_cells(pairs: impl Iterator<Item = (usize, usize, f64)>) -> BTreeMap<(usize, usize), f64> {
+    let mut cells = BTreeMap::new();
+    pairs.for_each(|(truth, predicted, weight)| *cells.entry((truth, predicted)).or_default() += weight);
+    cells
+}
+
 fn ratio(part: f64, of: f64) -> Option<f64> {
     (of > 0.0).then(|| part / of)
 }
 
-/// A weighted share of units (whether it counts the unit, its weight, and how many equal units) with its standard error, and the number of units of equal weight that would have the same error.
+/// A weighted share of units (whether it counts the unit, its weight, and how many equal units) with its standard error,
+/// and the number of units of equal weight that would have the same error.
 ///
 /// The error is that of a ratio of sums, linearised, for units drawn independently (Cochran, Sampling Techniques, 1977,
 /// section 6.4); the number of units is that of Korn and Graubard 1998 (Survey Methodology 24, 193-201), for a share of

@@ -27,7 +27,7 @@ pub(crate) use calibration::{
     Brier, Forecast, Isotonic, accuracy_by_coverage, auroc, bins, brier, expected_error, log_loss, temperature,
     tempered,
 };
-pub(crate) use classification::{Average, Confusion, Score, weighted_share};
+pub(crate) use classification::{Average, Confusion, Score, confusion_cells, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};
 pub(crate) use interval::{wilson, wilson_at, wilson_of_share};
 pub(crate) use log_histogram::LogHistogram;

@@ -109,17 +109,29 @@ fn what_is_undefined_is_null_with_a_note() {
 }
 
 #[test]
+fn before_the_first_code_every_score_is_null_with_a_note() {
+    let more = "fit = \"dev\"\nsplit = \"test\"\naccuracy = 0.9";
+    let project = project("h,x,p,right,split\n,a,0.2,,dev\n,a,0.5,,test\n", &format!("{ANSWERS}{more}"));
+    let ran = project.run(&["run", "pipeline.toml"]).exits(0);
+    let line = "trust: accuracy is undefined; no row has a probability and a truth; left out: 1 without `h`";
+    assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    let table = project.table("trust.parquet");
+    assert!(table.len() > 8 && table.floats("estimate").iter().all(Option::is_none));
+    assert!(table.strings("note").iter().all(Option::is_some), "{:?}", table.strings("note"));
+}
+
+#[test]
 fn bad_values_and_settings_have_a_message() {
     let ran = project("h,x,p,right\na,a,1.2,\na,a,0.5,\n", ANSWERS).run(&["run", "pipeline.toml"]);
     assert!(ran.stderr.contains("`p` holds 1.2, but a probability is from 0 to 1"), "{}", ran.stderr);
-    let ran = project("h,x,p,right\n,a,0.2,\n,a,0.5,\n", ANSWERS).run(&["run", "pipeline.toml"]);
-    assert!(ran.stderr.contains("no row has a value in `h`"), "{}", ran.stderr);
+    let place = "--> pipeline.toml:";
+    assert!(ran.stderr.contains(place), "{}", ran.stderr);
     for (more, place, message) in [
         ("fit = \"dev\"", "fit", "need other rows than those of `fit`"),
         ("fit = \"dev\"\nsplit = \"dev\"", "fit", "`fit` and `split` are both `dev`"),
         ("bins = 0", "bins", "`bins` must be from 1 to 1000"),
         ("accuracy = 95", "accuracy", "the wanted accuracy is between 0 and 1, not 95"),
-        ("weight = \"x\"", "weight", "`x` holds text, but numbers are needed"),
+        ("inclusion_probability = \"x\"", "inclusion_probability", "`x` holds text, but numbers are needed"),
         ("cluster = \"autor\"", "cluster", "has no column `autor`"),
     ] {
         let ran = project(&rows(), &format!("{ANSWERS}{more}")).run(&["validate", "pipeline.toml"]).exits(2);

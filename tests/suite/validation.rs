@@ -87,7 +87,7 @@ fn labels_have_scores_per_class_averages_and_a_matrix() {
 
 #[test]
 fn rows_in_the_sample_count_by_their_probability() {
-    let table = table(ROWS, "predicted = [\"b\"]\ntruth = \"human\"\nweight = \"p\"");
+    let table = table(ROWS, "predicted = [\"b\"]\ntruth = \"human\"\ninclusion_probability = \"p\"");
     // Right: 1, 4, 6, 7, 8 and 10 with the weights 2, 4, 2, 2, 2, 2; wrong: 2, 3 and 9 with 2, 4, 1.
     near(estimate(&table, &[("statistic", "accuracy")]), 14.0 / 21.0);
     near(estimate(&table, &[("statistic", "support"), ("label", "neu")]), 5.0);
@@ -149,32 +149,65 @@ fn what_is_undefined_is_null_with_a_note() {
 }
 
 #[test]
-fn bad_values_stop_the_run_with_a_sentence() {
+fn bad_values_stop_the_run_at_their_place_in_the_spec() {
+    const P: &str = "inclusion_probability = \"p\"";
     for (rows, stage, message) in [
-        ("h,x\n,a\n,b\n", "", "no row has a value in `h`, so there is nothing to compare with"),
         (
             "h,x\npos,positive\nneg,negative\n",
             "",
             "`x` and `h` have no label in common: `x` has `negative` and `positive`",
         ),
-        (
-            "h,x,p\na,a,0.5\nb,a,\n",
-            "weight = \"p\"",
-            "1 row has a value in `h` but none in `p`, so it is outside the sample",
-        ),
-        ("h,x,p\na,a,0\nb,a,0.5\n", "weight = \"p\"", "`p` holds 0, but the probability of a row to be in the sample"),
-        ("h,x,p\na,a,1.5\nb,a,0.5\n", "weight = \"p\"", "`p` holds 1.5, but the probability of a row"),
+        ("h,x,p\na,a,0.5\nb,a,\n", P, "1 row has a value in `h` but none in `p`, so it is outside the sample"),
+        ("h,x,p\na,a,0\nb,a,0.5\n", P, "`p` holds 0, but the probability of a row to be in the sample"),
+        ("h,x,p\na,a,1.5\nb,a,0.5\n", P, "`p` holds 1.5, but the probability of a row"),
         (
             "h,x,split\na,a,dev\nb,a,dev\n",
             "split = \"test\"",
             "no row has `test` in the column `split`: its values are `dev`",
         ),
-        ("h,x,split\na,a,dev\n,a,test\n", "split = \"test\"", "no row of the part `test` has a value in `h`"),
     ] {
         let stage = format!("predicted = [\"x\"]\ntruth = \"h\"\n{stage}");
         let ran = project(rows, &stage).run(&["run", "pipeline.toml"]);
-        assert!(ran.code != 0 && ran.stderr.contains(message), "{message}: {}", ran.stderr);
+        let has_place = ran.stderr.contains("--> pipeline.toml:");
+        assert!(ran.code == 2 && has_place && ran.stderr.contains(message), "{message}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn before_the_first_code_every_figure_is_null_with_a_note() {
+    for (rows, more) in [
+        ("h,x,z,split\n,a,a,\n,b,a,\n", ""),
+        ("h,x,z,split\na,a,b,dev\n,b,b,test\n", "split = \"test\""),
+        ("h,x,z,split\n,a,b,\n,b,b,\n", "split = \"test\""),
+        ("h,x,z,split\n,a,b,\n,b,b,\n", "cluster = \"z\""),
+    ] {
+        let stage = format!("predicted = [\"x\", \"z\"]\ntruth = \"h\"\n{more}");
+        let project = project(rows, &stage);
+        let ran = project.run(&["run", "pipeline.toml"]).exits(0);
+        assert!(ran.stderr.contains("check: accuracy of x is undefined; no row has both values"), "{}", ran.stderr);
+        let table = project.table("check.parquet");
+        assert!(table.len() > 20 && table.floats("estimate").iter().all(Option::is_none), "{rows}");
+        assert!(table.strings("note").iter().all(Option::is_some), "{rows}");
+        // Nothing was seen of the test part.
+        let looks = project.run(&["verify", "pipeline.toml", "--format", "json"]).exits(0).json();
+        assert_eq!(looks["test_looks"], serde_json::json!({}), "{rows}");
+    }
+    // A single code that no prediction equals shows no other spelling.
+    let early = table("h,x\npos,neg\n,neg\n", "predicted = [\"x\"]\ntruth = \"h\"");
+    near(estimate(&early, &[("statistic", "accuracy")]), 0.0);
+}
+
+#[test]
+fn very_many_labels_need_no_square_table() {
+    let mut rows = String::from("h,x\n");
+    (0..3000).for_each(|i| rows += &format!("name {i},name {}\n", if i % 3 == 0 { i + 1 } else { i }));
+    let table = table(&rows, "predicted = [\"x\"]\ntruth = \"h\"\nbootstrap = { replicates = 20 }");
+    near(estimate(&table, &[("statistic", "accuracy")]), 2.0 / 3.0);
+    let names = table.texts("statistic");
+    assert_eq!(names.iter().filter(|name| *name == "confusion").count(), 3000);
+    let f1 = [("statistic", "f1"), ("label", "name 2")];
+    assert_eq!(only(&table, &f1, "note"), "without an interval, since there are more than 100 labels");
+    near(estimate(&table, &f1), 1.0);
 }
 
 #[test]
@@ -191,8 +224,8 @@ fn mistakes_in_the_spec_are_shown_at_their_place() {
             "`human` holds text, but numbers are needed",
         ),
         (
-            "predicted = [\"a\"]\ntruth = \"human\"\nweight = \"author\"",
-            "weight",
+            "predicted = [\"a\"]\ntruth = \"human\"\ninclusion_probability = \"author\"",
+            "inclusion_probability",
             "`author` holds text, but numbers are needed",
         ),
         ("predicted = [\"a\"]\ntruth = \"human\"\ntext = \"b\"", "text", "only quotes are looked up in a text"),

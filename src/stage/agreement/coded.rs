@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::method::columns::Rows;
+use crate::stage::transform::DataError;
 use crate::stats::{Codes, Scale, masi};
 
 /// The most categories that are compared each with each.
@@ -141,7 +142,7 @@ impl Values {
         rows: &Rows<'_>,
         reads: std::ops::Range<usize>,
         name: impl Fn(usize) -> String,
-    ) -> Result<(Categories, ReadCodes), String> {
+    ) -> Result<(Categories, ReadCodes), DataError> {
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
         let codes = || reads.clone().map(|read| rows.labels(read)).collect();
         match (self.level, &self.order) {
@@ -154,7 +155,7 @@ impl Values {
                     for code in column.iter_mut().flatten() {
                         let unknown = || {
                             let (label, read) = (&labels[*code], name(read));
-                            format!("`{read}` has the label `{label}`, which is not in `order`")
+                            DataError::at("order", format!("`{read}` has the label `{label}`, which is not in `order`"))
                         };
                         *code = places[*code].ok_or_else(unknown)?;
                     }
@@ -173,13 +174,13 @@ impl Values {
         &self,
         columns: Vec<Vec<Option<f64>>>,
         name: impl Fn(usize) -> String,
-    ) -> Result<(Categories, ReadCodes), String> {
+    ) -> Result<(Categories, ReadCodes), DataError> {
         for (read, column) in columns.iter().enumerate() {
             let wrong = |number: &&f64| !number.is_finite() || self.level == Level::Ratio && **number < 0.0;
             if let Some(number) = column.iter().flatten().find(wrong) {
                 let needs =
                     if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
-                return Err(format!("`{}` has the number {number}, but {needs}", name(read)));
+                return Err(format!("`{}` has the number {number}, but {needs}", name(read)).into());
             }
         }
         // Adding 0 makes -0 and 0 the same number.
@@ -195,9 +196,10 @@ impl Values {
 }
 
 /// The codes of a wide table: a read for each coder, then the cluster.
-pub(super) fn wide(coders: &[String], values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, String> {
-    let (categories, columns) = values.read(rows, 0..coders.len(), |read| coders[read].clone())?;
-    let clusters = clustered.then(|| rows.clusters(coders.len())).transpose()?;
+pub(super) fn wide(coders: &[String], values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, DataError> {
+    let read = values.read(rows, 0..coders.len(), |read| coders[read].clone());
+    let (categories, columns) = read.map_err(|error| error.or_at("coders"))?;
+    let clusters = clustered.then(|| rows.clusters(coders.len()).map_err(of_clusters)).transpose()?;
     let mut codes = Codes::new(coders.len(), clustered);
     for (row, count) in rows.counts().into_iter().enumerate() {
         let cluster = clusters.as_ref().map_or(0, |clusters| clusters[row]);
@@ -212,19 +214,25 @@ const UNIT: usize = 1;
 const CODER: usize = 2;
 const CLUSTER: usize = 3;
 
-/// The codes of a long table: a row is one code of one unit.
-pub(super) fn long(values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, String> {
-    let coders: Vec<String> = rows.names(CODER).iter().cloned().collect();
-    if coders.len() < 2 {
-        let found = coders.first().map_or("no coder".to_owned(), |coder| format!("only the coder `{coder}`"));
-        return Err(format!("the table has {found}; agreement needs two coders or more"));
-    }
-    let (categories, columns) = values.read(rows, VALUE..VALUE + 1, |_| "value".to_owned())?;
-    let clusters = clustered.then(|| rows.clusters(CLUSTER)).transpose()?;
+fn of_clusters(message: String) -> DataError {
+    DataError::at("cluster", message)
+}
+
+/// The coders of a long table.
+pub(super) fn coders_of(rows: &Rows<'_>) -> Vec<String> {
+    rows.names(CODER).iter().cloned().collect()
+}
+
+/// The codes of a long table: a row is one code of one unit by one of two `coders` or more.
+pub(super) fn long(coders: Vec<String>, values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, DataError> {
+    let read = values.read(rows, VALUE..VALUE + 1, |_| "value".to_owned());
+    let (categories, columns) = read.map_err(|error| error.or_at("value"))?;
+    let clusters = clustered.then(|| rows.clusters(CLUSTER).map_err(of_clusters)).transpose()?;
     let (mut units, mut table, mut of_unit) = (HashMap::new(), Vec::new(), Vec::new());
     for (row, (unit, coder)) in rows.labels(UNIT).into_iter().zip(rows.labels(CODER)).enumerate() {
         let (Some(unit), Some(coder)) = (unit, coder) else {
-            return Err("a row names no unit or no coder".to_owned());
+            let field = if unit.is_none() { "unit" } else { "coder" };
+            return Err(DataError::at(field, "a row names no unit or no coder"));
         };
         let place = *units.entry(unit).or_insert_with(|| {
             table.resize(table.len() + coders.len(), None);
@@ -234,7 +242,8 @@ pub(super) fn long(values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<
         let cell: &mut Option<Option<usize>> = &mut table[place * coders.len() + coder];
         if cell.replace(columns[0][row]).is_some() {
             let unit = &rows.names(UNIT)[unit];
-            return Err(format!("the coder `{}` has two rows about the unit `{unit}`", coders[coder]));
+            let message = format!("the coder `{}` has two rows about the unit `{unit}`", coders[coder]);
+            return Err(DataError::at("coder", message));
         }
     }
     let mut codes = Codes::new(coders.len(), clustered);

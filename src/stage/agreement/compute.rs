@@ -5,6 +5,7 @@ use super::coefficient::Coefficient;
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame::Method;
 use crate::stage::method::tidy::{Statistic, add_spreads, counted};
+use crate::stage::transform::DataError;
 use crate::stage::view::{Estimates, Shown, View as PageView};
 use crate::stats::{Bootstrap, Units, View, reach, student_reach};
 
@@ -47,10 +48,16 @@ impl Method for Agreeing {
         ]
     }
 
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError> {
         let coded = match &self.layout {
             Layout::Wide(coders) => coded::wide(coders, &self.values, rows, self.clustered)?,
-            Layout::Long => coded::long(&self.values, rows, self.clustered)?,
+            Layout::Long => {
+                let coders = coded::coders_of(rows);
+                if coders.len() < 2 {
+                    return Ok(self.of_one(coders.first(), rows));
+                }
+                coded::long(coders, &self.values, rows, self.clustered)?
+            }
         };
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
         let mut statistics = self.of(&coded, &labels, None);
@@ -64,6 +71,19 @@ impl Method for Agreeing {
 }
 
 impl Agreeing {
+    /// The statistics if a table has fewer than two coders: none is defined.
+    fn of_one(&self, coder: Option<&String>, rows: &Rows<'_>) -> Vec<Statistic> {
+        let found = coder.map_or("no coder".to_owned(), |coder| format!("only the coder `{coder}`"));
+        let one = |coefficient: &Coefficient| Statistic {
+            name: coefficient.name(),
+            of: vec![coder.cloned(), None],
+            left_out: rows.counts().iter().sum(),
+            note: Some(format!("the table has {found}; agreement needs two coders or more")),
+            ..Statistic::default()
+        };
+        self.statistics.iter().map(one).collect()
+    }
+
     /// The statistics of all coders, then those of each pair.
     fn of(&self, coded: &Coded, labels: &[String], label: Option<&str>) -> Vec<Statistic> {
         let compared = self.compared(coded);

@@ -12,7 +12,7 @@ use super::method::frame::{Frame, Method};
 use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
-use super::transform::{Transform, TransformConfig, TransformContext};
+use super::transform::{DataError, Transform, TransformConfig, TransformContext};
 use super::view::{Curve, Estimates, Predictions, Shown, View};
 use crate::document::Problems;
 use crate::registry::Kind;
@@ -52,7 +52,8 @@ struct Calibration {
     /// at least this, by its exact binomial bound; on the rows of `fit`, if there are any.
     accuracy: Option<f64>,
     /// The column with the probability of each row to be in the sample, above 0 and at most 1. A row counts 1 / p.
-    weight: Option<String>,
+    /// Default: all rows count the same.
+    inclusion_probability: Option<String>,
     /// Repeats everything for each group of these columns, after all rows.
     #[serde(default)]
     by: Vec<String>,
@@ -116,7 +117,7 @@ impl TransformConfig for Calibration {
         let columns = GoldColumns {
             parts: &parts,
             split_column: self.split_column.as_deref(),
-            weight: self.weight.as_deref(),
+            probability: self.inclusion_probability.as_deref(),
             cluster: self.cluster.as_deref(),
         };
         let gold = Gold::bind(columns, input, at, &mut reads, problems);
@@ -202,11 +203,12 @@ impl Method for Bound {
         self.config.split.as_deref() == Some(TEST)
     }
 
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError> {
         let hits = self.hits(rows);
-        let shown = self.scored(rows, &hits, self.config.split.as_deref())?;
+        let shown = self.scored(rows, &hits, self.config.split.as_deref()).map_err(|error| error.or_at("split"))?;
         let fit = self.config.fit.as_deref();
-        let fit = fit.map(|part| self.scored(rows, &hits, Some(part))).transpose()?;
+        let fit =
+            fit.map(|part| self.scored(rows, &hits, Some(part)).map_err(|error| error.or_at("fit"))).transpose()?;
         let threshold = self.config.accuracy;
         let recalibrated = fit.map(|fit| Recalibrated::fit(fit, self.config.fit.as_deref().unwrap_or_default()));
         Ok(statistics(&shown, recalibrated.as_ref(), (self.config.bins as usize, threshold), &self.bootstrap))
@@ -226,21 +228,17 @@ impl Bound {
     }
 
     /// The rows of a part of the split with a truth and a probability.
-    fn scored(&self, rows: &Rows<'_>, hits: &[Option<bool>], part: Option<&str>) -> Result<Scored, String> {
+    fn scored(&self, rows: &Rows<'_>, hits: &[Option<bool>], part: Option<&str>) -> Result<Scored, DataError> {
         let is_inside = self.gold.part(rows, part)?;
         let is_gold: Vec<bool> = hits.iter().zip(&is_inside).map(|(hit, inside)| hit.is_some() && *inside).collect();
         let Calibration { prob: name, truth, .. } = &self.config;
-        if rows.is_whole() && !is_gold.contains(&true) {
-            let part = part.map(|part| format!(" of the part `{part}`")).unwrap_or_default();
-            return Err(format!("no row{part} has a value in `{truth}`, so there is nothing to compare with"));
-        }
         let (weights, counts, probabilities) =
             (self.gold.weights(rows, &is_gold, truth)?, rows.counts(), rows.numbers(PROB));
         let (mut kept, mut forecasts, mut missing) = (Vec::new(), Vec::new(), [0, 0]);
         for row in (0..hits.len()).filter(|row| is_inside[*row]) {
             match (hits[row], probabilities[row]) {
                 (Some(_), Some(p)) if !(0.0..=1.0).contains(&p) => {
-                    return Err(format!("`{name}` holds {p}, but a probability is from 0 to 1"));
+                    return Err(DataError::at("prob", format!("`{name}` holds {p}, but a probability is from 0 to 1")));
                 }
                 (Some(hit), Some(p)) => {
                     kept.push(row);

@@ -90,6 +90,7 @@ impl Recalibrated {
         temperature.add_note(format!("fitted on the part `{}`", self.part));
         if self.temperature.is_none() {
             temperature.add_note(match constant(&self.rows.forecasts) {
+                _ if self.rows.forecasts.is_empty() => "undefined: none of its rows has a probability and a truth",
                 Some(true) => "undefined: all its rows are right",
                 Some(false) => "undefined: all its rows are wrong",
                 None => "undefined: no temperature is the best",
@@ -183,7 +184,8 @@ pub(super) fn statistics(
         add_spreads(&mut scores, &bootstrap.spreads(units, &values));
     }
     let mut accuracy = shown.share(0..shown.counts.len(), z, shown.statistic("accuracy", [const { None }; 3], None));
-    accuracy.note = shown.note.clone();
+    accuracy.note = all.is_empty().then(|| note("accuracy", &all));
+    shown.note.iter().for_each(|note| accuracy.add_note(note.clone()));
     let mut made = vec![accuracy];
     made.extend(scores);
     for version in &versions {

@@ -7,6 +7,7 @@ use crate::stage::method::columns::{Read, Rows};
 use crate::stage::method::frame::{Frame, Method};
 use crate::stage::method::settings::Confidence;
 use crate::stage::method::tidy::Statistic;
+use crate::stage::transform::DataError;
 use crate::stage::view::{Estimates, Shown, View};
 use crate::stats::{reach, wilson_at};
 
@@ -37,13 +38,15 @@ impl Method for Coders {
         ]
     }
 
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError> {
         let fit = self.fitting.fit(rows)?;
         let mut all = fit.model();
         let all_labels = || 0..fit.labels.len();
         all.extend(all_labels().map(|label| fit.statistic("prior", [None, Some(label), None], Some(fit.prior[label]))));
         for coder in 0..fit.coders.len() {
             all.extend(self.accuracy(&fit, coder));
+            let expected = fit.expected.as_ref().map(|expected| expected[coder]);
+            all.extend(expected.map(|share| fit.statistic("expected_accuracy", [Some(coder), None, None], share)));
             for truth in all_labels() {
                 let row = &fit.matrices[coder][truth];
                 let is_known = row.iter().sum::<f64>() > 0.0;
@@ -65,6 +68,11 @@ impl Coders {
     /// The share of right labels on the rows with a truth.
     fn accuracy(&self, fit: &Fit, coder: usize) -> Option<Statistic> {
         let accuracy = fit.accuracy.as_ref()?[coder];
+        if accuracy.of == 0 {
+            let mut none = fit.statistic("accuracy", [Some(coder), None, None], None);
+            none.add_note("no row has both its label and a truth, so it counts as right in every second row");
+            return Some(Statistic { n: 0, ..none });
+        }
         let share = accuracy.right as f64 / accuracy.of as f64;
         let z = reach(self.confidence);
         Some(Statistic {

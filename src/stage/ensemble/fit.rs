@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::method::columns::Rows;
 use crate::stage::method::gold::Gold;
+use crate::stage::transform::DataError;
 use crate::stats::{
     DawidSkene, Matrices, Pattern, Tie, by_accuracy, dawid_skene, entropy, matrices, prior, shares, winner,
 };
@@ -43,8 +44,8 @@ pub(super) struct Fitting {
     pub(super) form: Form,
     pub(super) method: EnsembleMethod,
     pub(super) tie: Tie,
-    /// The read and the name of the column with the truth, and the part of the split whose rows are used.
-    pub(super) truth: Option<(usize, String, Option<String>)>,
+    /// The read of the column with the truth, and the part of the split whose rows are used.
+    pub(super) truth: Option<(usize, Option<String>)>,
     pub(super) gold: Gold,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Accuracy {
 }
 
 impl Accuracy {
-    /// One right and one wrong row more, so that the weight is finite (Laplace's rule of succession).
+    /// One right and one wrong row more, so that the weight is finite (Laplace's rule of succession). 0.5 without rows.
     fn smoothed(self) -> f64 {
         (self.right as f64 + 1.0) / (self.of as f64 + 2.0)
     }
@@ -91,11 +92,13 @@ pub(super) struct Fit {
     /// The number of units without votes.
     pub(super) left_out: u64,
     pub(super) accuracy: Option<Vec<Accuracy>>,
+    /// How often each coder is right, if the model is.
+    pub(super) expected: Option<Vec<Option<f64>>>,
     pub(super) model: Option<DawidSkene>,
 }
 
 impl Fitting {
-    pub(super) fn fit(&self, rows: &Rows<'_>) -> Result<Fit, String> {
+    pub(super) fn fit(&self, rows: &Rows<'_>) -> Result<Fit, DataError> {
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
         let (coders, grouped, units) = self.votes(rows);
         let patterns: Vec<Pattern> =
@@ -109,6 +112,10 @@ impl Fitting {
                 let posterior = std::mem::take(&mut fit.posterior);
                 model = Some(fit);
                 posterior
+            }
+            // Nothing is known about the coders before the first row has a truth.
+            (EnsembleMethod::Weighted, Some(accuracy)) if accuracy.iter().all(|accuracy| accuracy.of == 0) => {
+                vec![Vec::new(); patterns.len()]
             }
             (EnsembleMethod::Weighted, Some(accuracy)) => {
                 let smoothed: Vec<f64> = accuracy.iter().map(|accuracy| accuracy.smoothed()).collect();
@@ -124,6 +131,14 @@ impl Fitting {
         };
         let mut votes = vec![0; of];
         grouped.iter().for_each(|(pattern, units)| pattern.iter().for_each(|(coder, _)| votes[*coder] += units));
+        let expected = |coder: usize| {
+            let of = patterns.iter().zip(&posterior).map(|(pattern, posterior)| {
+                let own = pattern.votes.iter().filter(|(other, _)| *other == coder);
+                own.map(|(_, label)| pattern.units * posterior[*label]).sum::<f64>()
+            });
+            (votes[coder] > 0).then(|| of.sum::<f64>() / votes[coder] as f64)
+        };
+        let expected = model.as_ref().map(|_| (0..of).map(expected).collect());
         let left_out = grouped.get(&Vec::new()).copied().unwrap_or(0);
         Ok(Fit {
             verdicts: patterns.iter().zip(&posterior).filter_map(verdict).collect(),
@@ -138,6 +153,7 @@ impl Fitting {
             votes,
             left_out,
             accuracy,
+            expected,
             model,
         })
     }
@@ -170,9 +186,9 @@ impl Fitting {
         }
     }
 
-    fn accuracy(&self, rows: &Rows<'_>, coders: &[String]) -> Result<Vec<Accuracy>, String> {
-        let Some((read, name, part)) = &self.truth else { return Ok(Vec::new()) };
-        let is_inside = self.gold.part(rows, part.as_deref())?;
+    fn accuracy(&self, rows: &Rows<'_>, coders: &[String]) -> Result<Vec<Accuracy>, DataError> {
+        let Some((read, part)) = &self.truth else { return Ok(Vec::new()) };
+        let is_inside = self.gold.part(rows, part.as_deref()).map_err(|error| error.or_at("fit"))?;
         let (truth, counts) = (rows.labels(*read), rows.counts());
         let mut accuracy = vec![Accuracy::default(); coders.len()];
         let mut add = |coder: usize, label: usize, row: usize| {
@@ -194,16 +210,6 @@ impl Fitting {
                 });
             }
         }
-        let part = part.as_ref().map(|part| format!(" in the part `{part}`")).unwrap_or_default();
-        if accuracy.iter().all(|accuracy| accuracy.of == 0) {
-            return Err(format!("no row{part} has both a label of a coder and a value in `{name}`"));
-        }
-        match accuracy.iter().position(|accuracy| accuracy.of == 0) {
-            None => Ok(accuracy),
-            Some(coder) => Err(format!(
-                "the coder `{}` has no label in a row{part} with a value in `{name}`, so its accuracy is unknown",
-                coders[coder]
-            )),
-        }
+        Ok(accuracy)
     }
 }

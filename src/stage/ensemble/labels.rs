@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::fit::{Fit, Fitting, Form, NAME, Votes};
 use crate::document::Problems;
 use crate::stage::method::columns::{Columns, Read, label};
-use crate::stage::transform::{self, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
+use crate::stage::transform::{self, DataError, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
 use crate::stage::view::{self, Shown, View};
 use crate::table::{Cell, ColumnBuilder, Type, Value, cell_at};
 
@@ -103,7 +103,7 @@ struct Fitted {
 }
 
 impl Labelling<'_> {
-    fn collect(&mut self, batch: &RecordBatch) -> Result<(), String> {
+    fn collect(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
         let coded = &self.labels.coded;
         let labels = if matches!(self.labels.fitting.form, Form::Long) { &coded[2..] } else { &coded[..] };
         for (column, row) in labels.iter().flat_map(|column| (0..batch.num_rows()).map(move |row| (*column, row))) {
@@ -112,18 +112,18 @@ impl Labelling<'_> {
                 self.cells.entry(text).or_insert(cell);
             }
         }
-        self.columns.add(batch, &self.labels.reads, std::iter::repeat_n(None, batch.num_rows()))
+        Ok(self.columns.add(batch, &self.labels.reads, std::iter::repeat_n(None, batch.num_rows()))?)
     }
 
     /// Fits the votes, after the last of them.
-    fn fit(&mut self) -> Result<Fitted, String> {
+    fn fit(&mut self) -> Result<Fitted, DataError> {
         self.columns.finish(&self.labels.reads);
         let fit = self.labels.fitting.fit(&self.columns.rows(None))?;
         let codes = fit.labels.iter().enumerate().map(|(code, label)| (label.clone(), code)).collect();
         Ok(Fitted { fit, codes })
     }
 
-    fn label(&mut self, batch: &RecordBatch) -> Result<RecordBatch, String> {
+    fn label(&mut self, batch: &RecordBatch) -> Result<RecordBatch, DataError> {
         let added = self.labels.schema.fields().len() - 3;
         let mut columns: Vec<ColumnBuilder> =
             (0..3).map(|i| ColumnBuilder::new(self.labels.schema.field(added + i).data_type())).collect();
@@ -157,12 +157,12 @@ impl Labelling<'_> {
             columns[2].push(Value::from(verdict.map(|verdict| verdict.entropy)));
         }
         let columns = batch.columns().iter().cloned().chain(columns.iter_mut().map(ColumnBuilder::finish));
-        RecordBatch::try_new(labels.schema.clone(), columns.collect()).map_err(sentence)
+        Ok(RecordBatch::try_new(labels.schema.clone(), columns.collect()).map_err(sentence)?)
     }
 }
 
 impl Pass for Labelling<'_> {
-    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         match input {
             0 => self.collect(batch).map(|()| Vec::new()),
             _ => Ok(vec![self.label(batch)?]),

@@ -129,7 +129,7 @@ impl Ensemble {
         let truth = match &self.truth {
             Some(name) => {
                 reads.extend(read_column(input, at.key("truth"), name, Reading::Label, problems));
-                Some((reads.len().saturating_sub(1), name.clone()))
+                Some(reads.len().saturating_sub(1))
             }
             None if is_weighted => {
                 let message = "`truth` is missing: the accuracy of the coders is measured on rows with a truth";
@@ -149,7 +149,7 @@ impl Ensemble {
             form: form?,
             method: self.method,
             tie: self.ties.into(),
-            truth: truth.map(|(read, name)| (read, name, self.fit.clone())),
+            truth: truth.map(|read| (read, self.fit.clone())),
             gold,
         };
         Some((fitting, reads))

@@ -8,12 +8,15 @@ use nalgebra::DMatrix;
 use super::formula::{Formula, Variable};
 use crate::name::{listed, suggestion};
 use crate::stage::method::columns::Rows;
+use crate::stage::method::gold::PROBABILITY;
 use crate::stage::method::outcome;
+use crate::stage::transform::DataError;
 use crate::stats::{self, Collinear, collinear};
 
 /// The most rows that a message names.
 const NAMED: usize = 3;
-pub(super) const INTERCEPT: &str = "intercept";
+const INTERCEPT: &str = "intercept";
+const REMOVE_IT: &str = "remove it from `formula`";
 
 /// The places of what is read, among the reads of the method.
 #[derive(Clone, Debug, Default)]
@@ -57,25 +60,35 @@ pub(super) struct Designer {
     pub(super) is_logit: bool,
 }
 
+/// Why there is no design.
+#[derive(Debug)]
+pub(super) enum NoDesign {
+    /// No row can be used. The sentence says why.
+    NoRow(String),
+    Wrong(DataError),
+}
+
+impl From<DataError> for NoDesign {
+    fn from(error: DataError) -> Self {
+        NoDesign::Wrong(error)
+    }
+}
+
 impl Designer {
-    /// The error is a sentence.
-    pub(super) fn design(&self, rows: &Rows<'_>) -> Result<Design, String> {
+    pub(super) fn design(&self, rows: &Rows<'_>) -> Result<Design, NoDesign> {
         let outcomes = outcome::values(rows, 0, self.numeric[0]);
         let gold = self.places.gold.map(|read| outcome::values(rows, read, self.numeric[read]));
         let gold = gold.unwrap_or_else(|| vec![None; outcomes.len()]);
-        if self.places.gold.is_some() && gold.iter().all(Option::is_none) {
-            return Err(format!("`gold` is missing in all {} rows, so nothing can be corrected", gold.len()));
-        }
         let (used, left_out_note) = self.used(rows, &outcomes);
         if used.is_empty() {
-            return Err("no row has an outcome and all predictors".to_owned());
+            return Err(NoDesign::NoRow("no row has an outcome and all predictors".to_owned()));
         }
         let left_out = (outcomes.len() - used.len()) as u64;
         let machine: Vec<f64> = used.iter().filter_map(|row| outcomes[*row]).collect();
         let kept: Vec<Option<f64>> = used.iter().map(|row| gold[*row]).collect();
         if self.is_logit {
-            binary("outcome", machine.iter().map(|value| Some(*value)))?;
-            binary("gold", kept.iter().copied())?;
+            are_shares("outcome", machine.iter().copied())?;
+            are_shares("gold", kept.iter().copied().flatten())?;
         }
         let (probability, sample_note) = self.probabilities(rows, &gold, &used)?;
         let (x, terms) = self.predictors(rows, &used)?;
@@ -88,7 +101,10 @@ impl Designer {
             left_out_note,
             sample_note,
         };
-        design.collinear(&design.rows.x).map_or(Ok(design), Err)
+        match design.collinear(&design.rows.x) {
+            None => Ok(design),
+            Some((message, help)) => Err(DataError::at("formula", message).help(help).into()),
+        }
     }
 
     /// The rows that have an outcome and all predictors, and why the others are left out.
@@ -122,7 +138,7 @@ impl Designer {
         rows: &Rows<'_>,
         gold: &[Option<f64>],
         used: &[usize],
-    ) -> Result<(Vec<f64>, Option<String>), String> {
+    ) -> Result<(Vec<f64>, Option<String>), DataError> {
         let coded = used.iter().filter(|row| gold[**row].is_some()).count();
         if self.simple_random {
             return Ok((vec![coded as f64 / used.len() as f64; used.len()], None));
@@ -131,19 +147,18 @@ impl Designer {
         let all = rows.numbers(read);
         let outside: Vec<usize> = (0..all.len()).filter(|row| gold[*row].is_some() && all[*row].is_none()).collect();
         if !outside.is_empty() {
-            return Err(format!(
-                "{} `gold` but no probability of inclusion, so gold is outside the sample; remove these codes, or add the \
-                 probabilities",
+            let message = format!(
+                "{} `gold` but no probability of inclusion, so gold is outside the sample",
                 rows_have(&outside)
-            ));
+            );
+            return Err(DataError::at("gold", message).help("remove these codes, or add the probabilities"));
         }
         let invalid = |row: &usize| all[*row].is_some_and(|p| p.is_nan() || p <= 0.0 || p > 1.0);
         if let Some(row) = (0..all.len()).find(invalid) {
             let p = all[row].unwrap_or_default();
-            return Err(format!(
-                "the probability of inclusion of row {} is {p}; it must be above 0 and at most 1",
-                row + 1
-            ));
+            let message =
+                format!("the probability of inclusion of row {} is {p}; it must be above 0 and at most 1", row + 1);
+            return Err(DataError::at(PROBABILITY, message));
         }
         let known: Vec<f64> = used.iter().filter_map(|row| all[*row]).collect();
         let of = |factor: f64| used.iter().map(|row| all[*row].map_or(1.0, |p| p * factor)).collect();
@@ -165,18 +180,20 @@ impl Designer {
         Ok((of(1.0), is_short.then(note)))
     }
 
-    fn predictors(&self, rows: &Rows<'_>, used: &[usize]) -> Result<(DMatrix<f64>, Vec<Term>), String> {
-        let intercept = (Term { name: INTERCEPT.to_owned(), reference: None }, vec![1.0; used.len()]);
-        let mut columns = vec![intercept];
+    fn predictors(&self, rows: &Rows<'_>, used: &[usize]) -> Result<(DMatrix<f64>, Vec<Term>), DataError> {
         let Some(formula) = &self.formula else { return Ok((DMatrix::from_element(used.len(), 1, 1.0), vec![])) };
+        let intercept = (Term { name: INTERCEPT.to_owned(), reference: None }, vec![1.0; used.len()]);
+        let mut columns = if formula.intercept { vec![intercept] } else { Vec::new() };
         let variables = self.variables().map(|(place, variable)| self.columns(rows, used, place, variable));
-        let variables = variables.collect::<Result<Vec<Vec<(Term, Vec<f64>)>>, String>>()?;
-        for term in &formula.terms {
-            let mut products = variables[term[0]].clone();
+        let variables = variables.collect::<Result<Vec<Columns>, DataError>>()?;
+        let all_levels = formula.all_levels(|variable| !self.numeric[self.places.variables + variable]);
+        for (term, all_levels) in formula.terms.iter().zip(all_levels) {
+            let of = |variable: &usize| variables[*variable].of(all_levels.contains(variable));
+            let mut products = of(&term[0]);
             for variable in &term[1..] {
-                let with = |(a, x): &(Term, Vec<f64>)| {
-                    let with = |(b, y): &(Term, Vec<f64>)| (a.times(b), x.iter().zip(y).map(|(x, y)| x * y).collect());
-                    variables[*variable].iter().map(with).collect::<Vec<_>>()
+                let with = |(a, x): &Column| {
+                    let with = |(b, y): Column| (a.times(&b), x.iter().zip(y).map(|(x, y)| x * y).collect());
+                    of(variable).into_iter().map(with).collect::<Vec<_>>()
                 };
                 products = products.iter().flat_map(with).collect();
             }
@@ -186,33 +203,68 @@ impl Designer {
         Ok((DMatrix::from_fn(used.len(), terms.len(), |i, j| values[j][i]), terms))
     }
 
-    /// The columns of a variable: its numbers, or one column for each level after the reference level.
+    /// The columns of a variable.
     fn columns(
         &self,
         rows: &Rows<'_>,
         used: &[usize],
         place: usize,
-        Variable { name, .. }: &Variable,
-    ) -> Result<Vec<(Term, Vec<f64>)>, String> {
+        Variable { name, categories }: &Variable,
+    ) -> Result<Columns, DataError> {
         if self.numeric[place] {
             let numbers = rows.numbers(place);
             let numbers = used.iter().filter_map(|row| numbers[*row]).collect();
-            return Ok(vec![(Term { name: name.clone(), reference: None }, numbers)]);
+            let term = Term { name: name.clone(), reference: None };
+            return Ok(Columns { columns: vec![(term, numbers)], reference: None });
         }
         let (codes, names) = (rows.labels(place), rows.names(place));
         let levels: BTreeSet<usize> = used.iter().filter_map(|row| codes[*row]).collect();
         let names: Vec<&str> = levels.iter().filter_map(|code| Some(names.get_index(*code)?.as_str())).collect();
+        let are_numbers = names.len() > 2 && names.iter().all(|name| name.trim().parse::<f64>().is_ok());
+        if are_numbers && !categories {
+            let message = format!("all values of `{name}` are numbers, but its column holds text");
+            let help = format!(
+                "declare its type in the source, such as `types = {{ {name} = \"number\" }}`; for a coefficient of each \
+                 value, write `C({name})` in `formula`"
+            );
+            return Err(DataError::at("formula", message).help(help));
+        }
         let reference = self.references.get(name).map_or(names[0], String::as_str);
         if !names.contains(&reference) {
             let near = suggestion(reference, "did you mean", names.iter().copied());
             let near = near.unwrap_or_else(|| format!("the levels are {}", listed(names.iter().copied())));
-            return Err(format!("no row has `{name}` = `{reference}`, the reference level ({near})"));
+            let message = format!("no row has `{name}` = `{reference}`, the reference level");
+            return Err(DataError::at("reference", message).help(near));
         }
         let column = |(level, code): (&&str, &usize)| {
-            let term = Term { name: format!("{name}[{level}]"), reference: Some(reference.to_owned()) };
+            let term = Term { name: format!("{name}[{level}]"), reference: None };
             (term, used.iter().map(|row| f64::from(u8::from(codes[*row] == Some(*code)))).collect())
         };
-        Ok(names.iter().zip(&levels).filter(|(level, _)| **level != reference).map(column).collect())
+        let columns = names.iter().zip(&levels).map(column).collect();
+        let place = names.iter().position(|level| *level == reference);
+        Ok(Columns { columns, reference: place.map(|place| (place, reference.to_owned())) })
+    }
+}
+
+/// A predictor: its term, and its number in each row.
+type Column = (Term, Vec<f64>);
+
+/// The columns of a variable: its numbers, or a column for each level.
+struct Columns {
+    columns: Vec<Column>,
+    /// The place and the name of the reference level.
+    reference: Option<(usize, String)>,
+}
+
+impl Columns {
+    /// All columns, or those after the reference level.
+    fn of(&self, all_levels: bool) -> Vec<Column> {
+        let reference = self.reference.as_ref().filter(|_| !all_levels);
+        let others = self.columns.iter().enumerate().filter(|(i, _)| reference.is_none_or(|(place, _)| i != place));
+        let column = |(_, (term, values)): (usize, &Column)| {
+            (Term { reference: reference.map(|(_, name)| name.clone()), ..term.clone() }, values.clone())
+        };
+        others.map(column).collect()
     }
 }
 
@@ -225,21 +277,20 @@ impl Term {
 }
 
 impl Design {
-    /// Why these rows of the predictors have no unique coefficients.
-    pub(super) fn collinear(&self, x: &DMatrix<f64>) -> Option<String> {
+    /// Why these rows of the predictors have no unique coefficients, and what to do.
+    pub(super) fn collinear(&self, x: &DMatrix<f64>) -> Option<(String, &'static str)> {
         let Collinear { column, of } = collinear(x).filter(|_| !self.terms.is_empty())?;
         let name = |term: usize| format!("`{}`", self.terms[term].name);
         let others: Vec<String> = of.into_iter().map(name).collect();
         Some(match others.as_slice() {
-            [] => format!("{} is 0 in all rows; remove it from `formula`", name(column)),
-            [intercept] if *intercept == name(0) => {
-                format!("{} has one value in all rows; remove it from `formula`", name(column))
+            [] => (format!("{} is 0 in all rows", name(column)), REMOVE_IT),
+            [intercept] if intercept == "`intercept`" => {
+                (format!("{} has one value in all rows", name(column)), REMOVE_IT)
             }
-            others => format!(
-                "{} is a combination of {}; remove one of them from `formula`",
-                name(column),
-                others.join(" and ")
-            ),
+            others => {
+                let message = format!("{} is a combination of {}", name(column), others.join(" and "));
+                (message, "remove one of them from `formula`")
+            }
         })
     }
 
@@ -263,29 +314,39 @@ impl Design {
             // The values of one outcome end where those of the other begin.
             (high <= other_low || other_high <= low) && (low, high) != (other_low, other_high)
         };
-        (1..self.terms.len()).find(separates).map(|column| self.terms[column].name.as_str())
+        let is_predictor = |column: &usize| self.terms[*column].name != INTERCEPT;
+        let found = (0..self.terms.len()).filter(is_predictor).find(separates);
+        found.map(|column| self.terms[column].name.as_str())
     }
 }
 
-/// Checks that the outcomes of a logit are from 0 to 1 and not all equal.
-fn binary(field: &str, values: impl Iterator<Item = Option<f64>> + Clone) -> Result<(), String> {
-    if let Some(value) = values.clone().flatten().find(|value| !(0.0..=1.0).contains(value)) {
-        return Err(format!("`{field}` is {value} in a row, but a logit needs outcomes that are true or false"));
+/// Checks that the outcomes of a logit are from 0 to 1.
+fn are_shares(field: &'static str, mut values: impl Iterator<Item = f64>) -> Result<(), DataError> {
+    match values.find(|value| !(0.0..=1.0).contains(value)) {
+        None => Ok(()),
+        Some(value) => {
+            let message = format!("`{field}` is {value} in a row, but a logit needs outcomes that are true or false");
+            Err(DataError::at(field, message))
+        }
     }
-    let mut values = values.flatten();
-    let Some(first) = values.next() else { return Ok(()) };
-    let rest: Vec<f64> = values.collect();
-    if rest.iter().any(|value| *value != first) {
-        return Ok(());
+}
+
+/// Why a logit has no coefficients: all its outcomes are equal.
+pub(super) fn one_class(field: &str, mut values: impl Iterator<Item = f64>) -> Option<String> {
+    let first = values.next()?;
+    let mut rows = 1;
+    for value in values {
+        if value != first {
+            return None;
+        }
+        rows += 1;
     }
-    let word = if first == 0.0 {
-        "false".to_owned()
-    } else if first == 1.0 {
-        "true".to_owned()
-    } else {
-        first.to_string()
+    let word = match first {
+        0.0 => "false".to_owned(),
+        1.0 => "true".to_owned(),
+        share => share.to_string(),
     };
-    Err(format!("`{field}` is {word} in all {} rows that have it, but a logit needs both outcomes", rest.len() + 1))
+    Some(format!("`{field}` is {word} in all {rows} rows that have it, but a logit needs both outcomes"))
 }
 
 fn rows_have(rows: &[usize]) -> String {

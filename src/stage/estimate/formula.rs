@@ -12,11 +12,12 @@ pub(super) struct Variable {
     pub(super) categories: bool,
 }
 
-/// The terms after the intercept. A term is a product of variables.
+/// The terms. A term is a product of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Formula {
+    pub(super) intercept: bool,
     pub(super) variables: Vec<Variable>,
-    /// For each term, the positions of its variables.
+    /// For each term after the intercept, the positions of its variables.
     pub(super) terms: Vec<Vec<usize>>,
 }
 
@@ -38,20 +39,48 @@ impl Formula {
         if tokens.next() != Some(Token::Sign('~')) {
             return Err("`~` is missing after `y`".to_owned());
         }
-        let mut formula = Formula { variables: Vec::new(), terms: Vec::new() };
-        let tokens: Vec<Token> = tokens.collect();
-        for term in tokens.split(|token| *token == Token::Sign('+')) {
-            match term {
-                [Token::Name(one)] if one == "1" => {}
-                [] => return Err("a term is missing beside `+` or `~`".to_owned()),
-                term => formula.add(term)?,
+        let mut formula = Formula { intercept: true, variables: Vec::new(), terms: Vec::new() };
+        // The first term needs no sign.
+        let first = tokens.next_if_eq(&Token::Sign('-')).unwrap_or(Token::Sign('+'));
+        let tokens: Vec<Token> = std::iter::once(first).chain(tokens).collect();
+        let is_sign = |token: &Token| matches!(token, Token::Sign('+' | '-'));
+        for term in tokens.chunk_by(|_, next| !is_sign(next)) {
+            let is_added = term[0] == Token::Sign('+');
+            match &term[1..] {
+                [] => return Err(format!("a term is missing after `{}` or `~`", term[0].text())),
+                [Token::Name(one)] if one == "1" => formula.intercept = is_added,
+                [Token::Name(zero)] if zero == "0" => formula.intercept = !is_added,
+                term if is_added => formula.add(term)?,
+                term => formula.remove(term)?,
             }
         }
-        Ok(formula)
+        let is_empty = !formula.intercept && formula.terms.is_empty();
+        if is_empty { Err("it has neither an intercept nor a predictor".to_owned()) } else { Ok(formula) }
     }
 
-    /// Adds the terms of `a`, `a:b` or `a*b`, which is `a + b + a:b`.
+    /// Adds the terms of `a`, `a:b` or `a*b`.
     fn add(&mut self, term: &[Token]) -> Result<(), String> {
+        for product in self.products(term)? {
+            if !self.terms.contains(&product) {
+                self.terms.push(product);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, term: &[Token]) -> Result<(), String> {
+        let known = self.variables.len();
+        for product in self.products(term)? {
+            let text: String = term.iter().map(Token::text).collect();
+            let place = self.terms.iter().position(|other| *other == product);
+            self.terms.remove(place.ok_or_else(|| format!("`{text}` is not a term that `-` could remove"))?);
+        }
+        self.variables.truncate(known);
+        Ok(())
+    }
+
+    /// The products of `a`, `a:b` or `a*b`, which is `a + b + a:b`.
+    fn products(&mut self, term: &[Token]) -> Result<Vec<Vec<usize>>, String> {
         let mut products: Vec<Vec<usize>> = vec![Vec::new()];
         for part in term.split(|token| *token == Token::Sign('*')) {
             let factors = part.split(|token| *token == Token::Sign(':')).map(|factor| self.variable(factor));
@@ -60,23 +89,33 @@ impl Formula {
             products.extend(with);
         }
         products.sort_by_key(Vec::len);
-        for mut product in products.into_iter().skip(1) {
+        for product in &mut products {
             product.sort_unstable();
             product.dedup();
-            if !self.terms.contains(&product) {
-                self.terms.push(product);
-            }
         }
-        Ok(())
+        Ok(products.split_off(1))
+    }
+
+    /// The variables with categories that have a column for each level in a term, not only for those after the reference
+    /// level, as in R: where the formula lacks the rest of the term (Chambers and Hastie, Statistical Models in S, 1992,
+    /// section 2.4), and the first one if there is no intercept. Returns such variables for each term.
+    pub(super) fn all_levels(&self, is_category: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
+        let mut is_first = !self.intercept;
+        let mut of_term = |term: &Vec<usize>| {
+            let categories = term.iter().copied().filter(|variable| is_category(*variable));
+            let has_all = |variable: &usize| {
+                let rest: Vec<usize> = term.iter().copied().filter(|other| other != variable).collect();
+                std::mem::take(&mut is_first) || !rest.is_empty() && !self.terms.contains(&rest)
+            };
+            categories.filter(has_all).collect()
+        };
+        self.terms.iter().map(&mut of_term).collect()
     }
 
     fn variable(&mut self, factor: &[Token]) -> Result<usize, String> {
         let (name, categories) = match factor {
             [Token::Name(name)] if name != "0" && name != "1" => (name, false),
             [Token::Name(c), Token::Sign('('), Token::Name(name), Token::Sign(')')] if c == "C" => (name, true),
-            [Token::Name(zero)] if zero == "0" => {
-                return Err("a formula has an intercept, so `0` is not a term".to_owned());
-            }
             [Token::Name(function), Token::Sign('('), ..] => {
                 return Err(format!("`{function}(..)` is not supported; make a column with these values"));
             }
@@ -154,8 +193,34 @@ mod tests {
             ("y ~ a*b*c", &["a", "b", "c", "a:b", "a:c", "b:c", "a:b:c"]),
             ("y ~ C(year) + `words per page`", &["C(year)", "words per page"]),
             ("y ~ b:a + a", &["b:a", "a"]),
+            ("y ~ a*b - a:b", &["a", "b"]),
         ] {
             assert_eq!(terms(text).unwrap(), expected, "{text}");
+            assert!(Formula::parse(text).unwrap().intercept, "{text}");
+        }
+        for text in ["y ~ 0 + a", "y ~ a - 1", "~ -1 + a", "y ~ a + 0", "y~1+a-1"] {
+            assert_eq!((terms(text).unwrap(), Formula::parse(text).unwrap().intercept), (vec!["a".to_owned()], false));
+        }
+    }
+
+    #[test]
+    fn categories_have_all_levels_where_the_rest_of_their_term_is_not_in_the_formula() {
+        // `x` is a number.
+        for (text, expected) in [
+            ("y ~ a + x", &["", ""][..]),
+            ("y ~ 0 + x + a + b", &["", "a", ""]),
+            ("y ~ a*b", &["", "", ""]),
+            ("y ~ a + a:b", &["", "a"]),
+            ("y ~ a:b", &["a b"]),
+            ("y ~ x + x:a", &["", ""]),
+            ("y ~ x:a", &["a"]),
+        ] {
+            let formula = Formula::parse(text).unwrap();
+            let name = |variable: &usize| formula.variables[*variable].name.clone();
+            let found = formula.all_levels(|variable| name(&variable) != "x");
+            let found: Vec<String> =
+                found.iter().map(|all| all.iter().map(name).collect::<Vec<_>>().join(" ")).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 
@@ -166,11 +231,13 @@ mod tests {
             ("party + year", "the left side is `party`, but it must be `y`, which is `outcome`"),
             ("y party", "`~` is missing after `y`"),
             ("", "`~` is missing after `y`"),
-            ("y ~", "a term is missing beside `+` or `~`"),
-            ("y ~ party +", "a term is missing beside `+` or `~`"),
-            ("y ~ 0 + party", "a formula has an intercept, so `0` is not a term"),
+            ("y ~", "a term is missing after `+` or `~`"),
+            ("y ~ party +", "a term is missing after `+` or `~`"),
+            ("y ~ party -", "a term is missing after `-` or `~`"),
+            ("y ~ 0", "it has neither an intercept nor a predictor"),
+            ("y ~ party - year", "`year` is not a term that `-` could remove"),
             ("y ~ log(words)", "`log(..)` is not supported; make a column with these values"),
-            ("y ~ party - 1", "`party-1` is not a column, `C(column)`, or a product with `:` or `*`"),
+            ("y ~ party / 2", "`party/2` is not a column, `C(column)`, or a product with `:` or `*`"),
             ("y ~ `party", "a backtick is not closed"),
         ] {
             assert_eq!(terms(text).unwrap_err(), message, "{text}");

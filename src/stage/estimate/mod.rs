@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::method::columns::{Read, Reading};
 use super::method::frame::Frame;
+use super::method::gold::PROBABILITY;
 use super::method::outcome;
 use super::method::settings::{Confidence, read_column};
-use super::sample::PROBABILITY;
 use super::transform::{Transform, TransformConfig, TransformContext};
 use crate::document::Problems;
 use crate::registry::Kind;

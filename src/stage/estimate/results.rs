@@ -1,10 +1,11 @@
 //! Results: the statistics of each method, and what their notes say.
 
-use super::design::{Design, Designer};
+use super::design::{Design, Designer, NoDesign, one_class};
 use super::methods::{MethodName, ModelName};
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame;
 use crate::stage::method::tidy::Statistic;
+use crate::stage::transform::DataError;
 use crate::stage::view::{self, Curve, Shown, View};
 use crate::stats::{Fit, Undefined, reach};
 
@@ -44,37 +45,56 @@ impl frame::Method for Estimates {
         ]
     }
 
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
-        let design = match self.designer.design(rows) {
-            Ok(design) => design,
-            Err(message) if rows.are_all() => return Err(message),
-            Err(message) => {
-                let none = |method: &MethodName| Statistic {
-                    left_out: rows.counts().len() as u64,
-                    note: Some(message.clone()),
-                    ..self.statistic(*method)
-                };
-                return Ok(self.methods.iter().map(none).collect());
-            }
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError> {
+        let message = match self.designer.design(rows) {
+            Ok(design) => return Ok(self.estimates(&design)),
+            // What is wrong in a group only does not stop the others.
+            Err(NoDesign::Wrong(error)) if rows.is_whole() => return Err(error),
+            Err(NoDesign::NoRow(message)) => message,
+            Err(NoDesign::Wrong(error)) => error.message,
         };
+        let none = |method: &MethodName| Statistic {
+            left_out: rows.counts().len() as u64,
+            note: Some(message.clone()),
+            ..self.statistic(*method)
+        };
+        Ok(self.methods.iter().map(none).collect())
+    }
+}
+
+impl Estimates {
+    fn estimates(&self, design: &Design) -> Vec<Statistic> {
         let fits: Vec<(MethodName, Result<Fit, String>)> =
-            self.methods.iter().map(|method| (*method, self.fit(&design, *method))).collect();
+            self.methods.iter().map(|method| (*method, self.fit(design, *method))).collect();
         let mut statistics: Vec<Statistic> =
-            fits.iter().flat_map(|(method, fit)| self.of_method(&design, *method, fit)).collect();
+            fits.iter().flat_map(|(method, fit)| self.of_method(design, *method, fit)).collect();
         self.mark_naive(&mut statistics);
         for statistic in &mut statistics {
             statistic.left_out = design.left_out;
             design.left_out_note.iter().for_each(|note| statistic.add_note(note.clone()));
         }
-        Ok(statistics)
+        statistics
     }
-}
 
-impl Estimates {
+    /// Why all outcomes that `method` uses are equal, if they are.
+    fn one_class(&self, design: &Design, method: MethodName) -> Option<String> {
+        let machine = || one_class("outcome", design.rows.machine.iter().copied());
+        let gold = || one_class("gold", design.rows.gold.iter().copied().flatten());
+        match method {
+            _ if self.model != ModelName::Logit => None,
+            MethodName::Naive => machine(),
+            MethodName::GoldOnly => gold(),
+            _ => gold().or_else(machine),
+        }
+    }
+
     /// The error says why there is no estimate.
     fn fit(&self, design: &Design, method: MethodName) -> Result<Fit, String> {
         let rows = &design.rows;
         let gold = rows.gold.iter().flatten().count();
+        if method != MethodName::Naive && gold == 0 {
+            return Err(format!("`gold` is missing in all {} rows, so nothing can be corrected", rows.gold.len()));
+        }
         rows.estimate(self.model.model(), method.method(), &self.power).map_err(|undefined| match undefined {
             Undefined::TooFew => match method {
                 MethodName::Naive => {
@@ -84,6 +104,7 @@ impl Estimates {
                 _ => format!("{gold} gold rows are too few for {} coefficients", rows.x.ncols()),
             },
             Undefined::FewClusters => "all rows are in one cluster".to_owned(),
+            Undefined::Separated if let Some(message) = self.one_class(design, method) => message,
             Undefined::Separated => {
                 let among_gold = Some(()).filter(|()| method != MethodName::Naive);
                 let collinear = among_gold.and_then(|()| design.collinear(&design.gold_predictors()));
@@ -94,7 +115,7 @@ impl Estimates {
                     .map_or(String::new(), |term| format!(": `{term}` separates the outcomes"));
                 collinear.map_or_else(
                     || format!("the coefficients are not finite{term}"),
-                    |message| format!("among the rows with gold {message}"),
+                    |(message, _)| format!("among the rows with gold {message}"),
                 )
             }
         })
@@ -152,13 +173,17 @@ impl Estimates {
         let expected = self.power.iter().zip(&fit.expected).flat_map(|(codes, errors)| {
             errors.iter().enumerate().map(move |(i, error)| {
                 let term = design.terms.get(i).map(|term| term.name.clone());
-                let is_possible = *codes <= rows;
+                let note = match error {
+                    _ if *codes > rows => Some(format!("there are only {rows} rows")),
+                    error if !error.is_finite() => Some("no row would be left to the machine alone".to_owned()),
+                    _ => None,
+                };
                 Statistic {
                     name: "expected_std_error",
                     of: vec![term, None, None],
-                    estimate: Some(*error).filter(|_| is_possible),
+                    estimate: Some(*error).filter(|_| note.is_none()),
                     n: *codes as u64,
-                    note: (!is_possible).then(|| format!("there are only {rows} rows")),
+                    note,
                     ..statistic.clone()
                 }
             })
@@ -168,30 +193,32 @@ impl Estimates {
 
     /// Adds a note to each naive interval that excludes the corrected estimate.
     fn mark_naive(&self, statistics: &mut [Statistic]) {
-        let corrected = |statistic: &Statistic| {
-            let method = self.methods.iter().find(|method| Some(method.name()) == statistic.method)?;
-            method.is_corrected().then_some((method.name(), statistic.estimate?))
+        let is_corrected = |statistic: &&Statistic| {
+            self.methods.iter().any(|method| method.is_corrected() && Some(method.name()) == statistic.method)
         };
-        let estimates: Vec<(&'static str, Vec<Option<String>>, &'static str, f64)> = statistics
-            .iter()
-            .filter_map(|statistic| {
-                let (method, estimate) = corrected(statistic)?;
-                Some((statistic.name, statistic.of.clone(), method, estimate))
-            })
-            .collect();
+        let corrected: Vec<Statistic> = statistics.iter().filter(is_corrected).cloned().collect();
         for naive in statistics.iter_mut().filter(|statistic| statistic.method == Some(MethodName::Naive.name())) {
-            let Some((low, high)) = naive.interval else { continue };
-            let excluded = estimates.iter().filter(|(name, of, _, estimate)| {
-                *name == naive.name && of[0] == naive.of[0] && !(low..=high).contains(estimate)
-            });
-            let excluded: Vec<String> =
-                excluded.map(|(_, _, method, estimate)| format!("{method}: {}", short(*estimate))).collect();
-            if !excluded.is_empty() {
-                naive.add_note(format!(
-                    "this interval excludes the corrected estimate ({}): the machine's errors change the finding",
-                    excluded.join(", ")
-                ));
+            let (Some((low, high)), Some(estimate)) = (naive.interval, naive.estimate) else { continue };
+            let is_excluded = |other: &&Statistic| {
+                let is_same = other.name == naive.name && other.of[0] == naive.of[0];
+                is_same && other.estimate.is_some_and(|other| !(low..=high).contains(&other))
+            };
+            let excluded: Vec<&Statistic> = corrected.iter().filter(is_excluded).collect();
+            if excluded.is_empty() {
+                continue;
             }
+            let words = |other: &&Statistic| {
+                format!("{}: {}", other.method.unwrap_or_default(), short(other.estimate.unwrap_or_default()))
+            };
+            let words: Vec<String> = excluded.iter().map(words).collect();
+            // A wide corrected interval that contains the naive estimate leaves it open.
+            let excludes =
+                |other: &&Statistic| other.interval.is_some_and(|(low, high)| estimate < low || estimate > high);
+            let so = if excluded.iter().any(excludes) { "change" } else { "may change" };
+            let words = words.join(", ");
+            naive.add_note(format!(
+                "this interval excludes the corrected estimate ({words}): the machine's errors {so} the finding"
+            ));
         }
     }
 }

@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
 use crate::document::{Diagnostic, Path};
-use crate::stage::InputTable;
+use crate::stage::{DataError, InputTable};
 
 /// A row: the machine's label, the code, the probability, the party, the year, and the speaker.
 type Row = (Option<&'static str>, Option<&'static str>, Option<f64>, Option<&'static str>, i64, &'static str);
@@ -70,9 +70,9 @@ fn estimated(settings: &str, rows: &[Row]) -> Result<RecordBatch, String> {
     let Some(bound) = bound else { return Err(problems.join("; ")) };
     let mut pass = bound.work.start();
     for start in (0..rows.len()).step_by(7) {
-        pass.take(0, &batch.slice(start, 7.min(rows.len() - start)))?;
+        pass.take(0, &batch.slice(start, 7.min(rows.len() - start))).map_err(DataError::words)?;
     }
-    pass.finish().map(|mut made| made.remove(0))
+    pass.finish().map(|mut made| made.remove(0)).map_err(DataError::words)
 }
 
 /// The rows of the table: statistic, term and method, estimate, standard error, n and note.
@@ -206,7 +206,8 @@ fn groups_without_an_estimate_say_why() {
     }
     let found = shown(&format!("{SPEC}by = ['party']\nmethods = ['naive', 'dsl']\n"), &rows);
     assert_eq!(found.len(), 8);
-    assert_eq!(found[6], "mean - naive - [- -] n=0 `gold` is missing in all 10 rows, so nothing can be corrected");
+    assert!(found[6].starts_with("mean - naive 0.") && found[6].ends_with(" n=10 -"), "{found:?}");
+    assert_eq!(found[7], "mean - dsl - [- -] n=0 `gold` is missing in all 10 rows, so nothing can be corrected");
     let logit = "model = 'logit'\nformula = 'y ~ speaker'\nmethods = ['naive', 'gold_only']\n";
     let speaker = |i: usize| ["x", "y", "x", "z"][i % 4];
     let rows: Vec<Row> = thirty()
@@ -232,7 +233,7 @@ fn specs_that_are_wrong_are_reported() {
         ("model = 'ols'\nformula = 'y ~ prty'", "`coded` has no column `prty` (did you mean `party`?)"),
         (
             "model = 'ols'\nformula = 'y ~ party +'",
-            "the formula can't be read: a term is missing beside `+` or `~` (such as `y ~ party + year`)",
+            "the formula can't be read: a term is missing after `+` or `~` (such as `y ~ party + year`)",
         ),
         (
             "model = 'ols'\nformula = 'y ~ year'\nreference = { year = '1900' }",
@@ -268,14 +269,12 @@ fn tables_that_allow_no_estimate_are_reported() {
         rows
     };
     let regression = "model = 'ols'\nformula = 'y ~ party + year + C(year)'\n";
-    let logit = "model = 'logit'\nformula = 'y ~ party'\n";
     for (settings, rows, message) in [
-        ("", with(&|_, row| row.1 = None), "`gold` is missing in all 30 rows, so nothing can be corrected"),
         (
             "",
             with(&|i, row| row.1 = row.1.or(Some("negative").filter(|_| i > 27))),
-            "rows 29, 30 have `gold` but no probability of inclusion, so gold is outside the sample; remove these codes, or \
-             add the probabilities",
+            "rows 29, 30 have `gold` but no probability of inclusion, so gold is outside the sample (remove these codes, or \
+             add the probabilities)",
         ),
         (
             "",
@@ -288,29 +287,25 @@ fn tables_that_allow_no_estimate_are_reported() {
             "the probability of inclusion of row 1 is 0; it must be above 0 and at most 1",
         ),
         (
-            logit,
-            with(&|_, row| row.0 = Some("positive")),
-            "`outcome` is true in all 30 rows that have it, but a logit needs both outcomes",
-        ),
-        (
-            logit,
-            with(&|_, row| row.1 = row.1.map(|_| "negative")),
-            "`gold` is false in all 10 rows that have it, but a logit needs both outcomes",
-        ),
-        (
             "model = 'ols'\nformula = 'y ~ year'\n",
             with(&|_, row| row.4 = 1900),
-            "`year` has one value in all rows; remove it from `formula`",
+            "`year` has one value in all rows (remove it from `formula`)",
         ),
         (
             "model = 'ols'\nformula = 'y ~ party + speaker'\n",
             with(&|_, row| row.5 = if row.3 == Some("a") { "x" } else { "y" }),
-            "`speaker[y]` is a combination of `party[b]` and `party[c]`; remove one of them from `formula`",
+            "`speaker[y]` is a combination of `party[b]` and `party[c]` (remove one of them from `formula`)",
         ),
         (
             "model = 'ols'\nformula = 'y ~ party'\nreference = { party = 'A' }\n",
             thirty(),
             "no row has `party` = `A`, the reference level (did you mean `a`?)",
+        ),
+        (
+            "model = 'ols'\nformula = 'y ~ speaker'\n",
+            with(&|i, row| row.5 = ["1850", "1851", " 1852.5"][i % 3]),
+            "all values of `speaker` are numbers, but its column holds text (declare its type in the source, such as \
+             `types = { speaker = \"number\" }`; for a coefficient of each value, write `C(speaker)` in `formula`)",
         ),
     ] {
         assert_eq!(estimated(&format!("{SPEC}{settings}"), &rows).unwrap_err(), message, "{settings}");
@@ -320,4 +315,87 @@ fn tables_that_allow_no_estimate_are_reported() {
         message.starts_with("`year[1910]` is a combination of `intercept` and `year` and `year[1901]`"),
         "{message}"
     );
+}
+
+/// The rows of the naive method, and of the gold rows and DSL.
+fn three(settings: &str, rows: &[Row]) -> [Vec<String>; 3] {
+    let found = shown(&format!("{SPEC}{settings}methods = ['naive', 'gold_only', 'dsl']\n"), rows);
+    ["naive", "gold_only", "dsl"]
+        .map(|method| found.iter().filter(|line| line.split(' ').nth(2) == Some(method)).cloned().collect())
+}
+
+#[test]
+fn before_the_first_code_the_naive_estimate_is_there_and_the_others_say_why_not() {
+    let mut rows = thirty();
+    rows.iter_mut().for_each(|row| row.1 = None);
+    for settings in ["", "model = 'ols'\nformula = 'y ~ party'\n", "model = 'logit'\nformula = 'y ~ party'\n"] {
+        let [naive, gold, dsl] = three(settings, &rows);
+        assert!(naive.iter().all(|line| line.contains("n=30 -")), "{naive:?}");
+        for line in [gold, dsl].concat() {
+            assert!(
+                line.ends_with("[- -] n=0 `gold` is missing in all 30 rows, so nothing can be corrected"),
+                "{line}"
+            );
+        }
+    }
+    // Nor is there anything before the machine has read a row.
+    rows.iter_mut().for_each(|row| row.0 = None);
+    let [naive, ..] = three("", &rows);
+    assert!(naive[0].ends_with("[- -] n=0 no row has an outcome and all predictors"), "{naive:?}");
+}
+
+#[test]
+fn a_logit_of_one_outcome_says_so() {
+    let logit = "model = 'logit'\nformula = 'y ~ party'\n";
+    let mut rows = thirty();
+    rows.iter_mut().for_each(|row| row.1 = row.1.map(|_| "negative"));
+    let [naive, gold, _] = three(logit, &rows);
+    assert_eq!((naive.len(), gold.len()), (3, 1));
+    assert!(
+        gold[0].ends_with("`gold` is false in all 10 rows that have it, but a logit needs both outcomes"),
+        "{gold:?}"
+    );
+    let mut rows = thirty();
+    rows.iter_mut().for_each(|row| row.0 = Some("positive"));
+    let [naive, ..] = three(logit, &rows);
+    assert!(
+        naive[0].ends_with("`outcome` is true in all 30 rows that have it, but a logit needs both outcomes"),
+        "{naive:?}"
+    );
+}
+
+#[test]
+fn formulas_without_an_intercept_have_all_levels() {
+    let terms = |formula: &str| {
+        let settings = format!("{SPEC}methods = ['naive']\nmodel = 'ols'\nformula = '{formula}'\n");
+        let found = shown(&settings, &thirty());
+        let term = |line: &String| line.split(' ').skip(1).take(3).map(str::to_owned).collect::<Vec<_>>();
+        found.iter().map(|line| (term(line)[0].clone(), term(line)[2].parse::<f64>().unwrap())).collect::<Vec<_>>()
+    };
+    // Then the coefficients are the means of the groups.
+    let with = terms("y ~ party");
+    let without = terms("y ~ party - 1");
+    let names: Vec<&str> = without.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["party[a]", "party[b]", "party[c]"]);
+    for (i, (_, mean)) in without.iter().enumerate() {
+        let expected = with[0].1 + if i > 0 { with[i].1 } else { 0.0 };
+        assert!((mean - expected).abs() < 2e-6, "{with:?} {without:?}");
+    }
+    // A slope for each group.
+    let slopes = terms("y ~ party + party:year");
+    assert_eq!(slopes.len(), 6);
+    assert_eq!(slopes[3].0, "party[a]:year");
+}
+
+#[test]
+fn a_wide_corrected_interval_leaves_open_what_the_errors_do() {
+    let mut rows: Vec<Row> = (0..200).map(|i| (Some("positive"), None, None, Some("a"), i, "x")).collect();
+    for (i, row) in rows.iter_mut().enumerate() {
+        row.0 = Some(if i % 2 == 0 { "positive" } else { "negative" });
+        if i < 10 {
+            (row.1, row.2) = (Some(if i < 7 { "positive" } else { "negative" }), Some(0.05));
+        }
+    }
+    let found = shown(&format!("{SPEC}methods = ['naive', 'dsl']\n"), &rows);
+    assert!(found[0].ends_with("(dsl: 0.700): the machine's errors may change the finding"), "{found:?}");
 }

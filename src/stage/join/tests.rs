@@ -52,10 +52,10 @@ fn joined_of(
     // Rows that come one by one make the same table.
     for (place, table) in [(WITH, with), (INPUT, input)] {
         for row in 0..table.num_rows() {
-            made.extend(work.take(place, &table.slice(row, 1)).map_err(|e| vec![e])?);
+            made.extend(work.take(place, &table.slice(row, 1)).map_err(|e| vec![e.words()])?);
         }
     }
-    made.extend(work.finish().map_err(|e| vec![e])?);
+    made.extend(work.finish().map_err(|e| vec![e.words()])?);
     let row = |batch: &RecordBatch, row| batch.columns().iter().map(|c| cell_at(c.as_ref(), row)).collect();
     Ok((names, made.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect()))
 }

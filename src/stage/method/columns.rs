@@ -254,11 +254,6 @@ impl<'a> Rows<'a> {
         self.map(&self.columns.words[read + 1], |word| (word != NULL).then(|| value(word)))
     }
 
-    /// Whether they are all rows of the table, not a group.
-    pub(crate) fn are_all(&self) -> bool {
-        self.places.is_none()
-    }
-
     /// How many rows of the table each row is: 1, unless equal rows are merged.
     pub(crate) fn counts(&self) -> Vec<u64> {
         self.map(&self.columns.counts, |count| count)

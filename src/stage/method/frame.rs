@@ -11,13 +11,13 @@ use super::columns::{Columns, Read, Reading, Rows};
 use super::settings::{Confidence, read_column};
 use super::tidy::{self, Statistic, Tidy};
 use crate::document::Problems;
-use crate::stage::transform::{self, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
+use crate::stage::transform::{self, DataError, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
 use crate::stage::view::{Shown, View};
 use crate::table::{Cell, cell_at};
 
 pub(crate) trait Method: Send + Sync + fmt::Debug {
-    /// Computes the statistics of the rows of one group. Errors are sentences.
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String>;
+    /// Computes the statistics of the rows of one group.
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError>;
 
     /// Whether the statistics are of the test part of a split.
     fn looks_at_test(&self) -> bool {
@@ -126,7 +126,7 @@ impl Gathering<'_> {
         }
         let cells: Vec<Cell> =
             self.bound.by.iter().map(|column| cell_at(batch.column(*column).as_ref(), row)).collect();
-        if cells.contains(&Cell::Null) {
+        if cells.iter().any(is_missing) {
             return None;
         }
         let key = cells.iter().map(|cell| cell.json().to_string()).collect::<Vec<_>>().join(",");
@@ -145,6 +145,15 @@ impl Gathering<'_> {
     }
 }
 
+fn is_missing(cell: &Cell) -> bool {
+    match cell {
+        Cell::Null => true,
+        Cell::Text(text) => text.trim().is_empty(),
+        Cell::Number(number) => number.is_nan(),
+        _ => false,
+    }
+}
+
 fn compare(a: &Cell, b: &Cell) -> std::cmp::Ordering {
     match (a, b) {
         (Cell::Integer(a), Cell::Integer(b)) => a.cmp(b),
@@ -154,13 +163,13 @@ fn compare(a: &Cell, b: &Cell) -> std::cmp::Ordering {
 }
 
 impl Pass for Gathering<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         let groups: Vec<Option<usize>> = (0..batch.num_rows()).map(|row| self.group(batch, row)).collect();
         self.columns.add(batch, &self.bound.reads, groups.into_iter())?;
         Ok(Vec::new())
     }
 
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         self.columns.finish(&self.bound.reads);
         let mut tidy = Tidy::new(self.bound.schema.clone(), self.bound.confidence);
         let all = vec![Cell::Null; self.bound.by.len()];

@@ -6,11 +6,13 @@ use super::columns::{Read, Reading, Rows};
 use super::settings::read_column;
 use crate::document::{Path, Problems};
 use crate::name::listed;
-use crate::stage::transform::InputTable;
+use crate::stage::transform::{DataError, InputTable};
 
 /// The part of a split that shows how good the labels are. Looking at it is counted.
 pub(crate) const TEST: &str = "test";
 const SPLIT: &str = "split";
+/// The column with the probability of a row to be in the sample, and the field that names another one.
+pub(crate) const PROBABILITY: &str = "inclusion_probability";
 const LISTED: usize = 8;
 
 /// The columns that say which rows count, as they are named in the spec.
@@ -18,7 +20,7 @@ const LISTED: usize = 8;
 pub(crate) struct GoldColumns<'a> {
     pub(crate) parts: &'a [&'a str],
     pub(crate) split_column: Option<&'a str>,
-    pub(crate) weight: Option<&'a str>,
+    pub(crate) probability: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
 }
 
@@ -26,7 +28,8 @@ pub(crate) struct GoldColumns<'a> {
 #[derive(Debug)]
 pub(crate) struct Gold {
     split: Option<(usize, String)>,
-    weight: Option<(usize, String)>,
+    /// The probability of a row to be in the sample.
+    probability: Option<(usize, String)>,
     cluster: Option<usize>,
 }
 
@@ -46,13 +49,13 @@ impl Gold {
         };
         let split = columns.split_column.or((!columns.parts.is_empty()).then_some(SPLIT));
         let split = split.and_then(|name| add("split_column", name, Reading::Name));
-        let weight = columns.weight.and_then(|name| add("weight", name, Reading::Number));
+        let probability = columns.probability.and_then(|name| add(PROBABILITY, name, Reading::Number));
         let cluster = columns.cluster.and_then(|name| add("cluster", name, Reading::Name)).map(|(read, _)| read);
         if columns.split_column.is_some() && columns.parts.is_empty() {
             let message = "`split_column` has no effect without `split`";
             problems.error("unused-field", at.key("split_column"), message).help("write `split = \"test\"`");
         }
-        Gold { split, weight, cluster }
+        Gold { split, probability, cluster }
     }
 
     /// The column of the split and this part of it.
@@ -62,34 +65,34 @@ impl Gold {
     }
 
     /// Whether each row is in this part of the split. All are if the stage has no split.
-    pub(crate) fn part(&self, rows: &Rows<'_>, part: Option<&str>) -> Result<Vec<bool>, String> {
+    pub(crate) fn part(&self, rows: &Rows<'_>, part: Option<&str>) -> Result<Vec<bool>, DataError> {
         let Some(((read, column), part)) = self.split.as_ref().zip(part) else {
             return Ok(vec![true; rows.counts().len()]);
         };
         let names = rows.names(*read);
-        let Some(code) = names.get_index_of(part) else {
-            let found = match names.len() {
-                0 => "all its values are missing".to_owned(),
-                _ => format!("its values are {}", listed(names.iter().take(LISTED).map(String::as_str))),
-            };
-            return Err(format!("no row has `{part}` in the column `{column}`: {found}"));
-        };
-        Ok(rows.labels(*read).into_iter().map(|name| name == Some(code)).collect())
+        let code = names.get_index_of(part);
+        if code.is_none() && !names.is_empty() {
+            let found = listed(names.iter().take(LISTED).map(String::as_str));
+            let message = format!("no row has `{part}` in the column `{column}`: its values are {found}");
+            return Err(message.into());
+        }
+        Ok(rows.labels(*read).into_iter().map(|name| name.is_some() && name == code).collect())
     }
 
     /// The design weight 1 / p of each row; 1 without inclusion probabilities. The rows with `truth`, the column that
     /// people filled, must have a probability.
-    pub(crate) fn weights(&self, rows: &Rows<'_>, is_gold: &[bool], truth: &str) -> Result<Vec<f64>, String> {
-        let Some((read, column)) = &self.weight else { return Ok(vec![1.0; is_gold.len()]) };
+    pub(crate) fn weights(&self, rows: &Rows<'_>, is_gold: &[bool], truth: &str) -> Result<Vec<f64>, DataError> {
+        let Some((read, column)) = &self.probability else { return Ok(vec![1.0; is_gold.len()]) };
         let counts = rows.counts();
         let (mut weights, mut outside) = (Vec::new(), 0);
         for (row, p) in rows.numbers(*read).into_iter().enumerate() {
             match p {
                 Some(p) if p > 0.0 && p <= 1.0 => weights.push(1.0 / p),
                 Some(p) if is_gold[row] => {
-                    return Err(format!(
+                    let message = format!(
                         "`{column}` holds {p}, but the probability of a row to be in the sample is above 0 and at most 1"
-                    ));
+                    );
+                    return Err(DataError::at(PROBABILITY, message));
                 }
                 _ => {
                     outside += if is_gold[row] { counts[row] } else { 0 };
@@ -97,22 +100,22 @@ impl Gold {
                 }
             }
         }
-        match outside {
-            0 => Ok(weights),
-            1 => Err(format!("1 row has a value in `{truth}` but none in `{column}`, so it is outside the sample")),
-            n => Err(format!(
-                "{n} rows have a value in `{truth}` but none in `{column}`, so they are outside the sample"
-            )),
-        }
+        let message = match outside {
+            0 => return Ok(weights),
+            1 => format!("1 row has a value in `{truth}` but none in `{column}`, so it is outside the sample"),
+            n => format!("{n} rows have a value in `{truth}` but none in `{column}`, so they are outside the sample"),
+        };
+        Err(DataError::at(PROBABILITY, message).help("remove these codes, or add the probabilities"))
     }
 
     /// The clusters of the `kept` rows, numbered from 0 without a gap.
-    pub(crate) fn clusters(&self, rows: &Rows<'_>, kept: &[usize]) -> Result<Option<Vec<usize>>, String> {
+    pub(crate) fn clusters(&self, rows: &Rows<'_>, kept: &[usize]) -> Result<Option<Vec<usize>>, DataError> {
         let Some(read) = self.cluster else { return Ok(None) };
         let names = rows.labels(read);
         let missing = kept.iter().filter(|row| names[**row].is_none()).count();
         if missing > 0 {
-            return Err(format!("{missing} rows name no cluster; a bootstrap of clusters needs one in every row"));
+            let message = format!("{missing} rows name no cluster; a bootstrap of clusters needs one in every row");
+            return Err(DataError::at("cluster", message));
         }
         let mut numbers = IndexSet::new();
         Ok(Some(kept.iter().map(|row| numbers.insert_full(names[*row]).0).collect()))

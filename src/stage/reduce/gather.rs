@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::stage::ask::distinct;
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
+use crate::stage::transform::{DataError, Pass, Transform, TransformInfo, Work, sentence};
 use crate::table::Guard;
 
 /// The most input rows whose groups are returned together, unless one group is larger.
@@ -145,7 +145,7 @@ impl Gathering<'_> {
 }
 
 impl Pass for Gathering<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
         let keys = match by.is_empty() {
             true => None,
@@ -172,7 +172,7 @@ impl Pass for Gathering<'_> {
         Ok(Vec::new())
     }
 
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         // Without grouping, an empty table is one group too.
         if self.gather.by.is_empty() {
             self.groups.entry(None).or_default();

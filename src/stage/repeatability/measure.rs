@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
+use crate::stage::transform::{DataError, Pass, Transform, TransformInfo, Work, sentence};
 use crate::stage::view::{EstimateColumns, Estimates, Shown, View};
 use crate::stats::{kappa, wilson};
 use crate::table::{Cell, Row};
@@ -148,7 +148,7 @@ impl Comparing<'_> {
 }
 
 impl Pass for Comparing<'_> {
-    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         for i in 0..batch.num_rows() {
             let (row, number) = (Row::new(batch, i, 0), self.rows[input]);
             match input {
@@ -161,7 +161,7 @@ impl Pass for Comparing<'_> {
         Ok(Vec::new())
     }
 
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         let rows = table(self.of, &self.tallies).map_err(sentence)?;
         Ok(vec![rows])
     }

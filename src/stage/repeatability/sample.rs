@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::prompt::BoundCondition;
 use crate::random::Streams;
 use crate::stage::Stage;
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
+use crate::stage::transform::{DataError, Pass, Transform, TransformInfo, Work, sentence};
 use crate::table::{Cutter, Guard, ROW_NUMBER, Row};
 
 /// The hidden column that shows whether the stage asks about a row. A pack may contain rows that it skips.
@@ -140,13 +140,13 @@ impl Drawing<'_> {
 }
 
 impl Pass for Drawing<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         let packs = self.cutter.push(batch.clone()).map_err(sentence)?;
         packs.iter().try_for_each(|packs| self.draw(packs)).map_err(sentence)?;
         Ok(Vec::new())
     }
 
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
         let rest = self.cutter.finish();
         rest.iter().try_for_each(|rest| self.draw(rest)).map_err(sentence)?;
         let mut packs: Vec<((u64, u64), RecordBatch)> = std::mem::take(&mut self.drawn).into_iter().collect();

@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::method::columns::{Columns, Read, Reading, Rows};
+use super::method::gold::PROBABILITY;
 use super::method::outcome;
 use super::method::settings::read_column;
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
+use super::transform::{
+    self, DataError, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
+};
 use super::view::{self, Shown, View};
 use crate::document::Problems;
 use crate::random::Streams;
@@ -26,7 +29,6 @@ use crate::table::cell_at;
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     Kind::new::<Sample>("sample", "A random sample of rows, with the probability of each row to be in it.");
 
-pub(crate) const PROBABILITY: &str = "inclusion_probability";
 const STRATUM: &str = "stratum";
 const SPLIT: &str = "split";
 /// The stratum of rows without a value.
@@ -225,7 +227,7 @@ struct Drawn {
 }
 
 impl Sampling<'_> {
-    fn gather(&mut self, batch: &RecordBatch) -> Result<(), String> {
+    fn gather(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
         self.columns.add(batch, &self.sample.design.reads, std::iter::repeat_n(None, batch.num_rows()))?;
         for i in 0..batch.num_rows() {
             let number = self.sample.key.map_or(self.order.len() as u64, |key| {
@@ -239,7 +241,7 @@ impl Sampling<'_> {
 }
 
 impl Pass for Sampling<'_> {
-    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         if input == 0 {
             return self.gather(batch).map(|()| Vec::new());
         }
@@ -305,14 +307,14 @@ impl Design {
     }
 
     /// Draws the rows. `order` has a random number of each row.
-    fn draw(&self, rows: &Rows<'_>, order: &[f64]) -> Result<Vec<Option<Drawn>>, String> {
+    fn draw(&self, rows: &Rows<'_>, order: &[f64]) -> Result<Vec<Option<Drawn>>, DataError> {
         let (stratum, names) = self.strata(rows);
         let mut members = vec![Vec::new(); names.len()];
         stratum.iter().enumerate().for_each(|(row, stratum)| members[*stratum].push(row));
         let n = self.sample.n.min(order.len());
         if n < names.len() {
             let message = format!("`n` is {n}, but `strata` makes {} strata, and each needs a row", names.len());
-            return Err(format!("{message}; raise `n`, or name fewer columns in `strata`"));
+            return Err(DataError::at("n", message).help("raise `n`, or name fewer columns in `strata`"));
         }
         let weights = self.weights(rows)?;
         let mut drawn = vec![None; order.len()];
@@ -334,17 +336,18 @@ impl Design {
         Ok(drawn)
     }
 
-    fn weights(&self, rows: &Rows<'_>) -> Result<Option<Vec<f64>>, String> {
+    fn weights(&self, rows: &Rows<'_>) -> Result<Option<Vec<f64>>, DataError> {
         let Some(column) = &self.sample.weight else { return Ok(None) };
         let weight = |(row, weight): (usize, Option<f64>)| match weight {
             Some(weight) if weight > 0.0 && weight.is_finite() => Ok(weight),
             other => {
                 let weight = other.map_or("missing".to_owned(), |weight| weight.to_string());
-                Err(format!("the weight `{column}` of row {} is {weight}, but it must be above 0", row + 1))
+                let message = format!("the weight `{column}` of row {} is {weight}, but it must be above 0", row + 1);
+                Err(DataError::at("weight", message))
             }
         };
         let weights = rows.numbers(self.sample.strata.len()).into_iter().enumerate().map(weight);
-        weights.collect::<Result<Vec<f64>, String>>().map(Some)
+        weights.collect::<Result<Vec<f64>, DataError>>().map(Some)
     }
 
     /// The probabilities of the members of a stratum, and those that are drawn.

@@ -61,7 +61,8 @@ fn drawn(bound: &Transform, batch: &RecordBatch, size: usize) -> Result<Vec<Reco
     let mut made = Vec::new();
     for input in 0..2 {
         for start in (0..batch.num_rows()).step_by(size) {
-            made.extend(pass.take(input, &batch.slice(start, size.min(batch.num_rows() - start)))?);
+            let batch = batch.slice(start, size.min(batch.num_rows() - start));
+            made.extend(pass.take(input, &batch).map_err(DataError::words)?);
         }
     }
     assert!(pass.finish().unwrap().is_empty());
@@ -239,7 +240,7 @@ fn designs_that_are_wrong_are_reported() {
     let run = |settings: &str| drawn(&bound(settings, 1, "drawn").0.unwrap(), &speeches(), 100).unwrap_err();
     assert_eq!(
         run("n = 2\nstrata = ['party']"),
-        "`n` is 2, but `strata` makes 3 strata, and each needs a row; raise `n`, or name fewer columns in `strata`"
+        "`n` is 2, but `strata` makes 3 strata, and each needs a row (raise `n`, or name fewer columns in `strata`)"
     );
     let (bound, _) = bound("n = 9\nweight = 'words'", 1, "drawn");
     let words: ArrayRef = Arc::new(Int64Array::from_iter((0..100).map(|i| Some(i).filter(|i| *i != 50))));

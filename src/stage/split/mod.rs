@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
+use super::transform::{
+    self, DataError, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
+};
 use super::view::{Shown, View};
 use crate::document::Problems;
 use crate::registry::Kind;
@@ -167,7 +169,7 @@ struct PieceRow<'a> {
 }
 
 impl Pass for Splitting<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
         let texts = batch.column(self.split.text).as_string::<i32>();
         let mut done = Vec::new();
         let mut rows: Vec<PieceRow<'_>> = Vec::new();

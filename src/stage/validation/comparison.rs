@@ -1,12 +1,15 @@
 //! The comparison: the figures of predicted columns, and the differences between columns.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexSet;
 
 use super::texts::{QuoteMatch, TextMatch};
 use crate::name::listed;
 use crate::stage::method::tidy::{Statistic, add_spreads};
 use crate::stats::{
-    Average, Bootstrap, Confusion, Errors, Score, Units, errors, mcnemar, reach, weighted_share, wilson_at,
+    Average, Bootstrap, Confusion, Errors, Score, Units, confusion_cells, errors, mcnemar, reach, weighted_share,
+    wilson_at,
 };
 
 const LISTED: usize = 6;
@@ -20,6 +23,8 @@ pub(super) const DIFFERENCES: &[&str] = &[
     "token_f1_difference",
     "found_difference",
 ];
+/// With more labels, the scores of single labels have no bootstrap, and only confusions that occur are in the table.
+const MOST_CLASSES: usize = 100;
 
 /// The rows in which a predicted value is compared with the true one. The others are `None`.
 #[derive(Debug)]
@@ -44,6 +49,15 @@ pub(super) struct Compared<'a> {
     pub(super) weights: Vec<f64>,
     pub(super) counts: Vec<u64>,
     pub(super) clusters: Option<Vec<usize>>,
+}
+
+/// The rows of a group, and the labels of each column.
+struct Prepared<'a> {
+    of: &'a Compared<'a>,
+    /// Of each column; empty if it has no labels.
+    confusions: Vec<Confusion>,
+    /// The labels that occur in each column or in its truth.
+    classes: Vec<Vec<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -298,34 +312,26 @@ fn mean<T>(rows: &[Option<T>], weights: &[f64], value: impl Fn(&T) -> f64) -> Op
     (total > 0.0).then(|| sum / total)
 }
 
+/// The figures that are computed in each replicate: not those of very many labels, which are the last.
+fn drawn(figures: &[Figure]) -> &[Figure] {
+    let scores = figures.iter().filter(|figure| figure.class().is_some()).count();
+    if scores > 3 * MOST_CLASSES { &figures[..figures.len() - scores] } else { figures }
+}
+
 /// The statistics of all columns, then those of all pairs of columns.
 pub(super) fn statistics(compared: &Compared<'_>, bootstrap: &Bootstrap) -> Vec<Statistic> {
+    let prepared = &Prepared::new(compared);
     let figures: Vec<Vec<Figure>> =
-        compared.columns.iter().map(|column| column.figures(&compared.classes(column))).collect();
+        compared.columns.iter().zip(&prepared.classes).map(|(column, classes)| column.figures(classes)).collect();
     let pairs: Vec<(usize, usize)> =
         (0..figures.len()).flat_map(|a| (a + 1..figures.len()).map(move |b| (a, b))).collect();
-    let classes = compared.labels.len();
-    let values = |drawn: &[f64]| {
-        let weights: Vec<f64> = drawn.iter().zip(&compared.weights).map(|(drawn, weight)| drawn * weight).collect();
-        let columns = compared.columns.iter().zip(&figures);
-        let mut values: Vec<Option<f64>> =
-            columns.flat_map(|(column, figures)| column.values(figures, &weights, classes)).collect();
-        for (a, b) in &pairs {
-            let (a, b) = (&compared.columns[*a], &compared.columns[*b]);
-            let common = |row: usize| a.is_compared(row) && b.is_compared(row);
-            let weights: Vec<f64> =
-                weights.iter().enumerate().map(|(row, weight)| if common(row) { *weight } else { 0.0 }).collect();
-            let [a, b] = [a, b].map(|column| column.values(column.compared(), &weights, classes));
-            values.extend(a.into_iter().zip(b).map(|(a, b)| Some(a? - b?)));
-        }
-        values
-    };
     let counts: Vec<f64> = compared.counts.iter().map(|count| *count as f64).collect();
+    let values = |drawn: &[f64]| compared.values(&figures, &pairs, drawn);
     let mut estimates = values(&counts).into_iter();
     let mut made: Vec<Statistic> = Vec::new();
     for (column, figures) in figures.iter().enumerate() {
-        let estimates = figures.iter().zip(estimates.by_ref());
-        made.extend(estimates.map(|(figure, estimate)| compared.statistic(column, *figure, estimate)));
+        let estimates = drawn(figures).iter().zip(estimates.by_ref());
+        made.extend(estimates.map(|(figure, estimate)| prepared.statistic(column, *figure, estimate)));
     }
     for pair in &pairs {
         let estimates = compared.columns[pair.0].compared().iter().zip(estimates.by_ref());
@@ -339,9 +345,10 @@ pub(super) fn statistics(compared: &Compared<'_>, bootstrap: &Bootstrap) -> Vec<
     let mut all = Vec::new();
     let mut made = made.into_iter();
     for (column, figures) in figures.iter().enumerate() {
-        let own = figures.iter().zip(made.by_ref());
-        all.extend(own.map(|(figure, made)| compared.wilson(column, *figure, z).unwrap_or(made)));
-        all.extend(compared.cells(column));
+        let own = drawn(figures).iter().zip(made.by_ref());
+        all.extend(own.map(|(figure, made)| prepared.wilson(column, *figure, z).unwrap_or(made)));
+        all.extend(figures[drawn(figures).len()..].iter().map(|figure| prepared.undrawn(column, *figure, z)));
+        all.extend(prepared.cells(column));
     }
     for pair in &pairs {
         let figures = compared.columns[pair.0].compared();
@@ -352,16 +359,29 @@ pub(super) fn statistics(compared: &Compared<'_>, bootstrap: &Bootstrap) -> Vec<
 }
 
 impl Compared<'_> {
+    /// The values of the drawn figures of all columns, then the differences of the pairs. `drawn` has how many units each
+    /// row is.
+    fn values(&self, figures: &[Vec<Figure>], pairs: &[(usize, usize)], units: &[f64]) -> Vec<Option<f64>> {
+        let weights: Vec<f64> = units.iter().zip(&self.weights).map(|(units, weight)| units * weight).collect();
+        let classes = self.labels.len();
+        let columns = self.columns.iter().zip(figures);
+        let mut values: Vec<Option<f64>> =
+            columns.flat_map(|(column, figures)| column.values(drawn(figures), &weights, classes)).collect();
+        for (a, b) in pairs {
+            let (a, b) = (&self.columns[*a], &self.columns[*b]);
+            let common = |row: usize| a.is_compared(row) && b.is_compared(row);
+            let weights: Vec<f64> =
+                weights.iter().enumerate().map(|(row, weight)| if common(row) { *weight } else { 0.0 }).collect();
+            let [a, b] = [a, b].map(|column| column.values(column.compared(), &weights, classes));
+            values.extend(a.into_iter().zip(b).map(|(a, b)| Some(a? - b?)));
+        }
+        values
+    }
+
     /// The rows that count for a column.
     fn used(&self, column: usize) -> impl Iterator<Item = usize> {
         let matching = &self.columns[column];
         (0..matching.len()).filter(|row| matching.is_compared(*row))
-    }
-
-    fn classes(&self, column: &Matching) -> Vec<usize> {
-        let confusion = column.confusion(&self.weighted(), self.labels.len());
-        let occurs = |class: &usize| confusion.support(*class) + confusion.predicted(*class) > 0.0;
-        (0..self.labels.len()).filter(occurs).collect()
     }
 
     fn weighted(&self) -> Vec<f64> {
@@ -387,29 +407,6 @@ impl Compared<'_> {
         ]
     }
 
-    fn statistic(&self, column: usize, figure: Figure, estimate: Option<f64>) -> Statistic {
-        let n = self.units(self.used(column));
-        let mut statistic = Statistic {
-            name: figure.name(),
-            of: self.of(column, None, [figure.class(), None]),
-            estimate,
-            n,
-            left_out: self.all() - n,
-            ..Statistic::default()
-        };
-        if let Matching::Labels(_) = &self.columns[column] {
-            let confusion = self.columns[column].confusion(&self.weighted(), self.labels.len());
-            figure.note(&confusion, self.labels).into_iter().for_each(|note| statistic.add_note(note));
-        } else if estimate.is_none() {
-            let note = if n == 0 { "no row has both values" } else { "undefined: one of the columns does not vary" };
-            statistic.add_note(note);
-        }
-        if figure == self.columns[column].figures(&[])[0] {
-            self.missing(column).into_iter().for_each(|note| statistic.add_note(note));
-        }
-        statistic
-    }
-
     /// Which rows are left out.
     fn missing(&self, column: usize) -> Option<String> {
         let rest = (0..self.counts.len()).filter(|row| !self.columns[column].is_compared(*row));
@@ -417,50 +414,6 @@ impl Compared<'_> {
         let why = why.iter().filter(|(n, _)| *n > 0);
         let words: Vec<String> = why.map(|(n, name)| format!("{n} without `{name}`")).collect();
         (!words.is_empty()).then(|| format!("left out: {}", words.join(", ")))
-    }
-
-    /// A share with its Wilson interval. With clusters the bootstrap has the right one.
-    fn wilson(&self, column: usize, figure: Figure, z: f64) -> Option<Statistic> {
-        let matching = &self.columns[column];
-        if self.clusters.is_some() || matching.len() == 0 {
-            return None;
-        }
-        matching.outcome(figure, 0)?;
-        let rows: Vec<(usize, bool)> =
-            self.used(column).filter_map(|row| Some((row, matching.outcome(figure, row)??))).collect();
-        let shares = rows.iter().map(|(row, yes)| (*yes, self.weights[*row], self.counts[*row] as f64));
-        let Some((share, std_error, effective)) = weighted_share(shares) else {
-            return Some(self.statistic(column, figure, None));
-        };
-        Some(Statistic {
-            std_error: Some(std_error),
-            interval: Some(wilson_at(share, effective, z)),
-            n: self.units(rows.iter().map(|(row, _)| *row)),
-            method: Some("wilson"),
-            ..self.statistic(column, figure, Some(share))
-        })
-    }
-
-    /// The support of each label, and the confusion matrix in long form.
-    fn cells(&self, column: usize) -> Vec<Statistic> {
-        let Matching::Labels(rows) = &self.columns[column] else { return Vec::new() };
-        let (classes, size) = (self.classes(&self.columns[column]), self.labels.len());
-        let weighted = self.columns[column].confusion(&self.weighted(), size);
-        let mut units = Confusion::new(size);
-        let used = self.used(column).filter_map(|row| Some((row, rows[row]?)));
-        used.for_each(|(row, (truth, predicted))| units.add(truth, predicted, self.counts[row] as f64));
-        let made = |name, labels, estimate, n: f64| Statistic {
-            name,
-            of: self.of(column, None, labels),
-            estimate: Some(estimate),
-            n: n as u64,
-            ..Statistic::default()
-        };
-        let support =
-            |class: &usize| made("support", [Some(*class), None], weighted.support(*class), units.support(*class));
-        let cell = |a: usize, b: usize| made("confusion", [Some(a), Some(b)], weighted.at(a, b), units.at(a, b));
-        let cells = classes.iter().flat_map(|truth| classes.iter().map(move |predicted| (*truth, *predicted)));
-        classes.iter().map(support).chain(cells.map(|(truth, predicted)| cell(truth, predicted))).collect()
     }
 
     fn common(&self, (a, b): (usize, usize)) -> impl Iterator<Item = usize> {
@@ -485,6 +438,9 @@ impl Compared<'_> {
     fn mcnemar(&self, pair: (usize, usize), figure: Figure) -> Option<Statistic> {
         let [a, b] = [pair.0, pair.1].map(|column| &self.columns[column]);
         let mut only = [0, 0];
+        if self.common(pair).next().is_none() {
+            return None;
+        }
         for row in self.common(pair) {
             let [a, b] = [a, b].map(|column| column.outcome(figure, row).map(Option::unwrap_or_default));
             match (a?, b?) {
@@ -498,6 +454,107 @@ impl Compared<'_> {
         let p = mcnemar(only[0], only[1]);
         let method = Some("mcnemar_exact");
         Some(Statistic { name: "mcnemar_p", method, note: Some(note), ..self.difference(pair, figure, Some(p)) })
+    }
+}
+
+impl<'a> Prepared<'a> {
+    fn new(of: &'a Compared<'a>) -> Prepared<'a> {
+        let (weighted, size) = (of.weighted(), of.labels.len());
+        let confusions: Vec<Confusion> = of.columns.iter().map(|column| column.confusion(&weighted, size)).collect();
+        let classes = |confusion: &Confusion| {
+            (0..size).filter(|class| confusion.support(*class) + confusion.predicted(*class) > 0.0).collect()
+        };
+        Prepared { of, classes: confusions.iter().map(classes).collect(), confusions }
+    }
+
+    fn statistic(&self, column: usize, figure: Figure, estimate: Option<f64>) -> Statistic {
+        let compared = self.of;
+        let n = compared.units(compared.used(column));
+        let mut statistic = Statistic {
+            name: figure.name(),
+            of: compared.of(column, None, [figure.class(), None]),
+            estimate,
+            n,
+            left_out: compared.all() - n,
+            ..Statistic::default()
+        };
+        if let Matching::Labels(_) = &compared.columns[column] {
+            let note = figure.note(&self.confusions[column], compared.labels);
+            note.into_iter().for_each(|note| statistic.add_note(note));
+        } else if estimate.is_none() {
+            let note = if n == 0 { "no row has both values" } else { "undefined: one of the columns does not vary" };
+            statistic.add_note(note);
+        }
+        if figure == compared.columns[column].figures(&[])[0] {
+            compared.missing(column).into_iter().for_each(|note| statistic.add_note(note));
+        }
+        statistic
+    }
+
+    /// A score of one of very many labels.
+    fn undrawn(&self, column: usize, figure: Figure, z: f64) -> Statistic {
+        self.wilson(column, figure, z).unwrap_or_else(|| {
+            let mut statistic = self.statistic(column, figure, figure.of_confusion(&self.confusions[column]));
+            statistic.add_note(format!("without an interval, since there are more than {MOST_CLASSES} labels"));
+            statistic
+        })
+    }
+
+    /// A share with its Wilson interval. With clusters the bootstrap has the right one.
+    fn wilson(&self, column: usize, figure: Figure, z: f64) -> Option<Statistic> {
+        let compared = self.of;
+        let matching = &compared.columns[column];
+        if compared.clusters.is_some() || matching.len() == 0 {
+            return None;
+        }
+        matching.outcome(figure, 0)?;
+        let rows: Vec<(usize, bool)> =
+            compared.used(column).filter_map(|row| Some((row, matching.outcome(figure, row)??))).collect();
+        let shares = rows.iter().map(|(row, yes)| (*yes, compared.weights[*row], compared.counts[*row] as f64));
+        let Some((share, std_error, effective)) = weighted_share(shares) else {
+            return Some(self.statistic(column, figure, None));
+        };
+        Some(Statistic {
+            std_error: Some(std_error),
+            interval: Some(wilson_at(share, effective, z)),
+            n: compared.units(rows.iter().map(|(row, _)| *row)),
+            method: Some("wilson"),
+            ..self.statistic(column, figure, Some(share))
+        })
+    }
+
+    /// The support of each label, and the confusion matrix in long form. Of very many labels, only the cells that occur.
+    fn cells(&self, column: usize) -> Vec<Statistic> {
+        let compared = self.of;
+        let Matching::Labels(rows) = &compared.columns[column] else { return Vec::new() };
+        let classes = &self.classes[column];
+        let weighted = compared.weighted();
+        let pairs =
+            || compared.used(column).filter_map(|row| rows[row].map(|(truth, predicted)| (row, truth, predicted)));
+        let weights = confusion_cells(pairs().map(|(row, truth, predicted)| (truth, predicted, weighted[row])));
+        let units =
+            confusion_cells(pairs().map(|(row, truth, predicted)| (truth, predicted, compared.counts[row] as f64)));
+        let made = |name, labels, estimate, n: f64| Statistic {
+            name,
+            of: compared.of(column, None, labels),
+            estimate: Some(estimate),
+            n: n as u64,
+            ..Statistic::default()
+        };
+        let mut of_truth = vec![0.0; compared.labels.len()];
+        units.iter().for_each(|((truth, _), n)| of_truth[*truth] += n);
+        let support = |class: &usize| {
+            made("support", [Some(*class), None], self.confusions[column].support(*class), of_truth[*class])
+        };
+        let at = |cells: &BTreeMap<(usize, usize), f64>, cell| cells.get(&cell).copied().unwrap_or_default();
+        let cell = |(truth, predicted)| {
+            let cell = (truth, predicted);
+            made("confusion", [Some(truth), Some(predicted)], at(&weights, cell), at(&units, cell))
+        };
+        let all = classes.iter().flat_map(|truth| classes.iter().map(move |predicted| (*truth, *predicted)));
+        let cells: Vec<(usize, usize)> =
+            if classes.len() > MOST_CLASSES { units.keys().copied().collect() } else { all.collect() };
+        classes.iter().map(support).chain(cells.into_iter().map(cell)).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use super::method::frame::{Frame, Method};
 use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
-use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
+use super::transform::{DataError, InputTable, Transform, TransformConfig, TransformContext};
 use super::view::{Estimates, Predictions, Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
@@ -47,7 +47,8 @@ struct Validation {
     /// The column with the split. Default: `split`.
     split_column: Option<String>,
     /// The column with the probability of each row to be in the sample, above 0 and at most 1. A row counts 1 / p.
-    weight: Option<String>,
+    /// Default: all rows count the same.
+    inclusion_probability: Option<String>,
     /// Repeats everything for each group of these columns, after all rows.
     #[serde(default)]
     by: Vec<String>,
@@ -142,7 +143,7 @@ impl TransformConfig for Validation {
         let columns = GoldColumns {
             parts: &parts,
             split_column: self.split_column.as_deref(),
-            weight: self.weight.as_deref(),
+            probability: self.inclusion_probability.as_deref(),
             cluster: self.cluster.as_deref(),
         };
         let gold = Gold::bind(columns, input, at, &mut reads, problems);
@@ -220,16 +221,12 @@ impl Method for Bound {
         self.split.as_deref() == Some(TEST)
     }
 
-    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
-        let is_inside = self.gold.part(rows, self.split.as_deref())?;
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, DataError> {
+        let is_inside = self.gold.part(rows, self.split.as_deref()).map_err(|error| error.or_at("split"))?;
         // The words of numbers are not codes, but they are missing in the same rows.
         let truth = rows.labels(0);
         let is_gold: Vec<bool> =
             truth.iter().zip(&is_inside).map(|(truth, inside)| truth.is_some() && *inside).collect();
-        if rows.is_whole() && !is_gold.contains(&true) {
-            let part = self.split.as_ref().map(|part| format!(" of the part `{part}`")).unwrap_or_default();
-            return Err(format!("no row{part} has a value in `{}`, so there is nothing to compare with", self.truth));
-        }
         let weights = self.gold.weights(rows, &is_gold, &self.truth)?;
         let kept: Vec<usize> = (0..is_gold.len()).filter(|row| is_gold[*row]).collect();
         let matching = |read| self.matching(rows, read, &kept);
@@ -251,7 +248,7 @@ impl Method for Bound {
 }
 
 impl Bound {
-    fn matching(&self, rows: &Rows<'_>, read: usize, kept: &[usize]) -> Result<Matching, String> {
+    fn matching(&self, rows: &Rows<'_>, read: usize, kept: &[usize]) -> Result<Matching, DataError> {
         let pairs = || {
             let (truth, predicted) = (rows.labels(0), rows.labels(read));
             kept.iter().map(move |row| (truth[*row], predicted[*row]))
@@ -281,8 +278,9 @@ impl Bound {
         }
     }
 
-    /// Refuses columns without a common label, since they are probably written differently.
-    fn share_labels(&self, rows: &Rows<'_>, read: usize) -> Result<(), String> {
+    /// Refuses columns without a common label, since they are probably written differently. While one of them has a
+    /// single label, as after the first codes, that shows nothing.
+    fn share_labels(&self, rows: &Rows<'_>, read: usize) -> Result<(), DataError> {
         let found = |read: usize| {
             let mut found = vec![false; rows.label_names().len()];
             rows.labels(read).into_iter().flatten().for_each(|label| found[label] = true);
@@ -290,16 +288,19 @@ impl Bound {
         };
         let (truth, predicted) = (found(0), found(read));
         let is_shared = truth.iter().zip(&predicted).any(|(a, b)| *a && *b);
-        if !rows.is_whole() || is_shared || !truth.contains(&true) || !predicted.contains(&true) {
+        let has_several = |found: &[bool]| found.iter().filter(|found| **found).count() > 1;
+        if !rows.is_whole() || is_shared || !has_several(&truth) || !has_several(&predicted) {
             return Ok(());
         }
         let labels = |found: &[bool]| comparison::some_of(rows.label_names(), found);
         let (name, other) = (&self.predicted[read - 1], &self.truth);
         let (predicted, truth) = (labels(&predicted), labels(&truth));
         let are_numbers = rows.label_names().iter().all(|label| label.parse::<f64>().is_ok());
-        let help = if are_numbers { "; to compare numbers, declare their type in the source" } else { "" };
-        Err(format!(
-            "`{name}` and `{other}` have no label in common: `{name}` has {predicted}, `{other}` has {truth}{help}"
-        ))
+        let message =
+            format!("`{name}` and `{other}` have no label in common: `{name}` has {predicted}, `{other}` has {truth}");
+        Err(DataError::at("truth", message).help(match are_numbers {
+            true => "to compare numbers, declare their type in the source",
+            false => "both columns need the same labels; `compare = \"texts\"` compares free texts",
+        }))
     }
 }

@@ -141,13 +141,21 @@ impl Rows {
         let factor = self.factor(&used, method == Method::Dsl)?;
         let covariance = sandwich(&bread, &scores, self.clusters.as_deref()) * factor;
         let gold = self.golden().count() as f64;
-        let expected = |codes: &usize| match method {
-            Method::Naive => std_errors(&covariance),
-            Method::Dsl => std_errors(&(&covariance + &bread * self.more_meat(gold, *codes as f64) * &bread * factor)),
-            _ => std_errors(&(&covariance * (gold / *codes as f64))),
+        let now = std_errors(&covariance);
+        let robust = sandwich(&bread, &scores, None).diagonal();
+        let expected = |codes: &usize| -> Vec<f64> {
+            let simple = gold / *codes as f64;
+            let more = (method == Method::Dsl).then(|| &bread * self.more_meat(gold, *codes as f64) * &bread);
+            let ratio = |i: usize| match (&more, method) {
+                (_, Method::Naive) => 1.0,
+                // Clusters are assumed to change the error by the same factor.
+                (Some(more), _) => Some(1.0 + more[(i, i)] / robust[i]).filter(|ratio| *ratio > 0.0).unwrap_or(simple),
+                (None, _) => simple,
+            };
+            now.iter().enumerate().map(|(i, error)| error * ratio(i).sqrt()).collect()
         };
         Ok(Fit {
-            std_errors: std_errors(&covariance),
+            std_errors: now.clone(),
             coefficients: coefficients.iter().copied().collect(),
             n: used.len(),
             lambda: None,
@@ -156,7 +164,8 @@ impl Rows {
     }
 
     /// What the meat of the sandwich of DSL has more with `codes` instead of `gold` gold rows. The expected square of
-    /// the pseudo-outcome's residual is `(Y - mean)^2 + (1 / p - 1) (Y - f)^2`, and only `p` changes.
+    /// the pseudo-outcome's residual is `(Y - mean)^2 + (1 / p - 1) (Y - f)^2`, and only `p` changes. The authors'
+    /// package `dsl` computes the same in `power_dsl`.
     fn more_meat(&self, gold: f64, codes: f64) -> DMatrix<f64> {
         let mut weights = vec![0.0; self.len()];
         for (i, y) in self.golden() {
@@ -231,13 +240,18 @@ impl Rows {
         let imputed = imputed.centred * lambda;
         // `ppi_py` divides by n for a mean, and by n - 1 for a regression.
         let small = |n: f64| if model == Model::Mean || self.clusters.is_some() { 1.0 } else { (n / (n - 1.0)).sqrt() };
-        let covariance = |codes: f64| {
-            let scores = &rectified * (small(*n) * (*n / codes).sqrt()) + &imputed * small(*m);
-            sandwich(&bread, &scores, self.clusters.as_deref())
-        };
         let used: Vec<usize> = (0..self.len()).collect();
         let factor = self.factor(&used, false)?;
-        let expected = |codes: &usize| std_errors(&(covariance(*codes as f64) * factor));
+        let covariance = |codes: f64| {
+            // Rows that are coded too leave the machine's part, unless it is over all rows.
+            let rest = if *m == self.len() as f64 { *m } else { *n + *m - codes };
+            let scores = &rectified * (small(*n) * (*n / codes).sqrt()) + &imputed * (small(*m) * (*m / rest).sqrt());
+            sandwich(&bread, &scores, self.clusters.as_deref()) * factor
+        };
+        let expected = |codes: &usize| match *codes < self.len() {
+            true => std_errors(&covariance(*codes as f64)),
+            false => vec![f64::NAN; self.x.ncols()],
+        };
         let fit = Fit {
             coefficients: coefficients.iter().copied().collect(),
             std_errors: expected(&(*n as usize)),
