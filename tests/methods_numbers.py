@@ -196,6 +196,67 @@ def estimate():
     return tables
 
 
+def dsl():
+    """Design-based supervised learning by the moments of the paper (Egami et al. 2023, equation 6) and the variance of the
+    authors' R package `dsl` 0.1 (its functions dsl_general_moment_base_decomp and power_dsl), written out in numpy: no
+    pseudo-outcomes, no regression, no correction for few rows or clusters."""
+    from scipy.optimize import root
+
+    rng = np.random.default_rng(20231204)
+    tables = []
+    for model in ["mean", "ols", "logit"]:
+        n = 150
+        cluster = rng.integers(0, 20, n)
+        party, year = rng.integers(0, 2, n), rng.integers(1850, 1901, n)
+        y = (rng.random(n) < 1 / (1 + np.exp(0.4 - 0.9 * party - 0.03 * (year - 1875)))).astype(float)
+        f = np.where(rng.random(n) < 0.8, y, 1 - y)
+        p = np.round(0.2 + 0.2 * rng.random(n), 3)
+        r = rng.random(n) < p
+        x = np.ones((n, 1)) if model == "mean" else np.column_stack([np.ones(n), party, year])
+        # The years are centred and scaled for the solver only.
+        back = np.eye(x.shape[1])
+        if model != "mean":
+            back[2, 2], back[0, 2] = 1 / 15, -1875 / 15
+        z = x @ back
+        link = (lambda t: 1 / (1 + np.exp(-t))) if model == "logit" else (lambda t: t)
+        slope = (lambda t: link(t) * (1 - link(t))) if model == "logit" else (lambda t: np.ones(n))
+
+        def parts(b):
+            """The moments by the machine's labels, and those by gold in the rows that have it."""
+            return z * (f - link(z @ b))[:, None], z * np.where(r, y - link(z @ b), 0)[:, None]
+
+        def corrected(b):
+            machine, gold = parts(b)
+            return machine + (gold - machine) * (r / p)[:, None]
+
+        b = root(lambda b: corrected(b).mean(0), np.zeros(z.shape[1]), tol=1e-15).x
+        machine, gold = parts(b)
+        difference = (gold - machine) * (r / p)[:, None]
+        inverse = np.linalg.inv(z.T @ (z * slope(z @ b)[:, None]) / n)
+
+        def errors(machine, difference, ratio):
+            """With `ratio` times as many codes."""
+            meat = difference.T @ difference / ratio + machine.T @ machine
+            meat = (meat + machine.T @ difference + difference.T @ machine) / n
+            return np.sqrt(np.diag(back @ inverse @ meat @ inverse.T @ back.T / n)).tolist()
+
+        sums = [np.array([part[cluster == c].sum(0) for c in np.unique(cluster)]) for part in (machine, difference)]
+        codes = int(r.sum())
+        tables.append({
+            "model": model,
+            "rows": {
+                "party": party.tolist(), "year": year.tolist(), "machine": f.tolist(), "probability": p.tolist(),
+                "gold": [value if drawn else None for value, drawn in zip(y.tolist(), r)], "cluster": cluster.tolist(),
+            },
+            "estimate": (back @ b).tolist(),
+            "std_error": errors(machine, difference, 1),
+            "std_error_cluster": errors(*sums, 1),
+            "codes": codes * 2,
+            "expected_std_error": errors(machine, difference, 2),
+        })
+    return tables
+
+
 def plain(value):
     """The same value for JSON; NaN is null."""
     if isinstance(value, dict):
@@ -286,6 +347,7 @@ def calibration():
 ALL = {
     "agreement": agreement,
     "estimate": estimate,
+    "dsl": dsl,
     "classification": classification,
     "numeric": numeric,
     "calibration": calibration,

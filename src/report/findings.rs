@@ -368,7 +368,7 @@ mod tests {
         ];
         assert_eq!(lines(&table(&["statistic", "coder", "truth", "label"], &rows)), expected);
         let rows: [Line<'_>; 1] = [(&["accuracy_difference", "a", "b", ""], [0.19, 0.05, 0.3], 74, "", "")];
-        let expected = ["difference in accuracy of a and b 0.19 (95 % CI 0.05 to 0.30, 74 units)"];
+        let expected = ["difference in accuracy of a and b 0.19 (95 % CI 0.050 to 0.30, 74 units)"];
         assert_eq!(lines(&table(&["statistic", "column", "versus", "label"], &rows)), expected);
     }
 }

@@ -109,16 +109,19 @@ impl Link {
             if gain <= 1e-22 * scale {
                 return Some(coefficients + step);
             }
-            let moved = loop {
-                let (next, along) = (&coefficients + &step, x * (&coefficients + &step));
+            (coefficients, linear, now) = loop {
+                let next = &coefficients + &step;
+                let along = x * &next;
                 let then = loss(&along);
-                // A step that is too small to change the loss ends the search.
-                if then <= now || step.norm() <= 1e-12 * (1.0 + coefficients.norm()) {
+                if then <= now {
                     break (next, along, then);
+                }
+                // Only rounding is left.
+                if step.norm() <= 1e-12 * (1.0 + coefficients.norm()) {
+                    return Some(coefficients);
                 }
                 step *= 0.5;
             };
-            (coefficients, linear, now) = moved;
             if linear.amax() > SEPARATED {
                 return None;
             }
@@ -177,6 +180,10 @@ mod tests {
         assert_eq!(fit([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]), None);
         assert_eq!(fit([1.0; 6]), None);
         assert!(fit([0.0, 1.0, 0.0, 1.0, 0.0, 1.0]).is_some());
+        // Numbers that are large beside their differences have coefficients too.
+        let years = DMatrix::from_fn(400, 2, |i, j| if j == 0 { 1.0 } else { 1e6 + (i % 50) as f64 });
+        let y: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i * 7 % 50 < i % 50))).collect();
+        assert!(Link::Logit.fit(&years, &y, &[1.0; 400]).is_some());
         // The group of the last three has one outcome.
         let x = DMatrix::from_fn(6, 2, |i, j| f64::from(u8::from(j == 0 || i > 2)));
         assert_eq!(Link::Logit.fit(&x, &[0.0, 1.0, 0.0, 1.0, 1.0, 1.0], &[1.0; 6]), None);

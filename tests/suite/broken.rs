@@ -114,6 +114,11 @@ broken! {
     files_that_are_not_there = "126-files-that-are-not-there",
     doubled_keys = "127-doubled-keys",
     agreement = "140-agreement",
+    validation = "141-validation",
+    calibration = "142-calibration",
+    ensemble = "143-ensemble",
+    estimate = "144-estimate",
+    sample = "145-sample",
 }
 
 /// Specs that are valid, with warnings.

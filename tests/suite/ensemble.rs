@@ -140,7 +140,7 @@ fn mistakes_have_a_message() {
     ] {
         let ran = project(ROWS, stage).run(&["validate", "pipeline.toml"]).exits(2);
         assert!(ran.stderr.contains(message) && ran.stderr.contains(place), "{stage}: {}", ran.stderr);
-        assert_eq!(ran.stderr.matches(message).count(), 1, "{stage}: {}", ran.stderr);
+        assert!(ran.stderr.contains("1 error, "), "only this error, also of the output: {stage}: {}", ran.stderr);
     }
     // Only the tables that a stage makes can be read.
     let stage = "coders = [\"a\", \"b\"]\nmethod = \"majority\"";

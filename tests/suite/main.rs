@@ -23,6 +23,7 @@ mod builds;
 mod calibration;
 mod changes;
 mod clones;
+mod coding;
 mod command;
 mod corrections;
 mod cut;

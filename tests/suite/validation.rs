@@ -95,6 +95,21 @@ fn rows_in_the_sample_count_by_their_probability() {
 }
 
 #[test]
+fn weight_is_another_word_for_the_probability_of_inclusion() {
+    let spec = |word: &str| format!("predicted = [\"b\"]\ntruth = \"human\"\n{word} = \"p\"");
+    let warned = project(ROWS, &spec("weight")).run(&["validate", "pipeline.toml"]).exits(0).stderr;
+    assert!(warned.contains("`weight` is read as `inclusion_probability`"), "{warned}");
+    let both = ["weight", "inclusion_probability"].map(|word| {
+        let table = table(ROWS, &spec(word));
+        table.floats("estimate")
+    });
+    assert_eq!(both[0], both[1]);
+    // It has no other meaning where it is no probability.
+    let spec = format!("{}\nweight = \"p\"", spec("inclusion_probability"));
+    project(ROWS, &spec).run(&["validate", "pipeline.toml"]).exits(2).says("there is no field `weight` here");
+}
+
+#[test]
 fn a_part_of_the_split_and_clusters() {
     let stage = "predicted = [\"b\"]\ntruth = \"human\"\nsplit = \"test\"\ncluster = \"author\"\n\
                  bootstrap = { replicates = 200, interval = \"percentile\" }";

@@ -1,4 +1,8 @@
 //! `type = "agreement"`: how well coders agree. Models, prompts, replicates and people are all coders.
+//!
+//! Units have no weights for sampling. The coefficients describe coders on the units that they coded, and neither Gwet
+//! (Handbook of Inter-Rater Reliability, 4th edition 2014) nor the packages `krippendorff` and irrCAC define them for
+//! unequal probabilities. `by` shows the strata of a sample.
 
 mod coded;
 mod coefficient;

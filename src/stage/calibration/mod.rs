@@ -89,7 +89,7 @@ impl Calibration {
             }
             (Some(fit), Some(split)) if fit == split => {
                 let message = format!("`fit` and `split` are both `{fit}`, so the fit would be shown on its own rows");
-                problems.error("bad-value", at.key("fit"), message).help("write `fit = \"dev\"`");
+                problems.error("bad-value", at.key("fit"), message).help("name two different parts, such as `dev` and `test`");
             }
             _ => {}
         }
@@ -113,7 +113,8 @@ impl TransformConfig for Calibration {
         if let Some(name) = &self.predicted {
             reads.extend(read_column(input, at.key("predicted"), name, Reading::Label, problems));
         }
-        let parts: Vec<&str> = self.fit.iter().chain(&self.split).map(String::as_str).collect();
+        let fit = self.fit.iter().map(|part| ("fit", part.as_str()));
+        let parts: Vec<(&str, &str)> = fit.chain(self.split.iter().map(|part| ("split", part.as_str()))).collect();
         let columns = GoldColumns {
             parts: &parts,
             split_column: self.split_column.as_deref(),

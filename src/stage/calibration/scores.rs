@@ -261,7 +261,7 @@ fn threshold(shown: &Scored, fit: Option<&Recalibrated>, wanted: f64, confidence
         return vec![made];
     };
     made.of = at(found).to_vec();
-    made.interval = Some((bound(rows, found), 1.0));
+    made.add_note(format!("the accuracy from there on is at least {:.4}", bound(rows, found)));
     let (right, n) = units(shown, found);
     let kept = |name| Statistic { n, ..shown.statistic(name, at(found), None) };
     let coverage = Some(n as f64 / shown.n() as f64).filter(|share| share.is_finite());

@@ -138,7 +138,7 @@ impl Ensemble {
             }
             None => None,
         };
-        let parts: Vec<&str> = self.fit.as_deref().into_iter().collect();
+        let parts: Vec<(&str, &str)> = self.fit.iter().map(|part| ("fit", part.as_str())).collect();
         let columns =
             GoldColumns { parts: &parts, split_column: self.split_column.as_deref(), ..GoldColumns::default() };
         let gold = Gold::bind(columns, input, at, &mut reads, problems);

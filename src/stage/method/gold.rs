@@ -11,14 +11,15 @@ use crate::stage::transform::{DataError, InputTable};
 /// The part of a split that shows how good the labels are. Looking at it is counted.
 pub(crate) const TEST: &str = "test";
 const SPLIT: &str = "split";
-/// The column with the probability of a row to be in the sample, and the field that names another one.
+/// The column with the probability of a row to be in the sample. A field of the same name chooses another column.
 pub(crate) const PROBABILITY: &str = "inclusion_probability";
 const LISTED: usize = 8;
 
 /// The columns that say which rows count, as they are named in the spec.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GoldColumns<'a> {
-    pub(crate) parts: &'a [&'a str],
+    /// The parts of the split that are used, each with the field that names it.
+    pub(crate) parts: &'a [(&'static str, &'a str)],
     pub(crate) split_column: Option<&'a str>,
     pub(crate) probability: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
@@ -43,7 +44,8 @@ impl Gold {
         problems: &mut Problems,
     ) -> Gold {
         let mut add = |key: &str, name: &str, reading: Reading| {
-            let place = if key == "split_column" && columns.split_column.is_none() { SPLIT } else { key };
+            let is_default = key == "split_column" && columns.split_column.is_none();
+            let place = columns.parts.last().filter(|_| is_default).map_or(key, |(field, _)| *field);
             reads.push(read_column(input, at.key(place), name, reading, problems)?);
             Some((reads.len() - 1, name.to_owned()))
         };

@@ -139,7 +139,7 @@ impl TransformConfig for Validation {
             }
             reads.extend(read_column(input, place, name, content.reading(), problems));
         }
-        let parts: Vec<&str> = self.split.as_deref().into_iter().collect();
+        let parts: Vec<(&str, &str)> = self.split.iter().map(|part| ("split", part.as_str())).collect();
         let columns = GoldColumns {
             parts: &parts,
             split_column: self.split_column.as_deref(),
@@ -304,3 +304,6 @@ impl Bound {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

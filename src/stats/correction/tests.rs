@@ -91,6 +91,51 @@ fn random_tables_agree_with_other_packages() {
     assert_eq!(compared, 12 * 2 * (3 * 7 + 2 * 3 + 3 + 3) + 6 * 2 * 2 * 7);
 }
 
+/// The numbers of the authors' package `dsl`, without its random forest (`tests/methods_numbers.py`): the same estimates,
+/// and the same standard errors before the correction for few rows or clusters.
+#[test]
+fn design_based_supervised_learning_agrees_with_its_authors() {
+    let tables: Vec<Value> = serde_json::from_str(include_str!("../../../tests/data/methods/dsl.json")).unwrap();
+    assert_eq!(tables.len(), 3);
+    for table in tables {
+        let column = |name: &str| table["rows"][name].as_array().unwrap();
+        let numbers = |name: &str| column(name).iter().map(|cell| cell.as_f64().unwrap()).collect::<Vec<f64>>();
+        let (party, year, name) = (numbers("party"), numbers("year"), table["model"].as_str().unwrap());
+        let (model, k) = match name {
+            "mean" => (Model::Mean, 1),
+            "ols" => (Model::Regression(Link::Identity), 3),
+            _ => (Model::Regression(Link::Logit), 3),
+        };
+        let n = party.len();
+        let clusters: Vec<usize> = column("cluster").iter().map(|cell| cell.as_u64().unwrap() as usize).collect();
+        let g = clusters.iter().collect::<std::collections::BTreeSet<_>>().len() as f64;
+        let mut rows = Rows {
+            x: DMatrix::from_fn(n, k, |i, j| [1.0, party[i], year[i]][j]),
+            machine: numbers("machine"),
+            gold: column("gold").iter().map(Value::as_f64).collect(),
+            probability: numbers("probability"),
+            clusters: None,
+        };
+        let codes = table["codes"].as_u64().unwrap() as usize;
+        let (few, few_clusters) =
+            ((n as f64 / (n - k) as f64).sqrt(), (g / (g - 1.0) * (n as f64 - 1.0) / (n - k) as f64).sqrt());
+        let fit = rows.estimate(model, Method::Dsl, &[codes]).unwrap();
+        rows.clusters = Some(clusters);
+        let clustered = rows.estimate(model, Method::Dsl, &[]).unwrap();
+        let near = |found: &[f64], key: &str, factor: f64| {
+            for (i, found) in found.iter().enumerate() {
+                let expected = table[key][i].as_f64().unwrap() * factor;
+                close(found / expected, 1.0, 1e-8, &format!("{name}, {key} {i}"));
+            }
+        };
+        near(&fit.coefficients, "estimate", 1.0);
+        near(&fit.std_errors, "std_error", few);
+        near(&fit.expected[0], "expected_std_error", few);
+        near(&clustered.coefficients, "estimate", 1.0);
+        near(&clustered.std_errors, "std_error_cluster", few_clusters);
+    }
+}
+
 /// Documents of which 30 % are positive, read by a machine with sensitivity 0.9 and specificity 0.8.
 fn documents(count: usize, gold: usize, seed: u64) -> Rows {
     let mut unit = units(seed);
