@@ -33,7 +33,7 @@ impl Method for Coders {
         let confusion = Shown::Confusion { statistic: "confusion", of: "coder", truth: "truth", predicted: "label" };
         vec![
             View::new("Labels of each coder", confusion),
-            View::new("Accuracy of the coders", Shown::Estimates(of(&["accuracy"], &["coder"]))),
+            View::new("Accuracy of the coders", Shown::Estimates(of(&["accuracy", "expected_accuracy"], &["coder"]))),
             View::new("Shares of the labels", Shown::Estimates(of(&["prior"], &["truth"]))),
         ]
     }
