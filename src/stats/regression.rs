@@ -101,24 +101,24 @@ impl Link {
         let mut linear = x * &coefficients;
         let mut now = loss(&linear);
         let scale: f64 = weights.iter().sum();
+        let mut last_gain = f64::INFINITY;
         for _ in 0..STEPS {
             let residual = DVector::from_fn(linear.len(), |i, _| targets[i] - weights[i] * self.mean(linear[i]));
             let gradient = x.tr_mul(&residual);
             let mut step = solve(&self.hessian(x, weights, &coefficients), &gradient)?;
             let gain = step.dot(&gradient);
-            if gain <= 1e-22 * scale {
+            // Near the end the loss is rounded too much to be compared, and steps shrink until only rounding is left.
+            let is_near = gain <= 1e-9 * (1.0 + now.abs());
+            if gain <= 1e-22 * scale || is_near && gain >= last_gain {
                 return Some(coefficients + step);
             }
+            last_gain = gain;
             (coefficients, linear, now) = loop {
                 let next = &coefficients + &step;
                 let along = x * &next;
                 let then = loss(&along);
-                if then <= now {
+                if then <= now || is_near || step.norm() <= 1e-12 * (1.0 + coefficients.norm()) {
                     break (next, along, then);
-                }
-                // Only rounding is left.
-                if step.norm() <= 1e-12 * (1.0 + coefficients.norm()) {
-                    return Some(coefficients);
                 }
                 step *= 0.5;
             };

@@ -171,7 +171,8 @@ fn a_study_runs_before_the_first_code_and_after_each_further_one() {
         "check: accuracy of label is undefined; no row has both values",
         "trust: accuracy is undefined; no row has a probability and a truth",
         "best.coders: accuracy of label is undefined; no row has both its label and a truth",
-        "share: mean, DSL is undefined; `gold` is missing in all 200 rows, so nothing can be corrected",
+        "share: mean, gold only is undefined; `gold` is missing in all 200 rows, so nothing can be corrected",
+        "share: mean, DSL is undefined",
         "effect: coefficient of party[Whig] (against Tory), naive ",
     ] {
         assert!(first.contains(line), "{line}: {first}");

@@ -89,7 +89,9 @@ impl Calibration {
             }
             (Some(fit), Some(split)) if fit == split => {
                 let message = format!("`fit` and `split` are both `{fit}`, so the fit would be shown on its own rows");
-                problems.error("bad-value", at.key("fit"), message).help("name two different parts, such as `dev` and `test`");
+                problems
+                    .error("bad-value", at.key("fit"), message)
+                    .help("name two different parts, such as `dev` and `test`");
             }
             _ => {}
         }
