@@ -17,7 +17,7 @@ pub(super) struct PastRun {
     pub(super) plan: Plan,
     pub(super) dir: RunDir,
     pub(super) manifest: Manifest,
-    /// Whether the run is of the spec and its data as they are now.
+    /// Whether the run is of the spec as it is now. Its rows may be others.
     pub(super) is_current: bool,
 }
 
@@ -37,7 +37,7 @@ impl PastRun {
             return Err(Failure::new(Exit::Environment, format!("`{}` has no run", path.display())).help(help));
         };
         terminal.note(&format!("of the run {}; the spec or its data have changed since", run.name));
-        Ok(PastRun { plan, dir: run.dir, manifest: run.manifest, is_current: false })
+        Ok(PastRun::of(plan, run))
     }
 
     /// The same. A clone without a run first makes the tables of the spec from its replay file.
@@ -64,8 +64,12 @@ impl PastRun {
             let help = suggestion(name, "there are", names.iter().map(String::as_str));
             return Err(Failure::new(Exit::Environment, format!("there is no run `{name}` of this spec")).help_if(help));
         };
-        let is_current = run_or_replay(&plan, &project).root() == run.dir.root();
-        Ok(PastRun { plan, dir: run.dir, manifest: run.manifest, is_current })
+        Ok(PastRun::of(plan, run))
+    }
+
+    fn of(plan: Plan, run: NamedRun) -> PastRun {
+        let is_current = run.manifest.spec_hash == plan.spec_hash;
+        PastRun { plan, dir: run.dir, manifest: run.manifest, is_current }
     }
 
     /// Adds what the run knows to the plan and the manifest: the rows of the sources, and of a run without an end the

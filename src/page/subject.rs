@@ -15,7 +15,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) manifest: &'a Manifest,
     /// The lock next to the spec.
     pub(crate) lock: Option<&'a Lock>,
-    /// Whether the run is of the spec and its data as they are now.
+    /// Whether the run is of the spec as it is now. Its rows may be others.
     pub(crate) is_current: bool,
     calls: OnceCell<Result<Calls, String>>,
 }

@@ -211,6 +211,17 @@ fn the_page_is_about_the_last_run_or_a_named_one() {
         runs["runs"].as_array().expect("runs").iter().filter_map(|run| run["name"].as_str()).min().expect("a run");
     let earlier = report(&project, &["--run", first, "--format", "json", "-o", "-"]).exits(0).json();
     assert!(name(&earlier).contains("What is the tone?"));
+    project.run(&["run", "pipeline.toml", "--limit", "2"]).exits(0);
+    let runs = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0).json();
+    let limited = runs["runs"].as_array().expect("runs").iter().find(|run| run["rows"] == 2).expect("a run of 2 rows");
+    let limited = limited["name"].as_str().expect("a name");
+    let limited = report(&project, &["--run", limited, "--format", "json", "-o", "-"]).exits(0).json();
+    assert!(
+        limited["notices"][0].as_str().expect("a notice").contains("only about some rows"),
+        "{}",
+        limited["notices"]
+    );
+    assert_eq!(rows(section(&limited, "rows"), "Rows of each stage")[0]["rows"], 2);
     report(&project, &["--run", "2001-01-01-1"]).exits(3).says("there is no run `2001-01-01-1` of this spec");
 }
 

@@ -15,12 +15,15 @@ const ROWS: usize = 4096;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
     let spec = &subject.plan.spec;
+    if !subject.is_current {
+        return Ok(None);
+    }
     let mut blocks = Vec::new();
     let mut seen = HashSet::new();
     for output in spec.outputs.values().filter(|output| !output.codebook && output.sheet.is_none()) {
         let name = spec.table_name(output.input);
         let is_method = is_tidy(&spec.relation(output.input).schema);
-        if is_method || !subject.is_current || !seen.insert(output.input) {
+        if is_method || !seen.insert(output.input) {
             continue;
         }
         let parts: Vec<Table> = (0..).map_while(|n| subject.folder.committed(name, n)).map(|part| part.table).collect();

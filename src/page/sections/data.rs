@@ -12,6 +12,9 @@ const ROWS: usize = 2000;
 const BYTES: f64 = 1e6;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
+    if !subject.is_current {
+        return Ok(None);
+    }
     let spec = &subject.plan.spec;
     let outputs: Vec<_> = spec.table_outputs().filter(|(_, output)| output.sheet.is_none()).collect();
     // The small tables of methods first: the others share the rest of the bytes.

@@ -84,12 +84,17 @@ pub(in crate::page) fn notices(subject: &Subject<'_>) -> Vec<String> {
             notices.push("This run is under way, or it was killed. The numbers are those so far.".to_owned())
         }
     }
-    if !subject.is_current {
-        notices.push(
-            "The spec or its data have changed since this run. What needs the run's own spec is left out.".to_owned(),
-        );
+    let is_partial = manifest.limit.is_some() || manifest.rows.is_some();
+    let is_same = subject.folder.name().trim_end_matches("-replay") == subject.plan.run_name();
+    match (subject.is_current, is_same || is_partial) {
+        (true, true) => {}
+        (true, false) => notices.push("The data have changed since this run.".to_owned()),
+        (false, _) => notices.push(
+            "The spec has changed since this run. The results of stages, the codebook and the data are left out."
+                .to_owned(),
+        ),
     }
-    if manifest.limit.is_some() || manifest.rows.is_some() {
+    if is_partial {
         notices.push("This run asked only about some rows of its sources.".to_owned());
     }
     if !manifest.set.is_empty() {

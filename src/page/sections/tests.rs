@@ -11,7 +11,7 @@ use crate::store::Project;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
     let spec = &subject.plan.spec;
-    if spec.tests.is_empty() {
+    if spec.tests.is_empty() || !subject.is_current {
         return Ok(None);
     }
     let blocks = match verdicts(spec, &Project::of(&spec.folder), vec![subject.folder.clone()]) {
