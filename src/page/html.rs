@@ -142,7 +142,9 @@ fn table(title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
     let (rows, cut) = shown_rows(grid);
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let link = (csv.len() <= CSV_BYTES && !grid.rows.is_empty())
-        .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)));
+        .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)))
+        // Base64 has no character that ends an attribute.
+        .map(Value::from_safe_string);
     let file = format!("{id}-{}.csv", slug(title));
     Ok(context! { title, columns => &grid.columns, rows, numeric, cut, link, file })
 }

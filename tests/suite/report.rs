@@ -275,9 +275,11 @@ fn hostile_text_is_only_text() {
         let html = project.text("pipeline.html");
         let (scripts, ends) = (html.matches("<script").count(), html.matches("</script").count());
         assert!(scripts == ends && scripts <= 3, "{hostile}: {scripts} scripts, {ends} ends");
-        for markup in ["<img", "<script>alert", "\" onmouseover=", "' onmouseover="] {
+        for markup in ["<img", "<script>alert"] {
             assert!(!html.contains(markup), "{hostile}: {markup}");
         }
+        let breaks_out = |tag: &&str| tag.contains("\" onmouseover=") || tag.contains("' onmouseover=");
+        assert_eq!(tags(&html).find(breaks_out), None, "{hostile}");
         assert!(html.contains("alert(") || html.contains("evil.example"), "the text itself is there");
         let markdown = report(&project, &["--format", "md", "-o", "-"]).exits(0).stdout;
         let plain = outside_of_code(&markdown);
@@ -285,6 +287,12 @@ fn hostile_text_is_only_text() {
             assert!(!plain.contains(markup), "{hostile}: {markup} in\n{plain}");
         }
     }
+}
+
+/// The tags of a page, without what is inside of scripts.
+fn tags(html: &str) -> impl Iterator<Item = &str> {
+    let parts = html.split("<script").map(|part| part.split_once("</script").map_or(part, |(_, after)| after));
+    parts.flat_map(|part| part.split('<').skip(1)).filter_map(|tag| tag.split('>').next())
 }
 
 /// Markdown without its code.
