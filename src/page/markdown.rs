@@ -21,7 +21,11 @@ pub(super) fn markdown(page: &Page, is_short: bool) -> String {
     let mut writer = Writer { out, is_short };
     for section in &page.sections {
         writer.out.push(format!("## {}", plain(&section.title)));
+        let empty = writer.out.len();
         writer.blocks(&section.blocks, 3);
+        if writer.out.len() == empty {
+            writer.out.pop();
+        }
     }
     writer.out.join("\n\n") + "\n"
 }

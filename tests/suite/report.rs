@@ -257,8 +257,7 @@ fn hostile_text_is_only_text() {
         };
         let server = Server::new().script(script).start();
         let label = json!(hostile);
-        let text = tone().replacen("name = \"tones\"", &format!("name = {label}"), 1);
-        let text = text.replacen("[stages.tone.output]", "[stages.tone.output]\nwhy = { type = \"string\" }", 1);
+        let text = tone().replacen("[stages.tone.output]", "[stages.tone.output]\nwhy = { type = \"string\" }", 1);
         let enumeration = format!("enum = [{label}, \"neutral\"], description = {label}");
         let text = text.replacen("enum = [\"positive\", \"neutral\", \"negative\"]", &enumeration, 1);
         let text = text.replacen("score = { type = \"integer\", minimum = 0, maximum = 10 }", "", 1);
