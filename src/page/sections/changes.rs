@@ -120,7 +120,7 @@ fn data(old: &Manifest, new: &Manifest) -> Option<Block> {
     let (old, new) = (Lock::of_manifest(old)?, Lock::of_manifest(new)?);
     let mut changes: Vec<String> = old.drift(&new).iter().filter_map(data_change).collect();
     changes.dedup();
-    (!changes.is_empty()).then(|| Block::Text { text: format!("{}.", changes.join("; ")) })
+    (!changes.is_empty()).then(|| Block::Text { text: format!("Data and models: {}.", changes.join("; ")) })
 }
 
 fn compared(subject: &Subject<'_>, output: &str, [a, b]: [StoredTable; 2]) -> Result<(Matching, TableDiff), String> {
