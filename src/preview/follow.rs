@@ -124,7 +124,7 @@ impl Follower<'_> {
                 self.wait(i, 0);
                 continue;
             };
-            let made = carry_out(&self.plan, i, &self.retained.dir, &inputs)?;
+            let made = carry_out(self.plan, i, &self.retained.dir, &inputs)?;
             transformed.insert(i, made.table.rows());
             let mut first = 0;
             let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;

@@ -1,5 +1,7 @@
 //! Findings: the main statistics of the table of a method, in words for a text.
 
+use std::collections::BTreeSet;
+
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 
@@ -90,7 +92,7 @@ pub(crate) fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut more = 0;
     // A note that several lines share is shown once.
-    let mut last_note = None;
+    let mut notes = BTreeSet::new();
     for family in MAIN {
         let main = |name: &str| -> Vec<Finding<'_>> {
             rows().filter(|found| found.text(STATISTIC).as_deref() == Some(name) && found.is_main(name)).collect()
@@ -109,10 +111,8 @@ pub(crate) fn lines(batches: &[RecordBatch]) -> Vec<String> {
                 more += 1;
                 continue;
             }
-            let note = found.text("note");
-            let shown = note.clone().filter(|note| Some(note) != last_note.as_ref());
-            lines.push(found.words(words, are_several, shown));
-            last_note = note.or(last_note);
+            let note = found.text("note").filter(|note| notes.insert(note.clone()));
+            lines.push(found.words(words, are_several, note));
         }
     }
     if more > 0 {

@@ -46,7 +46,13 @@ impl Method for Coders {
         for coder in 0..fit.coders.len() {
             all.extend(self.accuracy(&fit, coder));
             let expected = fit.expected.as_ref().map(|expected| expected[coder]);
-            all.extend(expected.map(|share| fit.statistic("expected_accuracy", [Some(coder), None, None], share)));
+            all.extend(expected.map(|share| {
+                let mut expected = fit.statistic("expected_accuracy", [Some(coder), None, None], share);
+                if share.is_none() {
+                    expected.add_note("no unit has a label of this coder");
+                }
+                expected
+            }));
             for truth in all_labels() {
                 let row = &fit.matrices[coder][truth];
                 let is_known = row.iter().sum::<f64>() > 0.0;

@@ -438,9 +438,7 @@ impl Compared<'_> {
     fn mcnemar(&self, pair: (usize, usize), figure: Figure) -> Option<Statistic> {
         let [a, b] = [pair.0, pair.1].map(|column| &self.columns[column]);
         let mut only = [0, 0];
-        if self.common(pair).next().is_none() {
-            return None;
-        }
+        self.common(pair).next()?;
         for row in self.common(pair) {
             let [a, b] = [a, b].map(|column| column.outcome(figure, row).map(Option::unwrap_or_default));
             match (a?, b?) {
