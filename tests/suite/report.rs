@@ -1,5 +1,7 @@
 //! `fanfold report`: the page about a run in its formats, what it may replace, and which run it is about.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::lock::edit;
@@ -238,6 +240,21 @@ fn a_clone_makes_its_tables_first() {
     let made = report(&clone, &["--format", "json", "-o", "-"]).exits(0).says("making the tables from replay.parquet");
     let counts = |page: &Value| rows(section(page, "rows"), "Rows of each stage");
     assert_eq!(counts(&made.json()), counts(&page(&original)));
+}
+
+#[test]
+fn the_shipped_page_is_of_the_recorded_answers() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let read = |file: &str| std::fs::read(shipped.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    let project = Project::new();
+    for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet"] {
+        project.write(file, read(file));
+    }
+    project.run(&["run", "quickstart.toml", "--replay", "replay/quickstart.parquet"]).exits(0);
+    let page = project.run(&["report", "quickstart.toml", "--format", "json", "-o", "-"]).exits(0).json();
+    let html = String::from_utf8(read("report/quickstart.html")).expect("UTF-8");
+    assert!(html.contains(page["lead"].as_str().expect("a lead")), "{}", page["lead"]);
+    assert!(html.len() + read("report/quickstart.png").len() < 400_000);
 }
 
 /// Text that is markup in HTML, in Markdown, or in both.
