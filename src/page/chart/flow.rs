@@ -109,9 +109,8 @@ impl Flow {
             slots[node.column].push(Slot::Node(n));
         }
         for (n, edge) in self.edges.iter().enumerate().filter(|(_, edge)| self.is_drawn(edge)) {
-            for column in self.nodes[edge.from].column + 1..self.nodes[edge.to].column {
-                slots[column].push(Slot::Edge(n));
-            }
+            let between = self.nodes[edge.from].column + 1..self.nodes[edge.to].column;
+            slots[between].iter_mut().for_each(|slots| slots.push(Slot::Edge(n)));
         }
         let tall = |slots: &Vec<Slot>| (BOX + SPACE) * slots.len() as i32;
         let height = slots.iter().map(tall).max().unwrap_or(0);

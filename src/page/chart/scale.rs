@@ -39,8 +39,8 @@ const SECOND: f64 = 1000.0;
 const MINUTE: f64 = 60.0 * SECOND;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
-const TIMES: [f64; 19] = [
-    SECOND,
+/// The steps of moments above a second.
+const TIMES: [f64; 18] = [
     2.0 * SECOND,
     5.0 * SECOND,
     10.0 * SECOND,
@@ -132,7 +132,8 @@ impl Scale {
         match self.unit {
             Unit::Moment if self.step >= DAY => moment(tick, "%m-%d"),
             Unit::Moment if self.step >= MINUTE => moment(tick, "%H:%M"),
-            Unit::Moment => moment(tick, "%H:%M:%S"),
+            Unit::Moment if self.step >= SECOND => moment(tick, "%H:%M:%S"),
+            Unit::Moment => moment(tick, "%H:%M:%S%.3f"),
             Unit::Share => format!("{} %", plain(tick * 100.0, self.step * 100.0)),
             Unit::Seconds => format!("{} s", plain(tick, self.step)),
             Unit::Count | Unit::Number | Unit::Usd => plain(tick, self.step),
@@ -143,9 +144,11 @@ impl Scale {
 /// The ends of a scale that has a length.
 fn widened(unit: Unit, low: f64, high: f64) -> (f64, f64) {
     let least = if unit == Unit::Moment { SECOND } else { 1.0 };
+    // Milliseconds since 1970 are large, and differ all the same.
+    let close = if unit == Unit::Moment { 0.0 } else { low.abs().max(high.abs()) * 1e-9 };
     if low > high {
         (0.0, least)
-    } else if high - low > low.abs().max(high.abs()) * 1e-9 && high - low > 1e-290 {
+    } else if high - low > close && high - low > 1e-290 {
         (low, high)
     } else if low == 0.0 {
         (0.0, least)
@@ -159,13 +162,13 @@ fn widened(unit: Unit, low: f64, high: f64) -> (f64, f64) {
 
 /// The round number at or above `least`.
 fn step(unit: Unit, least: f64) -> f64 {
-    if unit == Unit::Moment {
+    if unit == Unit::Moment && least > SECOND {
         let found = TIMES.iter().find(|time| **time >= least);
         return found.copied().unwrap_or_else(|| (least / DAY).ceil() * DAY);
     }
     let power = 10_f64.powf(least.log10().floor());
     let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|n| *n >= least).unwrap_or(10.0 * power);
-    if unit == Unit::Count { step.max(1.0) } else { step }
+    if matches!(unit, Unit::Count | Unit::Moment) { step.max(1.0) } else { step }
 }
 
 fn moment(ms: f64, format: &str) -> String {

@@ -216,6 +216,10 @@ fn ticks_are_round_numbers_of_their_unit() {
     assert_eq!(ticks(Unit::Number, -1.0, 1.0), ["-1.0", "-0.5", "0.0", "0.5", "1.0"]);
     assert_eq!(ticks(Unit::Seconds, 3.0, 9.0), ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]);
     let ten = 1_764_324_000_000.0;
+    assert_eq!(
+        ticks(Unit::Moment, ten, ten + 45.0),
+        ["10:00:00.000", "10:00:00.010", "10:00:00.020", "10:00:00.030", "10:00:00.040"]
+    );
     assert_eq!(ticks(Unit::Moment, ten, ten + 3e6), ["10:00", "10:10", "10:20", "10:30", "10:40", "10:50"]);
     assert_eq!(
         ticks(Unit::Moment, ten, ten + 25e3),
