@@ -77,7 +77,7 @@ fn the_page_has_the_numbers_of_the_run() {
     let stage = &rows(run, "Calls and rows of each stage")[0];
     let expected = json!({
         "stage": "tone", "rows": 30, "answered": 29, "failed": 1, "skipped": 0, "calls": 30, "sent": 30, "retries": 0,
-        "prompt tokens": sums(&project, "prompt_tokens"), "reply tokens": sums(&project, "completion_tokens"),
+        "prompt tokens": sums(&project, "prompt_tokens"), "reply tokens": sums(&project, "completion_tokens"), "USD": null,
     });
     assert_eq!(stage, &expected);
     let marks: Vec<&Value> =

@@ -29,7 +29,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
 }
 
 /// What the run is and what it found first, in one sentence.
-pub(in crate::page) fn lead(subject: &Subject<'_>) -> String {
+pub(crate) fn lead(subject: &Subject<'_>) -> String {
     let manifest = subject.manifest;
     let sources = manifest.sources.iter().map(|(name, source)| format!("{} of {name}", count(source.rows, "row")));
     let ids: Vec<&str> = manifest.models.values().map(|model| model.model.as_str()).collect();
@@ -74,7 +74,7 @@ fn main_label(share: &Share) -> Option<(&str, u64)> {
 }
 
 /// What the reader must know before the numbers.
-pub(in crate::page) fn notices(subject: &Subject<'_>) -> Vec<String> {
+pub(crate) fn notices(subject: &Subject<'_>) -> Vec<String> {
     let manifest = subject.manifest;
     let mut notices = Vec::new();
     match manifest.state {
