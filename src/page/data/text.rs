@@ -8,7 +8,7 @@ use crate::report::text::{cut, number, printable};
 pub(super) const CELL: usize = 300;
 
 /// The bytes of a value as JSON.
-pub(in crate::page) fn size(value: &impl Serialize) -> f64 {
+pub(crate) fn size(value: &impl Serialize) -> f64 {
     serde_json::to_string(value).map_or(0, |text| text.len()) as f64
 }
 
