@@ -162,7 +162,8 @@ function list() {
   const hadFocus = box.contains(document.activeElement);
   box.replaceChildren(...shown);
   const current = box.querySelector("[aria-current]");
-  current?.scrollIntoView({ block: "nearest" });
+  // Only the list scrolls, not the page.
+  if (current) box.scrollTop = current.offsetTop - box.offsetTop - box.clientHeight / 2;
   if (hadFocus) current?.focus();
 }
 

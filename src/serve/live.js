@@ -75,7 +75,7 @@
       item.append(link, ` ${sheet.text}`);
       list.append(item);
     }
-    return [element("h3", "For people to fill"), list];
+    return [element("p", "For people to fill:"), list];
   }
 
   function sentence(run) {
@@ -88,6 +88,7 @@
   function show(state) {
     const { run } = state;
     panel.hidden = !run && !state.sheets.length;
+    part("title").textContent = run ? "Now" : "Code and correct";
     part("state").hidden = !run;
     part("stop").hidden = !run || run.exit !== null;
     if (run) {

@@ -153,7 +153,9 @@ fn unknown() -> Reply {
 /// The replies behind the door of the report.
 async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
     let asked = site.clone();
-    if let Ok(Some(why)) = tokio::task::spawn_blocking(move || asked.closed()).await {
+    if let Ok(Some(why)) = tokio::task::spawn_blocking(move || asked.closed()).await
+        && path != "stop"
+    {
         return Reply::Refused(StatusCode::LOCKED, why);
     }
     let query = Query::of(request.uri().query().unwrap_or_default());
@@ -182,7 +184,7 @@ async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
         }
         ("POST", "stop") => {
             site.watched.lock().iter_mut().for_each(Watched::drain);
-            Reply::Json(site.state())
+            Reply::Json(json!({}))
         }
         _ => unknown(),
     }

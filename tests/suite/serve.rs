@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::project::{Project, Running};
+use crate::server::{Asked, Say, Server};
 
 /// Sentences, a model that labels them, the blind sheets of two coders, and one that shows the label of the model.
 const SPEC: &str = r#"name = "labels"
@@ -51,17 +52,41 @@ struct Reply {
 
 impl Site {
     fn of(project: &Project) -> Site {
-        let running = project.spawn(&["report", "--serve", "pipeline.toml"]);
+        Site::spawned(project, &["report", "--serve", "pipeline.toml"], 4)
+    }
+
+    /// A server that shows this number of addresses.
+    fn spawned(project: &Project, arguments: &[&str], count: usize) -> Site {
+        let running = project.spawn(arguments);
         let start = Instant::now();
         loop {
             let shown = running.stderr();
             let addresses: Vec<String> =
                 shown.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned).collect();
-            if addresses.len() == 4 && shown.contains("press Ctrl-C") {
+            if addresses.len() == count {
                 let [report, sheets @ ..] = &addresses[..] else { unreachable!() };
                 return Site { running, report: report.clone(), sheets: sheets.to_vec() };
             }
             assert!(start.elapsed() < Duration::from_secs(60), "no address: {shown}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the page of the report asks for every second.
+    fn state(&self) -> Value {
+        let reply = get(&format!("{}state", self.report));
+        serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.body))
+    }
+
+    /// Waits until the run is as wanted.
+    fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let run = self.state()["run"].clone();
+            if wanted(&run) {
+                return run;
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "{run}");
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -279,4 +304,151 @@ fn two_writers_never_overwrite_each_other() {
     assert_eq!(project.text("coding/anna.csv"), text.replace("a note", "by hand"));
     site.end();
     second.end();
+}
+
+/// A stage of one model with corrections and a budget.
+const LIVE: &str = r#"name = "tones"
+models.a = { provider = "ollama", model = "one" }
+sources.remarks = { type = "file", path = "remarks.csv", key = "id" }
+outputs.tone = { input = "tone", path = "tone.csv" }
+budget = { calls = 500 }
+
+[stages.tone]
+type = "analysis"
+input = "remarks"
+models = ["a"]
+prompt = "What is the tone? {{ text }}"
+corrections = "corrections.csv"
+max_attempts = 1
+max_failed = 400
+chunk_size = 5
+workers = 1
+batch_size = 2
+output.tone = { type = "string", enum = ["glad", "sad"] }
+output.score = { type = "integer", minimum = 1, maximum = 5 }
+"#;
+
+fn live(server: &Server, rows: usize) -> Project {
+    let remarks: String =
+        (1..=rows).map(|row| format!("r{row},{} {row}\n", if row == 3 { "Bad" } else { "Hail" })).collect();
+    let project = Project::new().spec(LIVE).file("remarks.csv", format!("id,text\n{remarks}"));
+    project.file("corrections.csv", "row,column,value,by,reason\n").env("OLLAMA_HOST", &server.url())
+}
+
+/// Every remark is glad, but those that begin with `Bad` have no answer.
+fn tones(latency: u64) -> Server {
+    let script = |asked: &Asked, _: usize| match asked.question().contains("Bad") {
+        true => Say::Text("I can't say <script>alert(1)</script>.".to_owned()),
+        false => Say::Json(json!({ "tone": "glad", "score": 3 })),
+    };
+    Server::new().models(&["one"]).script(script).latency_ms(latency).start()
+}
+
+#[test]
+fn a_run_is_shown_while_it_goes_and_the_page_can_stop_it() {
+    let server = tones(40);
+    let project = live(&server, 300);
+    let site = Site::spawned(&project, &["run", "--serve", "pipeline.toml"], 1);
+    assert_eq!(get(&site.report).status, 200, "there is a page before the first call");
+    let run = site.wait(|run| run["stages"][0]["done_rows"].as_u64() > Some(20));
+    let stage = &run["stages"][0];
+    assert_eq!((stage["stage"].as_str(), stage["rows"].as_u64()), (Some("tone"), Some(300)));
+    let failed = &stage["failures"][0];
+    assert_eq!((failed["kind"].as_str(), failed["messages"][0]["rows"][0].as_str()), (Some("malformed"), Some("r3")));
+    assert!(run["budget"][0]["text"].as_str().is_some_and(|text| text.ends_with(" of 500")), "{run}");
+    assert_eq!((run["exit"].clone(), run["stopping"].clone()), (Value::Null, json!(false)));
+    let page = get(&site.report).body;
+    assert!(page.contains("under way") && page.contains("id=\"rows\""), "{page}");
+    assert!(!page.contains("<script>alert"), "a reply is only ever text");
+    let first = site.state()["page"].clone();
+    assert_eq!(send("POST", &format!("{}stop", site.report), &[("Origin", "http://evil.example")], "").status, 403);
+    assert_eq!(send("POST", &format!("{}stop", site.report), &[], "").status, 200);
+    let run = site.wait(|run| !run["exit"].is_null());
+    assert_eq!(run["exit"], 130);
+    let answered = server.answered();
+    assert!(answered < 300, "the run went on");
+    let start = Instant::now();
+    while site.state()["page"] == first {
+        assert!(start.elapsed() < Duration::from_secs(60), "the page has a new version after the run");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(get(&site.report).body.contains("tone"));
+    site.running.sigint();
+    site.running.wait().exits(130).says("stopped; every finished call is kept");
+    // The next run continues, and its exit code is kept too. A signal ends the run and the server.
+    let again = Site::spawned(&project, &["run", "pipeline.toml", "--serve"], 1);
+    again.wait(|run| run["stages"][0]["sent"].as_u64() > Some(0));
+    again.running.sigint();
+    again.running.wait().exits(130);
+    let last = Site::spawned(&project, &["run", "pipeline.toml", "--serve", "--yes"], 1);
+    assert_eq!(last.wait(|run| !run["exit"].is_null())["exit"], 0);
+    last.end();
+    assert_eq!(project.text("tone.csv").lines().count(), 301);
+}
+
+#[test]
+fn answers_are_corrected_in_the_file_of_the_spec() {
+    let server = tones(0);
+    let project = live(&server, 60);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let before = "row;column;value;by;reason;replicate\r\nr9;tone;sad;Ben;\"so;\";\r\n";
+    project.write("corrections.csv", before);
+    let site = Site::spawned(&project, &["report", "--serve", "pipeline.toml"], 1);
+    let rows = |query: &str| -> Value {
+        let reply = get(&format!("{}corrections?stage=tone&{query}", site.report));
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        serde_json::from_str(&reply.body).expect("JSON")
+    };
+    let first = rows("from=0");
+    assert_eq!((first["rows"].as_array().map(Vec::len), first["next"].clone()), (Some(50), json!(50)));
+    assert_eq!(
+        first["rows"][1],
+        json!({ "row": "r2", "cells": ["r2", "Hail 2"], "answers": ["glad", "3"], "model": null, "replicate": null })
+    );
+    assert_eq!(first["answers"][0]["labels"], json!(["glad", "sad"]));
+    assert_eq!(rows("text=hail+5")["rows"].as_array().map(Vec::len), Some(11));
+    assert_eq!(rows("from=50")["rows"].as_array().map(Vec::len), Some(10));
+    assert_eq!(first["corrections"][0]["reason"], "so;");
+    let save = |version: &Value, correction: Value| {
+        let mut body = correction;
+        body["version"] = version.clone();
+        send("POST", &format!("{}correction?stage=tone", site.report), &[], &body.to_string())
+    };
+    let correction =
+        |value: Value| json!({ "row": "r2", "column": "tone", "value": value, "by": "Anna", "reason": "irony" });
+    for (column, value) in [("tone", "angry"), ("score", "9"), ("text", "x"), ("nothing", "x")] {
+        let wrong = save(&first["version"], json!({ "row": "r2", "column": column, "value": value }));
+        assert_eq!(wrong.status, 422, "{column}: {}", wrong.body);
+    }
+    assert_eq!(project.text("corrections.csv"), before);
+    assert_eq!(save(&first["version"], correction(json!("sad"))).status, 200);
+    let added = format!("{before}r2;tone;sad;Anna;irony;\r\n");
+    assert_eq!(project.text("corrections.csv"), added);
+    let late = save(&first["version"], correction(json!("glad")));
+    assert!(late.status == 409 && late.body.contains("has changed"), "{}", late.body);
+    let version = rows("from=0")["version"].clone();
+    assert_eq!(save(&version, json!({ "row": "r2", "column": "tone", "value": null })).status, 200);
+    assert_eq!(project.text("corrections.csv"), format!("{before}r2;tone;;;;\r\n"));
+    let version = rows("from=0")["version"].clone();
+    assert_eq!(save(&version, correction(json!("sad"))).status, 200);
+    let sent = server.requests();
+    site.end();
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let table = project.text("tone.csv");
+    assert!(
+        table.contains("r2,Hail 2,sad,3,tone (Anna),\n") && table.contains("r9,Hail 9,sad,3,tone (Ben),\n"),
+        "{table}"
+    );
+    assert_eq!(server.requests() - sent, 1, "only the failed row is asked again");
+    let site = Site::spawned(&project, &["report", "--serve", "pipeline.toml"], 1);
+    let version =
+        serde_json::from_str::<Value>(&get(&format!("{}corrections?stage=tone", site.report)).body).expect("JSON");
+    let body = json!({ "version": version["version"], "row": "r9", "column": "tone", "value": null, "remove": true });
+    assert_eq!(send("POST", &format!("{}correction?stage=tone", site.report), &[], &body.to_string()).status, 200);
+    assert_eq!(project.text("corrections.csv"), "row;column;value;by;reason;replicate\r\nr2;tone;sad;Anna;irony;\r\n");
+    // The page also finds rows that it does not hold.
+    let found: Value =
+        serde_json::from_str(&get(&format!("{}rows?output=tone&from=0&text=hail+60", site.report)).body).expect("JSON");
+    assert_eq!(found["rows"].as_array().map(Vec::len), Some(1), "{found}");
+    site.end();
 }

@@ -129,7 +129,7 @@ impl<'a> CsvFile<'a> {
             || comment.is_some_and(|comment| value.as_bytes().first() == Some(&comment));
         match quote {
             None if needs => Err(self.wrong("has no quotes, so no cell can have a delimiter or a line end")),
-            Some(quote) if needs || is_quoted => {
+            Some(quote) if needs || is_quoted && !value.is_empty() => {
                 let double = |text: String, mark: u8| {
                     let mark = char::from(mark);
                     text.replace(mark, &format!("{mark}{mark}"))
