@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::runtime::block_on;
+use super::terminal::Notes;
 use super::{Exit, Failure, Terminal};
 use crate::pipeline::Started;
 use crate::run::Stop;
@@ -20,6 +21,11 @@ pub(crate) fn serve(site: Arc<Site>, port: Option<u16>, open: bool, terminal: &T
         let failure = Failure::new(Exit::Environment, format!("the page can't be served at {place}: {error}"));
         failure.help_if(port.map(|_| "leave the port out, and a free one is chosen"))
     })?;
+    // Without the address the page is of no use, so it is shown to quiet users too.
+    let terminal = match terminal.notes {
+        Notes::None => Terminal { notes: Notes::Text, ..*terminal },
+        _ => *terminal,
+    };
     terminal.note(&format!("the page is at {}", server.address()));
     server.sheets().iter().for_each(|(title, address)| terminal.note(&format!("code {title} at {address}")));
     if open && let Err(error) = open::that_detached(server.address()) {

@@ -380,7 +380,7 @@ fn a_run_is_shown_while_it_goes_and_the_page_can_stop_it() {
     again.wait(|run| run["stages"][0]["sent"].as_u64() > Some(0));
     again.running.sigint();
     again.running.wait().exits(130);
-    let last = Site::spawned(&project, &["run", "pipeline.toml", "--serve", "--yes"], 1);
+    let last = Site::spawned(&project, &["run", "pipeline.toml", "--serve", "-q"], 1);
     assert_eq!(last.wait(|run| !run["exit"].is_null())["exit"], 0);
     last.end();
     assert_eq!(project.text("tone.csv").lines().count(), 301);
