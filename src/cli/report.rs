@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::load::{load_again, load_lock};
 use super::past_run::PastRun;
 use super::runtime::block_on;
-use super::serve::{serve, wait_for_end};
+use super::serve::{ending, serve};
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::name::suggestion;
 use crate::page::{Page, Subject, is_page, page};
@@ -108,14 +108,13 @@ impl Report {
         };
         find()?;
         let site = Site::new(&spec, Box::new(move || find().map_err(said)));
-        let server = serve(Arc::new(site), port, self.open, terminal)?;
-        terminal.note("press Ctrl-C to end the server");
         block_on(async {
-            wait_for_end().await;
-            Ok(())
-        })?;
-        drop(server);
-        Ok(Exit::Ok)
+            let end = ending();
+            let _server = serve(Arc::new(site), port, self.open, terminal)?;
+            terminal.note("press Ctrl-C to end the server");
+            end.await;
+            Ok(Exit::Ok)
+        })
     }
 
     /// Only the chosen sections of the page.

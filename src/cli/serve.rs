@@ -67,34 +67,41 @@ impl Live {
 
     /// Shows how the run has ended, and serves on until Ctrl-C. A signal that has stopped the run also ends the server.
     pub(crate) fn end(self, exit: Exit, terminal: &Terminal) -> Result<(), Failure> {
-        let is_stopped_in_page = self.site.ended(exit as u8);
-        if matches!(exit, Exit::Interrupted | Exit::Terminated) && !is_stopped_in_page {
-            return Ok(());
-        }
-        terminal.note(&format!("the run has ended with exit code {}; press Ctrl-C to end the server", exit as u8));
         block_on(async {
-            wait_for_end().await;
+            let end = ending();
+            let is_stopped_in_page = self.site.ended(exit as u8);
+            let by_signal = matches!(exit, Exit::Interrupted | Exit::Terminated) && !is_stopped_in_page;
+            if !by_signal {
+                let code = exit as u8;
+                terminal.note(&format!("the run has ended with exit code {code}; press Ctrl-C to end the server"));
+                end.await;
+            }
             Ok(())
         })
     }
 }
 
-/// Waits for Ctrl-C, or for another signal that ends the process.
-pub(crate) async fn wait_for_end() {
+/// Waits for Ctrl-C, or for another signal that ends the process. Signals count from the call on.
+pub(crate) fn ending() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let signals = (signal(SignalKind::terminate()), signal(SignalKind::hangup()));
-        if let (Ok(mut terminate), Ok(mut hangup)) = signals {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        async move {
+            if let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (interrupt, terminate, hangup) {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
             }
-            return;
         }
     }
-    let _ = tokio::signal::ctrl_c().await;
+    #[cfg(not(unix))]
+    async {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }
 
 /// The words of the command line, where `--serve` takes the next word only if it is a number. So the spec can follow it.
