@@ -151,10 +151,13 @@ impl Draw {
             Draw::Units(items) => {
                 weights.resize(units.counts.len(), 0.0);
                 let (mut left, mut draws) = (items.len() as u64, items.len() as u64);
+                let mut times = [0u32; BLOCK];
                 for block in items.chunks(BLOCK) {
                     let units = block.len() as u64;
                     let drawn = stream.binomial(draws, units as f64 / left as f64);
-                    (0..drawn).for_each(|_| weights[block[stream.below(units) as usize] as usize] += 1.0);
+                    times.fill(0);
+                    (0..drawn).for_each(|_| times[stream.below(units) as usize] += 1);
+                    block.iter().zip(times).for_each(|(item, times)| weights[*item as usize] += f64::from(times));
                     (left, draws) = (left - units, draws - drawn);
                 }
             }

@@ -41,68 +41,135 @@ pub(crate) struct Brier {
     pub(crate) within: f64,
 }
 
-pub(crate) fn brier_score(forecasts: &[Forecast]) -> Option<f64> {
-    mean(forecasts, |f| (f.p - f.outcome()).powi(2))
+/// How true forecasts are.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scores {
+    /// In the order of the probabilities, without those that have no weight.
+    pub(crate) bins: Vec<Bin>,
+    /// `None` without forecasts, like the others.
+    pub(crate) brier: Option<Brier>,
+    /// The mean of -ln of the probability of what happened. Infinite if that was 0.
+    pub(crate) log_loss: Option<f64>,
+    /// The expected calibration error: the mean distance of stated and observed over the bins (Naeini, Cooper and
+    /// Hauskrecht 2015; with bins of equal mass Nguyen and O'Connor 2015, <https://doi.org/10.18653/v1/D15-1182>).
+    pub(crate) expected_error: Option<f64>,
+    /// The area under the ROC curve: how often a case that happened has the larger probability, of two equal ones half
+    /// (Mann and Whitney 1947; Hanley and McNeil 1982, <https://doi.org/10.1148/radiology.143.1.7063747>). `None` if all
+    /// cases happened, or none.
+    pub(crate) auroc: Option<f64>,
 }
 
-pub(crate) fn brier(forecasts: &[Forecast], bins: &[Bin]) -> Option<Brier> {
-    let base = mean(forecasts, Forecast::outcome)?;
+/// Forecasts in the order of their probabilities, so that a bootstrap need not sort them again.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranked {
+    forecasts: Vec<Forecast>,
+    /// -ln of the probability of what happened.
+    losses: Vec<f64>,
+}
+
+/// Weighted sums over forecasts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    n: usize,
+    /// The probability from which the others are counted, so that squares lose no digits.
+    start: f64,
+    weight: f64,
+    hits: f64,
+    p: f64,
+    squares: f64,
+    shared: f64,
+}
+
+impl Sums {
+    fn add(&mut self, forecast: &Forecast, weight: f64) {
+        let (p, outcome) = (forecast.p - self.start, forecast.outcome());
+        self.n += 1;
+        self.weight += weight;
+        self.hits += weight * outcome;
+        self.p += weight * p;
+        self.squares += weight * p * p;
+        self.shared += weight * p * outcome;
+    }
+
+    fn bin(&self) -> Option<Bin> {
+        let mean = |sum: f64| sum / self.weight;
+        let (p, observed) = (mean(self.p), mean(self.hits));
+        (self.weight > 0.0).then(|| Bin {
+            n: self.n,
+            weight: self.weight,
+            stated: self.start + p,
+            observed,
+            spread: mean(self.squares) - p * p,
+            shared: mean(self.shared) - p * observed,
+        })
+    }
+}
+
+impl Ranked {
+    /// The forecasts are in the order of their probabilities.
+    pub(crate) fn new(forecasts: Vec<Forecast>) -> Self {
+        let losses = forecasts.iter().map(|f| -if f.hit { f.p.ln() } else { (-f.p).ln_1p() }).collect();
+        Ranked { forecasts, losses }
+    }
+
+    /// The scores if each forecast is drawn so often, with `most` bins of about equal weight. Equal probabilities are in
+    /// one bin.
+    pub(crate) fn scores(&self, drawn: &[f64], most: usize) -> Scores {
+        let total: f64 = self.forecasts.iter().zip(drawn).map(|(f, drawn)| f.weight * drawn).sum();
+        let (mut bins, mut current): (Vec<Sums>, usize) = (Vec::new(), usize::MAX);
+        let (mut before, mut score, mut loss) = (0.0, 0.0, 0.0);
+        let (mut misses, mut pairs, mut hits) = (0.0, 0.0, 0.0);
+        let mut first = 0;
+        for same in self.forecasts.chunk_by(|a, b| a.p == b.p) {
+            let (drawn, losses) = (&drawn[first..first + same.len()], &self.losses[first..first + same.len()]);
+            first += same.len();
+            let weight: f64 = same.iter().zip(drawn).map(|(f, drawn)| f.weight * drawn).sum();
+            // The bin of the middle of the equal probabilities; a little less, so that equal bins do not depend on
+            // rounding.
+            let middle = (before + weight / 2.0) / total * (1.0 - 1e-12);
+            before += weight;
+            let bin = (middle * most as f64) as usize;
+            if bin != current {
+                bins.push(Sums { start: same[0].p, ..Sums::default() });
+                current = bin;
+            }
+            let sums = bins.last_mut().expect("a bin was just added");
+            let already = sums.hits;
+            for ((forecast, drawn), own) in same.iter().zip(drawn).zip(losses) {
+                let weight = forecast.weight * drawn;
+                sums.add(forecast, weight);
+                score += weight * (forecast.p - forecast.outcome()).powi(2);
+                loss += if weight > 0.0 { weight * own } else { 0.0 };
+            }
+            let hit = sums.hits - already;
+            let miss = weight - hit;
+            pairs += hit * (misses + miss / 2.0);
+            misses += miss;
+            hits += hit;
+        }
+        let bins: Vec<Bin> = bins.iter().filter_map(Sums::bin).collect();
+        let mean = |sum: f64| (total > 0.0).then(|| sum / total);
+        let error = |bin: &Bin| bin.weight * (bin.stated - bin.observed).abs();
+        Scores {
+            brier: mean(score).zip(mean(hits)).map(|(score, base)| brier(score, base, &bins)),
+            log_loss: mean(loss),
+            expected_error: mean(bins.iter().map(error).sum()),
+            auroc: (hits > 0.0 && misses > 0.0).then(|| pairs / (hits * misses)),
+            bins,
+        }
+    }
+}
+
+fn brier(score: f64, base: f64, bins: &[Bin]) -> Brier {
     let total: f64 = bins.iter().map(|bin| bin.weight).sum();
     let over = |of: &dyn Fn(&Bin) -> f64| bins.iter().map(|bin| bin.weight * of(bin)).sum::<f64>() / total;
-    Some(Brier {
-        score: brier_score(forecasts)?,
+    Brier {
+        score,
         reliability: over(&|bin| (bin.stated - bin.observed).powi(2)),
         resolution: over(&|bin| (bin.observed - base).powi(2)),
         uncertainty: base * (1.0 - base),
         within: over(&|bin| bin.spread - 2.0 * bin.shared),
-    })
-}
-
-/// The mean of -ln of the probability of what happened. Infinite if that was 0. `None` without forecasts.
-pub(crate) fn log_loss(forecasts: &[Forecast]) -> Option<f64> {
-    mean(forecasts, |f| -if f.hit { f.p.ln() } else { (-f.p).ln_1p() })
-}
-
-/// The expected calibration error: the mean distance of stated and observed over the bins (Naeini, Cooper and Hauskrecht
-/// 2015; with bins of equal mass Nguyen and O'Connor 2015, <https://doi.org/10.18653/v1/D15-1182>).
-pub(crate) fn expected_error(bins: &[Bin]) -> Option<f64> {
-    let total: f64 = bins.iter().map(|bin| bin.weight).sum();
-    let error = |bin: &Bin| bin.weight * (bin.stated - bin.observed).abs();
-    (total > 0.0).then(|| bins.iter().map(error).sum::<f64>() / total)
-}
-
-/// Bins of about equal weight, in the order of the probabilities. Equal probabilities are in one bin.
-pub(crate) fn bins(forecasts: &[Forecast], most: usize) -> Vec<Bin> {
-    let sorted = sorted(forecasts);
-    let total: f64 = sorted.iter().map(|f| f.weight).sum();
-    let mut groups: Vec<Vec<Forecast>> = Vec::new();
-    let mut current = usize::MAX;
-    let mut before = 0.0;
-    for same in sorted.chunk_by(|a, b| a.p == b.p) {
-        let weight: f64 = same.iter().map(|f| f.weight).sum();
-        // The bin of the middle of the equal probabilities; a little less, so that equal bins do not depend on rounding.
-        let middle = (before + weight / 2.0) / total * (1.0 - 1e-12);
-        before += weight;
-        let bin = (middle * most as f64) as usize;
-        if bin != current {
-            groups.push(Vec::new());
-            current = bin;
-        }
-        groups.last_mut().expect("a group was just added").extend(same);
     }
-    groups.iter().filter_map(|group| bin(group)).collect()
-}
-
-fn bin(group: &[Forecast]) -> Option<Bin> {
-    let (stated, observed) = (mean(group, |f| f.p)?, mean(group, Forecast::outcome)?);
-    Some(Bin {
-        n: group.len(),
-        weight: group.iter().map(|f| f.weight).sum(),
-        stated,
-        observed,
-        spread: mean(group, |f| (f.p - stated).powi(2))?,
-        shared: mean(group, |f| (f.p - stated) * (f.outcome() - observed))?,
-    })
 }
 
 fn sorted(forecasts: &[Forecast]) -> Vec<Forecast> {
@@ -111,34 +178,17 @@ fn sorted(forecasts: &[Forecast]) -> Vec<Forecast> {
     sorted
 }
 
-fn mean(forecasts: &[Forecast], of: impl Fn(&Forecast) -> f64) -> Option<f64> {
-    let total: f64 = forecasts.iter().map(|f| f.weight).sum();
-    (total > 0.0).then(|| forecasts.iter().map(|f| f.weight * of(f)).sum::<f64>() / total)
-}
-
-/// The area under the ROC curve: how often a case that happened has the larger probability, of two equal ones half
-/// (Mann and Whitney 1947; Hanley and McNeil 1982, <https://doi.org/10.1148/radiology.143.1.7063747>). `None` if all
-/// cases happened, or none.
-pub(crate) fn auroc(forecasts: &[Forecast]) -> Option<f64> {
-    let (mut misses, mut pairs, mut hits) = (0.0, 0.0, 0.0);
-    for same in sorted(forecasts).chunk_by(|a, b| a.p == b.p) {
-        let weight = |hit: bool| same.iter().filter(|f| f.hit == hit).map(|f| f.weight).sum::<f64>();
-        let (hit, miss) = (weight(true), weight(false));
-        pairs += hit * (misses + miss / 2.0);
-        misses += miss;
-        hits += hit;
-    }
-    (hits > 0.0 && misses > 0.0).then(|| pairs / (hits * misses))
-}
-
 /// The largest distance of a probability from 0 and 1 whose logit is used.
 const EDGE: f64 = 1e-12;
-const STEPS: usize = 200;
 
 /// The probability after its logit is divided by `temperature`.
 pub(crate) fn tempered(p: f64, temperature: f64) -> f64 {
+    1.0 / (1.0 + (-logit(p) / temperature).exp())
+}
+
+fn logit(p: f64) -> f64 {
     let p = p.clamp(EDGE, 1.0 - EDGE);
-    1.0 / (1.0 + (-(p / (1.0 - p)).ln() / temperature).exp())
+    (p / (1.0 - p)).ln()
 }
 
 /// The temperature with the least log loss (Guo et al. 2017, <https://proceedings.mlr.press/v70/guo17a.html>), from 0.01
@@ -150,23 +200,24 @@ pub(crate) fn temperature(forecasts: &[Forecast]) -> Option<f64> {
     if forecasts.iter().all(|f| f.hit == first.hit || f.weight == 0.0) {
         return None;
     }
+    let logits: Vec<f64> = forecasts.iter().map(|f| logit(f.p)).collect();
     let slope = |inverse: f64| -> f64 {
-        let of = |f: &Forecast| {
-            let p = f.p.clamp(EDGE, 1.0 - EDGE);
-            f.weight * (p / (1.0 - p)).ln() * (tempered(p, 1.0 / inverse) - f.outcome())
-        };
-        forecasts.iter().map(of).sum()
+        let of =
+            |(f, logit): (&Forecast, &f64)| f.weight * logit * (1.0 / (1.0 + (-logit * inverse).exp()) - f.outcome());
+        forecasts.iter().zip(&logits).map(of).sum()
     };
     let (mut low, mut high) = (0.01, 100.0);
     if slope(low) >= 0.0 || slope(high) <= 0.0 {
         // Also if all probabilities are 1/2, when every temperature is the same.
         return (slope(low) != 0.0).then(|| if slope(low) > 0.0 { 1.0 / low } else { 1.0 / high });
     }
-    for _ in 0..STEPS {
+    loop {
         let middle = (low + high) / 2.0;
+        if middle <= low || middle >= high {
+            return Some(1.0 / middle);
+        }
         if slope(middle) < 0.0 { low = middle } else { high = middle }
     }
-    Some(2.0 / (low + high))
 }
 
 /// A function that never falls: its value at each point, linear between points, constant outside.
@@ -224,30 +275,27 @@ impl Isotonic {
 pub(crate) struct Kept {
     pub(crate) threshold: f64,
     /// The number of kept cases, and how many of them are right.
-    pub(crate) n: usize,
-    pub(crate) right: usize,
+    pub(crate) n: u64,
+    pub(crate) right: u64,
     /// The kept share of the weight.
     pub(crate) coverage: f64,
-    /// The right share of the kept weight.
-    pub(crate) accuracy: f64,
 }
 
 /// The curve of accuracy and coverage (El-Yaniv and Wiener 2010, <https://jmlr.org/papers/v11/el-yaniv10a.html>): a point
-/// for each distinct probability as the threshold, from the largest to the smallest.
-pub(crate) fn accuracy_by_coverage(forecasts: &[Forecast]) -> Vec<Kept> {
-    let total: f64 = forecasts.iter().map(|f| f.weight).sum();
-    let mut curve = Vec::new();
-    let (mut n, mut right, mut weight, mut hits) = (0, 0, 0.0, 0.0);
-    for same in sorted(forecasts).chunk_by(|a, b| a.p == b.p).rev() {
-        for f in same {
-            n += 1;
-            right += usize::from(f.hit);
-            weight += f.weight;
-            hits += f.weight * f.outcome();
+/// for each distinct probability as the threshold, from the largest to the smallest. The forecasts are in the order of
+/// their probabilities; `counts` has the number of cases of each.
+pub(crate) fn accuracy_by_coverage<'a>(forecasts: &'a [Forecast], counts: &'a [u64]) -> impl Iterator<Item = Kept> {
+    let total: f64 = forecasts.iter().zip(counts).map(|(f, count)| f.weight * *count as f64).sum();
+    let (mut n, mut right, mut weight, mut first) = (0, 0, 0.0, forecasts.len());
+    forecasts.chunk_by(|a, b| a.p == b.p).rev().map(move |same| {
+        first -= same.len();
+        for (f, count) in same.iter().zip(&counts[first..]) {
+            n += count;
+            right += if f.hit { *count } else { 0 };
+            weight += f.weight * *count as f64;
         }
-        curve.push(Kept { threshold: same[0].p, n, right, coverage: weight / total, accuracy: hits / weight });
-    }
-    curve
+        Kept { threshold: same[0].p, n, right, coverage: weight / total }
+    })
 }
 
 #[cfg(test)]
@@ -256,6 +304,10 @@ mod tests {
 
     fn of(pairs: &[(f64, bool)]) -> Vec<Forecast> {
         pairs.iter().map(|(p, hit)| Forecast { p: *p, hit: *hit, weight: 1.0 }).collect()
+    }
+
+    fn scores(forecasts: &[Forecast], most: usize) -> Scores {
+        Ranked::new(sorted(forecasts)).scores(&vec![1.0; forecasts.len()], most)
     }
 
     fn some() -> Vec<Forecast> {
@@ -268,24 +320,24 @@ mod tests {
     #[test]
     fn the_parts_of_the_brier_score_add_up() {
         for (forecasts, most) in [(some(), 10), (some(), 3), (some(), 1000), (of(&[(0.5, true), (0.5, false)]), 10)] {
-            let bins = bins(&forecasts, most);
-            let parts = brier(&forecasts, &bins).unwrap();
+            let parts = scores(&forecasts, most).brier.unwrap();
             let sum = parts.reliability - parts.resolution + parts.uncertainty + parts.within;
             assert!((sum - parts.score).abs() < 1e-14, "{parts:?}");
             // Bins of one probability each hide nothing.
             assert!(most < 1000 || parts.within.abs() < 1e-15);
         }
-        assert_eq!((brier(&[], &[]), expected_error(&[]), log_loss(&[])), (None, None, None));
+        let none = scores(&[], 10);
+        assert_eq!((none.brier, none.expected_error, none.log_loss, none.auroc), (None, None, None, None));
     }
 
     #[test]
     fn bins_have_equal_mass_and_do_not_part_equal_probabilities() {
         let ten: Vec<(f64, bool)> = (0..100).map(|i| (f64::from(i) / 100.0, i % 2 == 0)).collect();
-        assert_eq!(bins(&of(&ten), 10).iter().map(|bin| bin.n).collect::<Vec<_>>(), [10; 10]);
+        assert_eq!(scores(&of(&ten), 10).bins.iter().map(|bin| bin.n).collect::<Vec<_>>(), [10; 10]);
         let tied = of(&[(0.2, false), (0.9, true), (0.9, true), (0.9, false), (0.9, true), (1.0, true)]);
-        let found: Vec<(usize, f64)> = bins(&tied, 3).iter().map(|bin| (bin.n, bin.stated)).collect();
+        let found: Vec<(usize, f64)> = scores(&tied, 3).bins.iter().map(|bin| (bin.n, bin.stated)).collect();
         assert_eq!(found, [(1, 0.2), (4, 0.9), (1, 1.0)]);
-        assert_eq!(bins(&[], 10), []);
+        assert_eq!(scores(&[], 10).bins, []);
     }
 
     #[test]
@@ -318,14 +370,26 @@ mod tests {
 
     #[test]
     fn the_curve_ends_at_the_whole() {
-        let curve = accuracy_by_coverage(&of(&[(0.9, true), (0.8, false), (0.9, true), (0.6, true)]));
-        let shown: Vec<_> = curve.iter().map(|k| (k.threshold, k.n, k.right, k.coverage, k.accuracy)).collect();
-        assert_eq!(shown, [(0.9, 2, 2, 0.5, 1.0), (0.8, 3, 2, 0.75, 2.0 / 3.0), (0.6, 4, 3, 1.0, 0.75)]);
+        let forecasts = of(&[(0.6, true), (0.8, false), (0.9, true), (0.9, true)]);
+        let curve = accuracy_by_coverage(&forecasts, &[1; 4]);
+        let shown: Vec<_> = curve.map(|k| (k.threshold, k.n, k.right, k.coverage)).collect();
+        assert_eq!(shown, [(0.9, 2, 2, 0.5), (0.8, 3, 2, 0.75), (0.6, 4, 3, 1.0)]);
     }
 
     #[test]
     fn one_outcome_has_no_auroc() {
-        assert_eq!(auroc(&of(&[(0.3, true), (0.4, true)])), None);
-        assert_eq!(auroc(&of(&[(0.3, false), (0.4, true), (0.4, false)])), Some(0.75));
+        assert_eq!(scores(&of(&[(0.3, true), (0.4, true)]), 10).auroc, None);
+        assert_eq!(scores(&of(&[(0.3, false), (0.4, true), (0.4, false)]), 10).auroc, Some(0.75));
+    }
+
+    #[test]
+    fn forecasts_that_are_not_drawn_do_not_count() {
+        let all = Ranked::new(of(&[(0.0, true), (0.2, false), (0.4, true), (0.4, false), (0.9, true)]));
+        let some = Ranked::new(of(&[(0.2, false), (0.4, false), (0.4, false), (0.9, true)]));
+        let drawn = all.scores(&[0.0, 1.0, 0.0, 2.0, 1.0], 3);
+        let own = some.scores(&[1.0; 4], 3);
+        assert_eq!((drawn.brier, drawn.log_loss, drawn.auroc), (own.brier, own.log_loss, own.auroc));
+        assert_eq!(drawn.expected_error, own.expected_error);
+        assert!(drawn.log_loss.is_some_and(f64::is_finite));
     }
 }

@@ -20,13 +20,10 @@ mod sampling;
 mod student;
 mod votes;
 
-pub(crate) use agreement::{Chance, Codes, Distance, Scale, View, alpha, kappa, masi};
+pub(crate) use agreement::{Chance, Codes, Distance, Scale, View, Weighted, alpha, kappa, masi};
 pub(crate) use binomial::lower_bound;
 pub(crate) use bootstrap::{Bootstrap, Spread, Units};
-pub(crate) use calibration::{
-    Brier, Forecast, Isotonic, accuracy_by_coverage, auroc, bins, brier, expected_error, log_loss, temperature,
-    tempered,
-};
+pub(crate) use calibration::{Forecast, Isotonic, Ranked, Scores, accuracy_by_coverage, temperature, tempered};
 pub(crate) use classification::{Average, Confusion, Score, confusion_cells, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};
 pub(crate) use interval::{wilson, wilson_at, wilson_of_share};

@@ -15,21 +15,35 @@ pub(crate) struct Errors {
 
 /// Compares pairs of a true and a predicted number, each with a weight. `None` without weight.
 pub(crate) fn errors(pairs: impl Iterator<Item = (f64, f64, f64)> + Clone) -> Option<Errors> {
-    let n: f64 = pairs.clone().map(|(.., weight)| weight).sum();
-    let mean = |of: &dyn Fn(f64, f64) -> f64| pairs.clone().map(|(t, p, w)| w * of(t, p)).sum::<f64>() / n;
+    let (mut n, mut truth, mut predicted) = (0.0, 0.0, 0.0);
+    for (t, p, weight) in pairs.clone() {
+        n += weight;
+        truth += weight * t;
+        predicted += weight * p;
+    }
     if n <= 0.0 {
         return None;
     }
-    let (truth, predicted) = (mean(&|t, _| t), mean(&|_, p| p));
-    let (truths, predictions) = (mean(&|t, _| (t - truth).powi(2)), mean(&|_, p| (p - predicted).powi(2)));
-    let both = mean(&|t, p| (t - truth) * (p - predicted));
+    let (truth, predicted) = (truth / n, predicted / n);
+    let (mut absolute, mut squares, mut bias) = (0.0, 0.0, 0.0);
+    let (mut truths, mut predictions, mut both) = (0.0, 0.0, 0.0);
+    for (t, p, weight) in pairs {
+        let (error, from_truth, from_predicted) = (p - t, t - truth, p - predicted);
+        absolute += weight * error.abs();
+        squares += weight * error * error;
+        bias += weight * error;
+        truths += weight * from_truth * from_truth;
+        predictions += weight * from_predicted * from_predicted;
+        both += weight * from_truth * from_predicted;
+    }
+    let (truths, predictions, both) = (truths / n, predictions / n, both / n);
     let varies = |variance: f64, mean: f64| variance > 1e-28 * mean * mean;
     let vary = varies(truths, truth) && varies(predictions, predicted);
     let apart = truths + predictions + (truth - predicted).powi(2);
     Some(Errors {
-        mean_absolute: mean(&|t, p| (p - t).abs()),
-        root_mean_square: mean(&|t, p| (p - t).powi(2)).sqrt(),
-        bias: mean(&|t, p| p - t),
+        mean_absolute: absolute / n,
+        root_mean_square: (squares / n).sqrt(),
+        bias: bias / n,
         pearson: vary.then(|| (both / (truths.sqrt() * predictions.sqrt())).clamp(-1.0, 1.0)),
         concordance: vary.then(|| 2.0 * both / apart),
     })

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::calibration::{Forecast, Isotonic, auroc, brier_score, log_loss};
+use super::calibration::{Forecast, Isotonic, Ranked};
 use super::classification::{Average, Confusion, Score, confusion_cells};
 use super::numeric::errors;
 
@@ -85,9 +85,12 @@ fn scores_of_50_tables_of_probabilities() {
         let rows = numbers(&table["p"]).into_iter().zip(classes(&table["hit"])).zip(numbers(&table["weight"]));
         let forecasts: Vec<Forecast> = rows.map(|((p, hit), weight)| Forecast { p, hit: hit == 1, weight }).collect();
         let scores = &table["scores"];
-        equal("brier", brier_score(&forecasts), &scores["brier"]);
-        equal("log_loss", log_loss(&forecasts), &scores["log_loss"]);
-        equal("auroc", auroc(&forecasts), &scores["auroc"]);
+        let mut sorted = forecasts.clone();
+        sorted.sort_by(|a, b| a.p.total_cmp(&b.p));
+        let found = Ranked::new(sorted).scores(&vec![1.0; forecasts.len()], 10);
+        equal("brier", found.brier.map(|brier| brier.score), &scores["brier"]);
+        equal("log_loss", found.log_loss, &scores["log_loss"]);
+        equal("auroc", found.auroc, &scores["auroc"]);
         let fit = Isotonic::fit(&forecasts).expect("forecasts");
         for (i, expected) in scores["isotonic"].as_array().expect("a list").iter().enumerate() {
             equal("isotonic", Some(fit.at(i as f64 / 20.0)), expected);

@@ -1,6 +1,8 @@
 //! Regressions: collinear predictors, least squares, logistic regression and the sandwich covariance.
 
-use nalgebra::{Cholesky, DMatrix, DVector};
+use std::ops::Range;
+
+use nalgebra::{Cholesky, DMatrix, DVector, RowDVector};
 
 /// The most steps of Newton's method.
 const STEPS: usize = 100;
@@ -8,6 +10,8 @@ const STEPS: usize = 100;
 const SEPARATED: f64 = 30.0;
 /// A predictor is a combination of others if less than this part of it remains without them, as in R's `lm`.
 const TOLERANCE: f64 = 1e-7;
+/// Rows that are looked at together, so that no other matrix is as large as the predictors.
+const BLOCK: usize = 1024;
 
 /// A column of a matrix that is a combination of others.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +24,7 @@ pub(crate) struct Collinear {
 /// Returns the first column that is a linear combination of earlier columns (modified Gram-Schmidt; Golub and Van Loan,
 /// Matrix Computations (2013), section 5.2).
 pub(crate) fn collinear(x: &DMatrix<f64>) -> Option<Collinear> {
+    let x = triangle(x);
     let mut basis: Vec<DVector<f64>> = Vec::new();
     for column in 0..x.ncols() {
         let own = x.column(column).into_owned();
@@ -40,6 +45,104 @@ pub(crate) fn collinear(x: &DMatrix<f64>) -> Option<Collinear> {
         basis.push(rest / norm);
     }
     None
+}
+
+/// The triangular factor of `x`, whose columns have the same lengths and angles.
+fn triangle(x: &DMatrix<f64>) -> DMatrix<f64> {
+    let columns = x.ncols();
+    let mut triangle = DMatrix::zeros(0, columns);
+    for rows in blocks(x.nrows()) {
+        let (before, own) = (triangle.nrows(), x.rows_range(rows));
+        let mut stacked = triangle.resize_vertically(before + own.nrows(), 0.0);
+        stacked.rows_mut(before, own.nrows()).copy_from(&own);
+        triangle = if stacked.nrows() > columns { stacked.qr().r() } else { stacked };
+    }
+    triangle
+}
+
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(rows))
+}
+
+/// The sum of `x x'` with a weight of each row.
+pub(crate) fn gram(x: &DMatrix<f64>, weight: impl Fn(usize) -> f64) -> DMatrix<f64> {
+    let mut sum = DMatrix::zeros(x.ncols(), x.ncols());
+    for rows in blocks(x.nrows()) {
+        let own = x.rows_range(rows.clone());
+        let mut weighted = own.into_owned();
+        let weights = DVector::from_iterator(rows.len(), rows.map(&weight));
+        weighted.column_iter_mut().for_each(|mut column| column.component_mul_assign(&weights));
+        sum.gemm_tr(1.0, &own, &weighted, 1.0);
+    }
+    sum
+}
+
+/// The gradients of rows: multiples of the rows of `x`, less multiples of fixed rows. They are made block by block.
+#[derive(Clone, Debug)]
+pub(crate) struct Gradients<'a> {
+    x: &'a DMatrix<f64>,
+    factors: Vec<f64>,
+    less: Vec<(&'a [f64], RowDVector<f64>)>,
+}
+
+impl<'a> Gradients<'a> {
+    pub(crate) fn new(x: &'a DMatrix<f64>, factor: impl Fn(usize) -> f64) -> Self {
+        Gradients { x, factors: (0..x.nrows()).map(factor).collect(), less: Vec::new() }
+    }
+
+    pub(crate) fn sum(&self) -> RowDVector<f64> {
+        self.x.tr_mul(&DVector::from_column_slice(&self.factors)).transpose()
+    }
+
+    /// Subtracts the sum, in the proportions of `weights`, which sum to 1.
+    pub(crate) fn centred(mut self, weights: &'a [f64]) -> Self {
+        self.less.push((weights, self.sum()));
+        self
+    }
+
+    /// These gradients and those of the same rows times `factor`.
+    pub(crate) fn plus(mut self, other: &Self, factor: f64) -> Self {
+        self.factors.iter_mut().zip(&other.factors).for_each(|(own, other)| *own += factor * other);
+        self.less.extend(other.less.iter().map(|(weights, row)| (*weights, row * factor)));
+        self
+    }
+
+    pub(crate) fn times(mut self, factor: f64) -> Self {
+        self.factors.iter_mut().for_each(|own| *own *= factor);
+        self.less.iter_mut().for_each(|(_, row)| *row *= factor);
+        self
+    }
+
+    fn block(&self, rows: Range<usize>) -> DMatrix<f64> {
+        let mut block = self.x.rows_range(rows.clone()).into_owned();
+        for (j, mut column) in block.column_iter_mut().enumerate() {
+            column.iter_mut().zip(&self.factors[rows.clone()]).for_each(|(cell, factor)| *cell *= factor);
+            for (weights, row) in &self.less {
+                column.iter_mut().zip(&weights[rows.clone()]).for_each(|(cell, weight)| *cell -= weight * row[j]);
+            }
+        }
+        block
+    }
+
+    /// The sum of the products of both rows.
+    pub(crate) fn product(&self, other: &Self) -> DMatrix<f64> {
+        let mut sum = DMatrix::zeros(self.x.ncols(), self.x.ncols());
+        blocks(self.x.nrows()).for_each(|rows| sum.gemm_tr(1.0, &self.block(rows.clone()), &other.block(rows), 1.0));
+        sum
+    }
+
+    /// The sums of the rows of each cluster.
+    fn by_cluster(&self, clusters: &[usize]) -> DMatrix<f64> {
+        let groups = clusters.iter().max().map_or(0, |last| last + 1);
+        let mut sums = DMatrix::zeros(groups, self.x.ncols());
+        for rows in blocks(self.x.nrows()) {
+            let (block, clusters) = (self.block(rows.clone()), &clusters[rows]);
+            for (mut sums, column) in sums.column_iter_mut().zip(block.column_iter()) {
+                column.iter().zip(clusters).for_each(|(cell, cluster)| sums[*cluster] += cell);
+            }
+        }
+        sums
+    }
 }
 
 fn solve(square: &DMatrix<f64>, right: &DVector<f64>) -> Option<DVector<f64>> {
@@ -78,11 +181,7 @@ impl Link {
     /// The sum of `x x'` with a weight of each row and the slope at `coefficients`: the Hessian of the loss.
     pub(crate) fn hessian(self, x: &DMatrix<f64>, weights: &[f64], coefficients: &DVector<f64>) -> DMatrix<f64> {
         let linear = x * coefficients;
-        let mut weighted = x.clone();
-        for (i, mut row) in weighted.row_iter_mut().enumerate() {
-            row *= weights[i] * self.slope(self.mean(linear[i]));
-        }
-        x.tr_mul(&weighted)
+        gram(x, |i| weights[i] * self.slope(self.mean(linear[i])))
     }
 
     /// Returns the coefficients for which the sum of `x (target - weight * mean)` is 0: the weighted regression of
@@ -135,19 +234,14 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// The sandwich covariance: `bread S'S bread`, where the rows of `scores` are summed by cluster first.
+/// The sandwich covariance: `bread S'S bread`, where the rows of the gradients are summed by cluster first.
 ///
 /// White, Econometrica 48 (1980) 817-838; Liang and Zeger, Biometrika 73 (1986) 13-22.
-pub(crate) fn sandwich(bread: &DMatrix<f64>, scores: &DMatrix<f64>, clusters: Option<&[usize]>) -> DMatrix<f64> {
+pub(crate) fn sandwich(bread: &DMatrix<f64>, gradients: &Gradients<'_>, clusters: Option<&[usize]>) -> DMatrix<f64> {
     let meat = match clusters {
-        None => scores.tr_mul(scores),
+        None => gradients.product(gradients),
         Some(clusters) => {
-            let groups = clusters.iter().max().map_or(0, |last| last + 1);
-            let mut sums = DMatrix::zeros(groups, scores.ncols());
-            for (i, row) in scores.row_iter().enumerate() {
-                let mut sum = sums.row_mut(clusters[i]);
-                sum += row;
-            }
+            let sums = gradients.by_cluster(clusters);
             sums.tr_mul(&sums)
         }
     };

@@ -1,5 +1,8 @@
 //! Probability samples: the sizes of strata, and draws with equal and with unequal probabilities.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// Returns how many units to draw of each stratum: one of each, and the rest by the divisor method of Sainte-Laguë
 /// (Webster), in proportion to `shares` and never more than `sizes`. A larger `n` never makes a stratum smaller. `n` is
 /// at least the number of strata and at most the number of units.
@@ -7,14 +10,16 @@
 /// Balinski and Young, Fair Representation (1982).
 pub(crate) fn allocation(n: usize, sizes: &[usize], shares: &[f64]) -> Vec<usize> {
     let mut drawn = vec![1; sizes.len()];
-    // Strata whose share is 0 come last.
-    let quotient = |h: usize, drawn: &[usize]| (shares[h] / (2 * drawn[h] + 1) as f64, 1.0 / drawn[h] as f64);
-    let order = |a: (f64, f64), b: (f64, f64)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
+    // Numbers from 0 have the order of their bits. Strata whose share is 0 come last, and of equal ones the first is next.
+    let place = |h: usize, drawn: usize| {
+        let quotient = shares[h] / (2 * drawn + 1) as f64;
+        (drawn < sizes[h]).then(|| (quotient.to_bits(), (1.0 / drawn as f64).to_bits(), Reverse(h)))
+    };
+    let mut open: BinaryHeap<_> = (0..sizes.len()).filter_map(|h| place(h, 1)).collect();
     for _ in sizes.len()..n {
-        let open = (0..sizes.len()).filter(|h| drawn[*h] < sizes[*h]);
-        let next = open.rev().max_by(|a, b| order(quotient(*a, &drawn), quotient(*b, &drawn)));
-        let Some(next) = next else { break };
+        let Some((_, _, Reverse(next))) = open.pop() else { break };
         drawn[next] += 1;
+        open.extend(place(next, drawn[next]));
     }
     drawn
 }

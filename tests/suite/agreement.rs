@@ -225,22 +225,21 @@ fn wrong_codes_stop_the_run_at_their_place_in_the_spec() {
 }
 
 #[test]
-fn many_different_ratios_have_no_alpha_but_a_note() {
+fn many_different_numbers_have_coefficients_at_each_level() {
     let numbers: Vec<[String; 2]> = (1..=2000).map(|i| [i.to_string(), (i + 1500).to_string()]).collect();
     let rows = [["a".to_owned(), "b".to_owned()]].into_iter().chain(numbers).collect::<Vec<_>>();
-    let text = spec("types = { a = \"integer\", b = \"integer\" }\n", "coders = [\"a\", \"b\"]\nlevel = \"ratio\"\n");
-    let table = computed(&Project::new().spec(&text).csv("coded.csv", &rows));
-    assert_eq!(table.floats("estimate")[0], None);
-    let note = "3500 different codes are too many to compare each with each (the most is 3000)";
-    assert_eq!(table.strings("note")[0].as_deref(), Some(note));
-    let percent = table.texts("statistic").iter().position(|name| name == "percent").unwrap();
-    assert_eq!(table.floats("estimate")[percent], Some(0.0));
-    let interval = table_of_intervals(&rows);
-    assert!(interval.floats("estimate").iter().all(Option::is_some));
-}
-
-fn table_of_intervals(rows: &[[String; 2]]) -> Table {
-    let stage = "coders = [\"a\", \"b\"]\nlevel = \"interval\"\n";
-    let text = spec("types = { a = \"integer\", b = \"integer\" }\n", stage);
-    computed(&Project::new().spec(&text).csv("coded.csv", rows))
+    // By the definition, with each code beside each other one.
+    let alphas = [
+        ("ordinal", -0.327_793_098_356_276_5),
+        ("interval", -0.255_500_116_790_708_5),
+        ("ratio", -0.335_650_133_818_232_3),
+    ];
+    for (level, alpha) in alphas {
+        let stage = format!("coders = [\"a\", \"b\"]\nlevel = \"{level}\"\n");
+        let text = spec("types = { a = \"integer\", b = \"integer\" }\n", &stage);
+        let table = computed(&Project::new().spec(&text).csv("coded.csv", &rows));
+        assert!(table.floats("estimate").iter().all(Option::is_some), "{level}: {:?}", table.floats("estimate"));
+        let found = table.floats("estimate")[0].expect("alpha");
+        assert!((found - alpha).abs() < 1e-10, "{level}: {found}");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::method::columns::Rows;
+use crate::stage::method::columns::{Reading, Rows};
 use crate::stage::transform::DataError;
 use crate::stats::{Codes, Scale, masi};
 
@@ -55,8 +55,7 @@ pub(super) enum Layout {
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     pub(super) level: Level,
-    /// Whether a code is a list of labels.
-    pub(super) lists: bool,
+    pub(super) reading: Reading,
     pub(super) order: Option<Vec<String>>,
 }
 
@@ -94,6 +93,7 @@ impl Categories {
         match self {
             Categories::Labels(_) | Categories::Presence(_) => Scale::Nominal,
             Categories::Ordered(..) => Scale::Ordinal,
+            Categories::Numbers(_, Level::Ordinal) => Scale::Ordinal,
             Categories::Numbers(_, Level::Ratio) => Scale::Ratio(self.values(used)),
             Categories::Numbers(..) => Scale::Interval(self.values(used)),
             // The distances are not computed: no statistic reads them.
@@ -105,15 +105,17 @@ impl Categories {
         }
     }
 
-    /// Whether there are too many categories to compare each with each. Intervals and ranks need no such comparison.
+    /// Whether there are too many categories to compare each with each. Only sets need such a comparison.
     pub(super) fn has_too_many(&self, used: usize) -> bool {
-        matches!(self, Categories::Numbers(_, Level::Ratio) | Categories::Sets(_)) && used > MOST_COMPARED
+        matches!(self, Categories::Sets(_)) && used > MOST_COMPARED
     }
 
     /// The values of these categories: numbers, or their places in the order.
     pub(super) fn values(&self, used: &[usize]) -> Vec<f64> {
         match self {
-            Categories::Numbers(numbers, _) => used.iter().map(|category| numbers[*category]).collect(),
+            Categories::Numbers(numbers, Level::Interval | Level::Ratio) => {
+                used.iter().map(|category| numbers[*category]).collect()
+            }
             _ => (0..used.len()).map(|place| place as f64).collect(),
         }
     }
@@ -146,7 +148,7 @@ impl Values {
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
         let codes = || reads.clone().map(|read| rows.labels(read)).collect();
         match (self.level, &self.order) {
-            (Level::Interval | Level::Ratio, _) => self.numbers(reads.map(|read| rows.numbers(read)).collect(), name),
+            _ if self.reading == Reading::Number => self.numbers(reads.map(|read| rows.numbers(read)).collect(), name),
             (Level::Ordinal, Some(order)) => {
                 let places: Vec<Option<usize>> =
                     labels.iter().map(|label| order.iter().position(|other| other == label)).collect();
@@ -163,10 +165,10 @@ impl Values {
                 Ok((Categories::Ordered(order.clone(), true), columns))
             }
             (Level::Ordinal, None) => Ok((Categories::Ordered(labels, false), codes())),
-            (Level::Nominal, _) if self.lists => {
+            _ if self.reading == Reading::Labels => {
                 Ok((Categories::Sets(rows.label_sets().iter().cloned().collect()), codes()))
             }
-            (Level::Nominal, _) => Ok((Categories::Labels(labels), codes())),
+            _ => Ok((Categories::Labels(labels), codes())),
         }
     }
 
@@ -176,21 +178,31 @@ impl Values {
         name: impl Fn(usize) -> String,
     ) -> Result<(Categories, ReadCodes), DataError> {
         for (read, column) in columns.iter().enumerate() {
-            let wrong = |number: &&f64| !number.is_finite() || self.level == Level::Ratio && **number < 0.0;
+            let wrong = |number: &&f64| match self.level {
+                Level::Ordinal => false,
+                level => !number.is_finite() || level == Level::Ratio && **number < 0.0,
+            };
             if let Some(number) = column.iter().flatten().find(wrong) {
                 let needs =
                     if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
                 return Err(format!("`{}` has the number {number}, but {needs}", name(read)).into());
             }
         }
+        let mut codes: ReadCodes = columns.iter().map(|column| vec![None; column.len()]).collect();
         // Adding 0 makes -0 and 0 the same number.
-        let mut numbers: Vec<f64> = columns.iter().flatten().flatten().map(|number| number + 0.0).collect();
-        numbers.sort_unstable_by(f64::total_cmp);
-        numbers.dedup();
-        let code = |number: &Option<f64>| {
-            number.and_then(|number| numbers.binary_search_by(|other| other.total_cmp(&(number + 0.0))).ok())
-        };
-        let codes = columns.iter().map(|column| column.iter().map(code).collect()).collect();
+        let mut sorted: Vec<(f64, u32, u32)> = Vec::new();
+        for (read, column) in columns.into_iter().enumerate() {
+            let rows = column.into_iter().enumerate();
+            sorted.extend(rows.filter_map(|(row, number)| Some((number? + 0.0, read as u32, row as u32))));
+        }
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut numbers: Vec<f64> = Vec::new();
+        for (number, read, row) in sorted {
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+            }
+            codes[read as usize][row as usize] = Some(numbers.len() - 1);
+        }
         Ok((Categories::Numbers(numbers, self.level), codes))
     }
 }

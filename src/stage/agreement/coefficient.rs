@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::coded::Level;
-use crate::stats::{Chance, Distance, View};
+use crate::stats::{Chance, Distance, View, Weighted};
 
 /// A coefficient of agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -105,33 +105,33 @@ impl Coefficient {
         }
     }
 
-    /// The estimate. `weights` are those of the view's units; `values` has the value of each category.
-    pub(super) fn estimate(self, view: &View, values: &[f64], weights: &[f64]) -> Option<f64> {
+    /// The estimate. `units` are the view's; `values` has the value of each category.
+    pub(super) fn estimate(self, view: &View, values: &[f64], units: &Weighted<'_>) -> Option<f64> {
         match self {
-            Coefficient::KrippendorffAlpha => view.ratings.alpha(weights),
-            Coefficient::Percent => view.ratings.percent(weights),
+            Coefficient::KrippendorffAlpha => units.alpha(),
+            Coefficient::Percent => units.percent(),
             _ => match (self.distance(values), &view.pairs) {
-                (Some(distance), pairs) => pairs.as_ref()?.kappa(&view.of_pairs(weights), distance),
-                (None, _) => view.ratings.coefficient(self.chance(), weights),
+                (Some(distance), pairs) => pairs.as_ref()?.kappa(&view.of_pairs(units.weights), distance),
+                (None, _) => units.coefficient(self.chance()),
             },
         }
     }
 
     /// The standard error for large samples.
-    pub(super) fn error(self, view: &View, values: &[f64], weights: &[f64]) -> Option<f64> {
+    pub(super) fn error(self, view: &View, values: &[f64], units: &Weighted<'_>) -> Option<f64> {
         match self {
-            Coefficient::KrippendorffAlpha => view.ratings.alpha_error(weights),
-            Coefficient::Percent => view.ratings.percent_error(weights),
+            Coefficient::KrippendorffAlpha => units.alpha_error(),
+            Coefficient::Percent => units.percent_error(),
             _ => match (self.distance(values), &view.pairs) {
-                (Some(distance), pairs) => pairs.as_ref()?.kappa_error(&view.of_pairs(weights), distance),
-                (None, _) => view.ratings.coefficient_error(self.chance(), weights),
+                (Some(distance), pairs) => pairs.as_ref()?.kappa_error(&view.of_pairs(units.weights), distance),
+                (None, _) => units.coefficient_error(self.chance()),
             },
         }
     }
 
     /// The number of units that the standard error is of.
-    pub(super) fn units(self, view: &View, weights: &[f64]) -> f64 {
-        let least = if matches!(self, Coefficient::KrippendorffAlpha | Coefficient::Percent) { 2.0 } else { 1.0 };
-        view.ratings.number(weights, least)
+    pub(super) fn units(self, units: &Weighted<'_>) -> f64 {
+        let is_of_pairs = matches!(self, Coefficient::KrippendorffAlpha | Coefficient::Percent);
+        if is_of_pairs { units.paired } else { units.coded }
     }
 }

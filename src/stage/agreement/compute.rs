@@ -7,7 +7,7 @@ use crate::stage::method::frame::Method;
 use crate::stage::method::tidy::{Statistic, add_spreads, counted};
 use crate::stage::transform::DataError;
 use crate::stage::view::{Estimates, Shown, View as PageView};
-use crate::stats::{Bootstrap, Units, View, reach, student_reach};
+use crate::stats::{Bootstrap, Units, View, Weighted, reach, student_reach};
 
 #[derive(Debug)]
 pub(super) struct Agreeing {
@@ -93,13 +93,14 @@ impl Agreeing {
         for one in &compared {
             let Compared { coders, view, values, coefficients, .. } = one;
             let own = view.weights(&weights);
-            let n = view.ratings.number(&own, 2.0);
+            let units = view.ratings.weighted(&own);
+            let n = units.paired;
             let names: Vec<&str> = coders.iter().map(|coder| coded.coders[*coder].as_str()).collect();
             for coefficient in coefficients {
                 let mut statistic = Statistic {
                     name: coefficient.name(),
                     of: vec![Some(names.join(", ")), label.map(str::to_owned)],
-                    estimate: one.estimate(*coefficient, &own),
+                    estimate: one.estimate(*coefficient, &units),
                     n: n as u64,
                     left_out: (all - n) as u64,
                     ..Statistic::default()
@@ -107,8 +108,8 @@ impl Agreeing {
                 if statistic.estimate.is_none() {
                     statistic.add_note(one.undefined(coded, *coefficient, labels));
                 } else if self.bootstrap.is_none() {
-                    let error = coefficient.error(view, values, &own);
-                    self.add_error(&mut statistic, error, (*coefficient, coefficient.units(view, &own)));
+                    let error = coefficient.error(view, values, &units);
+                    self.add_error(&mut statistic, error, (*coefficient, coefficient.units(&units)));
                 }
                 if statistic.left_out > 0 {
                     let units = counted(statistic.left_out, "unit has", "units have");
@@ -166,22 +167,22 @@ impl Agreeing {
 }
 
 impl Compared {
-    /// The estimate from the weights of the view's units.
-    fn estimate(&self, coefficient: Coefficient, own: &[f64]) -> Option<f64> {
+    fn estimate(&self, coefficient: Coefficient, units: &Weighted<'_>) -> Option<f64> {
         let is_possible = !(self.too_many && coefficient.has_distances());
-        is_possible.then(|| coefficient.estimate(&self.view, &self.values, own)).flatten()
+        is_possible.then(|| coefficient.estimate(&self.view, &self.values, units)).flatten()
     }
 
-    fn estimates(&self, weights: &[f64]) -> impl Iterator<Item = Option<f64>> {
+    fn estimates(&self, weights: &[f64]) -> Vec<Option<f64>> {
         let own = self.view.weights(weights);
-        self.coefficients.iter().map(move |coefficient| self.estimate(*coefficient, &own))
+        let units = self.view.ratings.weighted(&own);
+        self.coefficients.iter().map(|coefficient| self.estimate(*coefficient, &units)).collect()
     }
 
     /// Why a statistic is undefined.
     fn undefined(&self, coded: &Coded, coefficient: Coefficient, labels: &[String]) -> String {
         let silent = self.coders.iter().filter(|coder| !coded.codes.has_codes(**coder));
         let silent: Vec<String> = silent.map(|coder| format!("`{}`", coded.coders[*coder])).collect();
-        if self.view.ratings.number(&vec![1.0; self.view.len()], 2.0) == 0.0 {
+        if self.view.ratings.weighted(&vec![1.0; self.view.len()]).paired == 0.0 {
             let why = if silent.is_empty() { String::new() } else { format!(": no codes of {}", silent.join(", ")) };
             return format!("no unit has two codes{why}");
         }

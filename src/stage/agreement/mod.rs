@@ -205,8 +205,10 @@ impl TransformConfig for Agreement {
             columns.iter().filter_map(|(_, name)| input.schema.field_with_name(name).ok()).collect();
         let lists = self.level == Level::Nominal && fields.first().is_some_and(|field| is_list(field));
         let texts = fields.iter().any(|field| Type::of_cells(field.data_type()) == Type::Text);
+        let are_numbers = fields.iter().all(|field| Reading::Number.fits(field));
         let reading = match self.level {
             Level::Interval | Level::Ratio => Reading::Number,
+            Level::Ordinal if are_numbers && self.order.is_none() => Reading::Number,
             Level::Nominal if lists => Reading::Labels,
             Level::Nominal | Level::Ordinal => Reading::Label,
         };
@@ -228,7 +230,7 @@ impl TransformConfig for Agreement {
             settings: json!(Agreement { input: String::new(), ..self.clone() }),
             method: Box::new(Agreeing {
                 layout,
-                values: Values { level: self.level, lists, order: self.order.clone() },
+                values: Values { level: self.level, reading, order: self.order.clone() },
                 clustered: self.cluster.is_some(),
                 statistics,
                 pairs: self.pairs,

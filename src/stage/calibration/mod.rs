@@ -251,12 +251,15 @@ impl Bound {
                 (Some(_), None) => missing[1] += counts[row],
             }
         }
+        let clusters = self.gold.clusters(rows, &kept)?;
+        let mut order: Vec<usize> = (0..kept.len()).collect();
+        order.sort_by(|a, b| forecasts[*a].p.total_cmp(&forecasts[*b].p));
         let why = missing.iter().zip([truth, name]).filter(|(n, _)| **n > 0);
         let why: Vec<String> = why.map(|(n, name)| format!("{n} without `{name}`")).collect();
         Ok(Scored {
-            forecasts,
-            counts: kept.iter().map(|row| counts[*row]).collect(),
-            clusters: self.gold.clusters(rows, &kept)?,
+            counts: order.iter().map(|place| counts[kept[*place]]).collect(),
+            clusters: clusters.map(|clusters| order.iter().map(|place| clusters[*place]).collect()),
+            forecasts: order.into_iter().map(|place| forecasts[place]).collect(),
             left_out: missing.iter().sum(),
             note: (!why.is_empty()).then(|| format!("left out: {}", why.join(", "))),
         })

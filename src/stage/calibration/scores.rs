@@ -1,9 +1,11 @@
 //! The scores of probabilities: stated, and recalibrated by a fit.
 
+use std::ops::Range;
+
 use crate::stage::method::tidy::{Statistic, add_spreads};
 use crate::stats::{
-    Bootstrap, Brier, Forecast, Isotonic, Units, accuracy_by_coverage, auroc, bins, brier, expected_error, log_loss,
-    lower_bound, reach, temperature, tempered, weighted_share, wilson_at,
+    Bootstrap, Forecast, Isotonic, Ranked, Scores, Units, accuracy_by_coverage, lower_bound, reach, temperature, tempered,
+    weighted_share, wilson_at,
 };
 
 /// The most points of the curve.
@@ -20,7 +22,7 @@ const SCORES: [&str; 8] = [
 ];
 const STATED: &str = "stated";
 
-/// Rows with a probability and a truth.
+/// Rows with a probability and a truth, in the order of their probabilities.
 #[derive(Debug)]
 pub(super) struct Scored {
     pub(super) forecasts: Vec<Forecast>,
@@ -45,14 +47,29 @@ impl Scored {
         self.counts.iter().sum()
     }
 
-    /// The forecasts with their weights times `drawn`.
-    fn weighted(&self, drawn: &[f64]) -> Vec<Forecast> {
-        let rows = self.forecasts.iter().zip(drawn).filter(|(_, drawn)| **drawn > 0.0);
-        rows.map(|(forecast, drawn)| Forecast { weight: forecast.weight * drawn, ..*forecast }).collect()
+    fn weights(&self) -> Vec<f64> {
+        self.counts.iter().map(|count| *count as f64).collect()
     }
 
+    /// The forecasts, each with the weight of all its units.
     fn all(&self) -> Vec<Forecast> {
-        self.weighted(&self.counts.iter().map(|count| *count as f64).collect::<Vec<_>>())
+        let rows = self.forecasts.iter().zip(&self.counts);
+        rows.map(|(forecast, count)| Forecast { weight: forecast.weight * *count as f64, ..*forecast }).collect()
+    }
+
+    /// The first row with at least this probability.
+    fn from(&self, threshold: f64) -> usize {
+        self.forecasts.partition_point(|forecast| forecast.p < threshold)
+    }
+
+    /// The forecasts with other probabilities. Rounding must not change their order.
+    fn changed(&self, of: impl Fn(f64) -> f64) -> Ranked {
+        let mut last = 0.0;
+        let changed = |forecast: &Forecast| {
+            last = f64::max(last, of(forecast.p));
+            Forecast { p: last, ..*forecast }
+        };
+        Ranked::new(self.forecasts.iter().map(changed).collect())
     }
 
     fn statistic(&self, name: &'static str, of: [Option<String>; 3], estimate: Option<f64>) -> Statistic {
@@ -61,15 +78,15 @@ impl Scored {
     }
 
     /// The share of right rows among `rows`, with its Wilson interval.
-    fn share(&self, rows: impl Iterator<Item = usize> + Clone, z: f64, shown: Statistic) -> Statistic {
-        let units =
-            rows.clone().map(|row| (self.forecasts[row].hit, self.forecasts[row].weight, self.counts[row] as f64));
+    fn share(&self, rows: Range<usize>, z: f64, shown: Statistic) -> Statistic {
+        let forecasts = self.forecasts[rows.clone()].iter().zip(&self.counts[rows.clone()]);
+        let units = forecasts.map(|(forecast, count)| (forecast.hit, forecast.weight, *count as f64));
         let Some((share, std_error, effective)) = weighted_share(units) else { return shown };
         Statistic {
             estimate: Some(share),
             std_error: Some(std_error),
             interval: Some(wilson_at(share, effective, z)),
-            n: rows.map(|row| self.counts[row]).sum(),
+            n: self.counts[rows].iter().sum(),
             method: Some("wilson"),
             ..shown
         }
@@ -111,7 +128,7 @@ fn constant(forecasts: &[Forecast]) -> Option<bool> {
 }
 
 /// A kind of probabilities: its name, and its probability for a stated one.
-type Version<'a> = (&'static str, Box<dyn Fn(f64) -> f64 + Sync + 'a>);
+type Version<'a> = (&'static str, Box<dyn Fn(f64) -> f64 + 'a>);
 
 fn versions(recalibrated: Option<&Recalibrated>) -> Vec<Version<'_>> {
     let mut versions: Vec<Version<'_>> = vec![(STATED, Box::new(|p| p))];
@@ -126,19 +143,17 @@ fn versions(recalibrated: Option<&Recalibrated>) -> Vec<Version<'_>> {
 }
 
 /// The values of [`SCORES`].
-fn scores(forecasts: &[Forecast], most_bins: usize) -> [Option<f64>; 8] {
-    let bins = bins(forecasts, most_bins);
-    let brier = brier(forecasts, &bins);
-    let part = |of: fn(&Brier) -> f64| brier.as_ref().map(of);
+fn values(scores: &Scores) -> [Option<f64>; 8] {
+    let brier = scores.brier.as_ref();
     [
-        part(|brier| brier.score),
-        part(|brier| brier.reliability),
-        part(|brier| brier.resolution),
-        part(|brier| brier.uncertainty),
-        part(|brier| brier.within),
-        log_loss(forecasts).filter(|loss| loss.is_finite()),
-        expected_error(&bins),
-        auroc(forecasts),
+        brier.map(|brier| brier.score),
+        brier.map(|brier| brier.reliability),
+        brier.map(|brier| brier.resolution),
+        brier.map(|brier| brier.uncertainty),
+        brier.map(|brier| brier.within),
+        scores.log_loss.filter(|loss| loss.is_finite()),
+        scores.expected_error,
+        scores.auroc,
     ]
 }
 
@@ -159,20 +174,18 @@ pub(super) fn statistics(
     (most_bins, wanted): (usize, Option<f64>),
     bootstrap: &Bootstrap,
 ) -> Vec<Statistic> {
-    let versions = versions(recalibrated);
     let z = reach(bootstrap.confidence);
-    let changed = |forecasts: Vec<Forecast>, version: &Version<'_>| -> Vec<Forecast> {
-        forecasts.into_iter().map(|forecast| Forecast { p: version.1(forecast.p), ..forecast }).collect()
+    let versions: Vec<(&str, Ranked)> =
+        versions(recalibrated).into_iter().map(|(name, of)| (name, shown.changed(of))).collect();
+    let scored = |drawn: &[f64]| -> Vec<Scores> {
+        versions.iter().map(|(_, forecasts)| forecasts.scores(drawn, most_bins)).collect()
     };
-    let values = |drawn: &[f64]| -> Vec<Option<f64>> {
-        let forecasts = shown.weighted(drawn);
-        versions.iter().flat_map(|version| scores(&changed(forecasts.clone(), version), most_bins)).collect()
-    };
+    let values = |drawn: &[f64]| -> Vec<Option<f64>> { scored(drawn).iter().flat_map(values).collect() };
     let all = shown.all();
-    let whole: Vec<f64> = shown.counts.iter().map(|count| *count as f64).collect();
+    let whole = scored(&shown.weights());
     let names = versions.iter().flat_map(|(version, _)| SCORES.map(|score| (*version, score)));
     let mut scores: Vec<Statistic> = names
-        .zip(values(&whole))
+        .zip(whole.iter().flat_map(self::values))
         .map(|((version, score), value)| {
             let mut made = shown.statistic(score, [Some(version.to_owned()), None, None], value);
             made.note = value.is_none().then(|| note(score, &all));
@@ -188,8 +201,8 @@ pub(super) fn statistics(
     shown.note.iter().for_each(|note| accuracy.add_note(note.clone()));
     let mut made = vec![accuracy];
     made.extend(scores);
-    for version in &versions {
-        made.extend(reliability(shown, &changed(all.clone(), version), version.0, (most_bins, z)));
+    for ((name, _), scores) in versions.iter().zip(&whole) {
+        made.extend(reliability(shown, scores, name, z));
     }
     made.extend(recalibrated.iter().flat_map(|fit| fit.statistics()));
     made.extend(curve(shown, z));
@@ -200,18 +213,16 @@ pub(super) fn statistics(
 }
 
 /// The reliability table: the mean probability and the share of right rows in each bin.
-fn reliability(shown: &Scored, forecasts: &[Forecast], version: &str, (most_bins, z): (usize, f64)) -> Vec<Statistic> {
-    let mut order: Vec<usize> = (0..forecasts.len()).collect();
-    order.sort_by(|a, b| forecasts[*a].p.total_cmp(&forecasts[*b].p));
+fn reliability(shown: &Scored, scores: &Scores, version: &str, z: f64) -> Vec<Statistic> {
     let mut first = 0;
-    let rows = bins(forecasts, most_bins).into_iter().enumerate().flat_map(|(i, bin)| {
-        let rows = &order[first..first + bin.n];
+    let rows = scores.bins.iter().enumerate().flat_map(|(i, bin)| {
+        let rows = first..first + bin.n;
         first += bin.n;
         let of = || [Some(version.to_owned()), Some((i + 1).to_string()), None];
-        let units = rows.iter().map(|row| shown.counts[*row]).sum();
+        let units = shown.counts[rows.clone()].iter().sum();
         let stated = Statistic { n: units, left_out: 0, ..shown.statistic("bin_probability", of(), Some(bin.stated)) };
         let empty = Statistic { left_out: 0, ..shown.statistic("bin_accuracy", of(), None) };
-        [stated, shown.share(rows.iter().copied(), z, empty)]
+        [stated, shown.share(rows, z, empty)]
     });
     rows.collect()
 }
@@ -224,14 +235,14 @@ fn at(threshold: f64) -> [Option<String>; 3] {
 fn curve(shown: &Scored, z: f64) -> Vec<Statistic> {
     let mut points = Vec::new();
     let mut reached = 0.0;
-    for point in accuracy_by_coverage(&shown.all()) {
+    for point in accuracy_by_coverage(&shown.forecasts, &shown.counts) {
         if point.coverage * (1.0 + 1e-12) < reached {
             continue;
         }
         reached = ((point.coverage * POINTS as f64).floor() + 1.0) / POINTS as f64;
-        let rows = (0..shown.counts.len()).filter(|row| shown.forecasts[*row].p >= point.threshold);
-        let kept = rows.clone().map(|row| shown.counts[row]).sum();
-        points.push(Statistic { n: kept, ..shown.statistic("coverage", at(point.threshold), Some(point.coverage)) });
+        let rows = shown.from(point.threshold)..shown.counts.len();
+        let coverage = shown.statistic("coverage", at(point.threshold), Some(point.coverage));
+        points.push(Statistic { n: point.n, ..coverage });
         points.push(shown.share(rows, z, shown.statistic("accuracy_kept", at(point.threshold), None)));
     }
     points
@@ -241,15 +252,22 @@ fn curve(shown: &Scored, z: f64) -> Vec<Statistic> {
 fn threshold(shown: &Scored, fit: Option<&Recalibrated>, wanted: f64, confidence: f64) -> Vec<Statistic> {
     let rows = fit.map_or(shown, |fit| &fit.rows);
     let units = |rows: &Scored, at: f64| {
-        let kept = rows.forecasts.iter().zip(&rows.counts).filter(|(forecast, _)| forecast.p >= at);
+        let from = rows.from(at);
+        let kept = rows.forecasts[from..].iter().zip(&rows.counts[from..]);
         kept.fold((0, 0), |(right, n), (forecast, count)| (right + if forecast.hit { *count } else { 0 }, n + count))
     };
     let bound = |rows: &Scored, at: f64| {
         let (right, n) = units(rows, at);
         lower_bound(right, n, confidence)
     };
-    let curve = accuracy_by_coverage(&rows.all());
-    let found = curve.iter().rev().map(|point| point.threshold).find(|at| bound(rows, *at) >= wanted);
+    let mut found = None;
+    for point in accuracy_by_coverage(&rows.forecasts, &rows.counts) {
+        // The bound is less than the accuracy itself, which costs nothing.
+        let is_possible = point.right as f64 >= wanted * point.n as f64;
+        if is_possible && lower_bound(point.right, point.n, confidence) >= wanted {
+            found = Some(point.threshold);
+        }
+    }
     let none = || [const { None }; 3];
     let mut made = Statistic { method: Some("binomial_lower_bound"), ..rows.statistic("threshold", none(), found) };
     match fit {

@@ -179,14 +179,28 @@ impl Columns {
         self.words.iter().map(|column| column[a].cmp(&column[b])).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
+    /// The rows in their order. The words of the first column that differ are compared beside each other, since it costs
+    /// more to look them up. Sorted rows at the beginning are only merged with the others.
+    fn order(&self) -> Vec<usize> {
+        let differs = |column: &&Vec<u64>| column.iter().any(|word| *word != column[0]);
+        let Some(first) = self.words.iter().find(differs) else { return (0..self.counts.len()).collect() };
+        let mut order: Vec<(u64, usize)> = first.iter().copied().zip(0..).collect();
+        order.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| self.compare(a.1, b.1)));
+        order.into_iter().map(|(_, row)| row).collect()
+    }
+
     /// Merges equal rows and sorts them.
     fn compact(&mut self) {
-        let mut order: Vec<usize> = (0..self.counts.len()).collect();
-        order.sort_unstable_by(|a, b| self.compare(*a, *b));
-        let runs: Vec<&[usize]> = order.chunk_by(|a, b| self.compare(*a, *b).is_eq()).collect();
-        let counts = runs.iter().map(|run| run.iter().map(|row| self.counts[*row]).sum()).collect();
-        let firsts: Vec<usize> = runs.iter().map(|run| run[0]).collect();
-        self.words = self.words.iter().map(|column| firsts.iter().map(|row| column[*row]).collect()).collect();
+        let order = self.order();
+        let (mut firsts, mut counts): (Vec<usize>, Vec<u64>) = (Vec::new(), Vec::new());
+        for run in order.chunk_by(|a, b| self.compare(*a, *b).is_eq()) {
+            firsts.push(run[0]);
+            counts.push(run.iter().map(|row| self.counts[*row]).sum());
+        }
+        drop(order);
+        for column in &mut self.words {
+            *column = firsts.iter().map(|row| column[*row]).collect();
+        }
         self.counts = counts;
         self.merged = firsts.len();
     }

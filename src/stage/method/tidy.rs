@@ -37,8 +37,8 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 }
 
 /// Adds the spreads of a bootstrap to its statistics, one for each.
-pub(crate) fn add_spreads(statistics: &mut [Statistic], spreads: &[Option<Spread>]) {
-    for (statistic, spread) in statistics.iter_mut().zip(spreads) {
+pub(crate) fn add_spreads<'a>(statistics: impl IntoIterator<Item = &'a mut Statistic>, spreads: &[Option<Spread>]) {
+    for (statistic, spread) in statistics.into_iter().zip(spreads) {
         let Some(spread) = spread else {
             if statistic.estimate.is_some() {
                 statistic.add_note("undefined in at least half of the replicates, so it has no interval");

@@ -2,12 +2,13 @@
 //!
 //! The input is read twice: first the columns of the design, then the rows that are drawn.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, SchemaRef};
 use arrow_select::filter::filter_record_batch;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -214,8 +215,14 @@ struct Sampling<'a> {
     streams: Streams,
     /// A random number of each row, which depends only on the seed and on its key, or its number without a key.
     order: Vec<f64>,
-    drawn: Option<Vec<Option<Drawn>>>,
+    drawn: Option<Sampled>,
     next: usize,
+}
+
+/// The rows in the sample by their places, and the names of the strata.
+struct Sampled {
+    rows: HashMap<usize, Drawn>,
+    strata: Vec<String>,
 }
 
 /// A row in the sample.
@@ -246,27 +253,26 @@ impl Pass for Sampling<'_> {
             return self.gather(batch).map(|()| Vec::new());
         }
         let BoundSample { schema, design, .. } = self.sample;
-        if self.drawn.is_none() {
-            self.columns.finish(&design.reads);
-        }
-        let rows = self.columns.rows(None);
-        let drawn = match &mut self.drawn {
-            Some(drawn) => drawn,
-            none => none.insert(design.draw(&rows, &self.order)?),
+        let Sampled { rows, strata: names } = match self.drawn.take() {
+            Some(sampled) => self.drawn.insert(sampled),
+            None => {
+                let mut columns = std::mem::take(&mut self.columns);
+                columns.finish(&design.reads);
+                self.drawn.insert(design.draw(&columns.rows(None), &std::mem::take(&mut self.order))?)
+            }
         };
-        let drawn = &drawn[self.next..self.next + batch.num_rows()];
+        let drawn: Vec<Option<&Drawn>> = (self.next..self.next + batch.num_rows()).map(|row| rows.get(&row)).collect();
         self.next += batch.num_rows();
         let mask: BooleanArray = drawn.iter().map(|drawn| Some(drawn.is_some())).collect();
         let kept = filter_record_batch(batch, &mask).map_err(sentence)?;
         let of = |text: &dyn Fn(&Drawn) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(drawn.iter().flatten().map(text)))
+            Arc::new(StringArray::from_iter_values(drawn.iter().flatten().map(|drawn| text(drawn))))
         };
         let mut columns = kept.columns().to_vec();
         let probabilities = drawn.iter().flatten().map(|drawn| drawn.probability);
         columns.push(Arc::new(Float64Array::from_iter_values(probabilities)));
         let Sample { strata, split, .. } = &design.sample;
         if !strata.is_empty() {
-            let names = design.strata(&rows).1;
             columns.push(of(&|drawn| names[drawn.stratum].clone()));
         }
         if !split.is_empty() {
@@ -293,21 +299,29 @@ impl Design {
     /// The stratum of each row, and the names of the strata, sorted.
     fn strata(&self, rows: &Rows<'_>) -> (Vec<usize>, Vec<String>) {
         let columns: Vec<_> = (0..self.sample.strata.len()).map(|read| rows.labels(read)).collect();
-        let codes: Vec<Vec<Option<usize>>> =
-            (0..rows.counts().len()).map(|row| columns.iter().map(|column| column[row]).collect()).collect();
-        let strata: std::collections::BTreeSet<_> = codes.iter().collect();
-        let place: IndexMap<_, _> = strata.into_iter().enumerate().map(|(place, codes)| (codes, place)).collect();
-        let name = |codes: &&Vec<Option<usize>>| {
+        let (mut found, mut codes): (IndexSet<Vec<Option<usize>>>, Vec<Option<usize>>) = (IndexSet::new(), Vec::new());
+        let stratum = |row: usize| {
+            codes.clear();
+            codes.extend(columns.iter().map(|column| column[row]));
+            found.get_index_of(&codes).unwrap_or_else(|| found.insert_full(codes.clone()).0)
+        };
+        let mut strata: Vec<usize> = (0..rows.counts().len()).map(stratum).collect();
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by(|a, b| found[*a].cmp(&found[*b]));
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, stratum)| places[*stratum] = place);
+        strata.iter_mut().for_each(|stratum| *stratum = places[*stratum]);
+        let name = |stratum: &usize| {
             let value = |(read, code): (usize, &Option<usize>)| {
                 code.map_or(MISSING, |code| rows.names(read).get_index(code).map_or(MISSING, |name| name.as_str()))
             };
-            codes.iter().enumerate().map(value).collect::<Vec<_>>().join(" / ")
+            found[*stratum].iter().enumerate().map(value).collect::<Vec<_>>().join(" / ")
         };
-        (codes.iter().map(|codes| place[codes]).collect(), place.keys().map(name).collect())
+        (strata, order.iter().map(name).collect())
     }
 
     /// Draws the rows. `order` has a random number of each row.
-    fn draw(&self, rows: &Rows<'_>, order: &[f64]) -> Result<Vec<Option<Drawn>>, DataError> {
+    fn draw(&self, rows: &Rows<'_>, order: &[f64]) -> Result<Sampled, DataError> {
         let (stratum, names) = self.strata(rows);
         let mut members = vec![Vec::new(); names.len()];
         stratum.iter().enumerate().for_each(|(row, stratum)| members[*stratum].push(row));
@@ -317,7 +331,7 @@ impl Design {
             return Err(DataError::at("n", message).help("raise `n`, or name fewer columns in `strata`"));
         }
         let weights = self.weights(rows)?;
-        let mut drawn = vec![None; order.len()];
+        let mut drawn = HashMap::new();
         for (stratum, n) in self.allocated(rows, &members, n).into_iter().enumerate() {
             let members = &members[stratum];
             let (probabilities, mut sample) = match &weights {
@@ -330,10 +344,10 @@ impl Design {
             let start = self.streams("split").of(stratum as u64).below(STARTS) as usize;
             let splits = parts(&shares, if names.len() > 1 { start } else { 0 }, sample.len());
             for (unit, split) in sample.into_iter().zip(splits) {
-                drawn[members[unit]] = Some(Drawn { probability: probabilities[unit], stratum, split });
+                drawn.insert(members[unit], Drawn { probability: probabilities[unit], stratum, split });
             }
         }
-        Ok(drawn)
+        Ok(Sampled { rows: drawn, strata: names })
     }
 
     fn weights(&self, rows: &Rows<'_>) -> Result<Option<Vec<f64>>, DataError> {

@@ -1,5 +1,8 @@
 //! The codes of several coders, and views of them: all coders together, and each pair.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use super::kappa::Pairs;
 use super::ratings::Ratings;
 use super::scale::Scale;
@@ -22,7 +25,8 @@ pub(crate) struct Codes {
 /// Some of the coders, with the categories that they use.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    /// For each unit of the codes, its place among the different units of the view. `NONE` without a code.
+    /// For each unit of the codes, its place among the different units of the view. `NONE` without a code. Empty if each
+    /// unit has its number as its place.
     places: Vec<u32>,
     units: usize,
     /// The categories that are used, as codes.
@@ -139,24 +143,18 @@ impl Codes {
 /// The place of each unit among the different keys, in the order of their first units, and these first units. A unit
 /// without a code has no place.
 fn places<'a>(units: usize, key: impl Fn(usize) -> &'a [u32]) -> (Vec<u32>, Vec<usize>) {
-    let mut order: Vec<u32> = (0..units as u32).collect();
-    order.sort_unstable_by(|a, b| key(*a as usize).cmp(key(*b as usize)).then_with(|| a.cmp(b)));
-    let mut places = vec![NONE; units];
-    for run in order.chunk_by(|a, b| key(*a as usize) == key(*b as usize)) {
-        run.iter().for_each(|unit| places[*unit as usize] = run[0]);
-    }
-    let mut firsts = Vec::new();
-    for unit in 0..units {
-        places[unit] = if key(unit).iter().all(|code| *code == NONE) {
-            NONE
-        } else if places[unit] as usize == unit {
+    let (mut firsts, mut known) = (Vec::new(), HashMap::new());
+    let place = |unit: usize| {
+        if key(unit).iter().all(|code| *code == NONE) {
+            return NONE;
+        }
+        *known.entry(key(unit)).or_insert_with(|| {
             firsts.push(unit);
             firsts.len() as u32 - 1
-        } else {
-            places[places[unit] as usize]
-        };
-    }
-    (places, firsts)
+        })
+    };
+    let places: Vec<u32> = (0..units).map(place).collect();
+    (if firsts.len() == units { Vec::new() } else { places }, firsts)
 }
 
 impl View {
@@ -166,12 +164,15 @@ impl View {
     }
 
     /// The weights of the view's units, from the weights of all units.
-    pub(crate) fn weights(&self, weights: &[f64]) -> Vec<f64> {
+    pub(crate) fn weights<'a>(&self, weights: &'a [f64]) -> Cow<'a, [f64]> {
+        if self.places.is_empty() {
+            return Cow::Borrowed(weights);
+        }
         let mut own = vec![0.0; self.units];
         for (place, weight) in self.places.iter().zip(weights).filter(|(place, _)| **place != NONE) {
             own[*place as usize] += weight;
         }
-        own
+        Cow::Owned(own)
     }
 
     /// The weights of the pairs, from the weights of the view's units.

@@ -4,12 +4,13 @@ mod coders;
 mod kappa;
 mod masi;
 mod ratings;
+mod ratio;
 mod scale;
 
 pub(crate) use coders::{Codes, View};
 pub(crate) use kappa::{Distance, Pairs};
 pub(crate) use masi::masi;
-pub(crate) use ratings::{Chance, Ratings};
+pub(crate) use ratings::{Chance, Ratings, Weighted};
 pub(crate) use scale::Scale;
 
 /// Cohen's kappa of a square table. `counts[i][j]` items are class `i` for one coder and class `j` for the other.
@@ -25,7 +26,7 @@ pub(crate) fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
 pub(crate) fn alpha(units: &[Vec<usize>]) -> Option<f64> {
     let classes = units.iter().flatten().max().map_or(0, |most| most + 1);
     let ratings = Ratings::new(Scale::Nominal, classes, units.iter().map(Vec::as_slice));
-    ratings.alpha(&vec![1.0; units.len()])
+    ratings.weighted(&vec![1.0; units.len()]).alpha()
 }
 
 #[cfg(test)]

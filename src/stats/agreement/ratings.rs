@@ -1,11 +1,12 @@
 //! Coefficients of agreement among any number of coders, with missing codes. Which coder gave a code does not matter.
 //!
 //! Each coefficient is computed from the weight of each unit, so that equal units may be one, and a bootstrap changes
-//! the weights only. Standard errors are for a sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th
+//! the weights only. One pass over the units makes the sums that the coefficients share. Standard errors are for a sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th
 //! edition 2014, chapter 5; the formulas of the package irrCAC).
 
 use std::sync::OnceLock;
 
+use super::ratio::Ratios;
 use super::scale::{Scale, centred, ranks};
 
 #[derive(Clone, Debug)]
@@ -13,10 +14,11 @@ pub(crate) struct Ratings {
     scale: Scale,
     categories: usize,
     units: Vec<Unit>,
-    /// For each unit, where its codes end in `codes`.
-    ends: Vec<usize>,
-    /// A category, and how many coders gave it.
+    /// A category, and how many coders gave it: for each unit those of [`Unit::shared`] first.
     codes: Vec<(u32, u32)>,
+    /// One more than the last category that several units have.
+    shared: usize,
+    ratios: Option<Ratios>,
     /// The sum of the similarities of all pairs of categories.
     similarity: OnceLock<f64>,
 }
@@ -34,6 +36,11 @@ struct Unit {
     /// The sum and the sum of squares of the values, less the mean of all categories.
     sum: f64,
     squares: f64,
+    /// The sum of the squared numbers of codes in the categories that no other unit has.
+    own: f64,
+    /// The number of categories that other units have too, and of all.
+    shared: u32,
+    categories: u32,
 }
 
 /// How agreement by chance is estimated.
@@ -48,10 +55,25 @@ pub(crate) enum Chance {
     GwetSimilar,
 }
 
+/// The units with their weights, and sums over them.
+#[derive(Debug)]
+pub(crate) struct Weighted<'a> {
+    ratings: &'a Ratings,
+    pub(crate) weights: &'a [f64],
+    /// The weight of the units with a code, and of those with two codes or more.
+    pub(crate) coded: f64,
+    pub(crate) paired: f64,
+    /// Sums over the units with two codes or more.
+    n: f64,
+    equal: f64,
+    similar: f64,
+    apart: f64,
+    sum: f64,
+    squares: f64,
+}
+
 /// What Krippendorff's alpha is made of.
 struct Coincidences {
-    /// The codes of units with two codes or more.
-    n: f64,
     totals: Vec<f64>,
     ranks: Vec<f64>,
     observed: f64,
@@ -63,20 +85,37 @@ impl Ratings {
     pub(crate) fn new<'a>(scale: Scale, categories: usize, units: impl Iterator<Item = &'a [usize]>) -> Self {
         let values: Vec<f64> =
             if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
-        let (ends, codes, similarity) = (Vec::new(), Vec::new(), OnceLock::new());
-        let mut ratings = Ratings { scale, categories, units: Vec::new(), ends, codes, similarity };
+        let (mut codes, mut numbers) = (Vec::new(), Vec::new());
+        let mut users = vec![0u8; categories];
         let mut sorted = Vec::new();
         for unit in units {
             sorted.clear();
             sorted.extend_from_slice(unit);
             sorted.sort_unstable();
-            let codes = sorted.chunk_by(|a, b| a == b).map(|run| (run[0] as u32, run.len() as u32));
-            let start = ratings.codes.len();
-            ratings.codes.extend(codes);
-            let unit = ratings.unit(&ratings.codes[start..], &values);
-            ratings.units.push(unit);
-            ratings.ends.push(ratings.codes.len());
+            let before = codes.len();
+            codes.extend(sorted.chunk_by(|a, b| a == b).map(|run| (run[0] as u32, run.len() as u32)));
+            codes[before..].iter().for_each(|(category, _)| {
+                users[*category as usize] = users[*category as usize].saturating_add(1);
+            });
+            numbers.push(codes.len() - before);
         }
+        let is_own = |(category, _): &(u32, u32)| users[*category as usize] == 1;
+        let shared = users.iter().rposition(|users| *users > 1).map_or(0, |last| last + 1);
+        let ratios = if let Scale::Ratio(values) = &scale { Some(Ratios::new(values)) } else { None };
+        let similarity = OnceLock::new();
+        let mut ratings =
+            Ratings { scale, categories, units: Vec::new(), codes: Vec::new(), shared, ratios, similarity };
+        let mut rest = codes.as_mut_slice();
+        for number in numbers {
+            let (unit, after) = std::mem::take(&mut rest).split_at_mut(number);
+            rest = after;
+            unit.sort_by_key(is_own);
+            let own = unit.iter().filter(|code| is_own(code)).map(|(_, count)| f64::from(*count).powi(2)).sum();
+            let shared = unit.partition_point(|code| !is_own(code)) as u32;
+            let made = Unit { own, shared, categories: number as u32, ..ratings.unit(unit, &values) };
+            ratings.units.push(made);
+        }
+        ratings.codes = codes;
         ratings
     }
 
@@ -105,86 +144,141 @@ impl Ratings {
             apart: if size > 1.0 { apart / (size - 1.0) } else { 0.0 },
             sum: moment(1),
             squares: moment(2),
+            own: 0.0,
+            shared: 0,
+            categories: 0,
         }
     }
 
-    fn codes(&self, unit: usize) -> &[(u32, u32)] {
-        let start = if unit == 0 { 0 } else { self.ends[unit - 1] };
-        &self.codes[start..self.ends[unit]]
+    /// The units, each with its codes and weight, that have a weight and `least` codes or more.
+    fn weighted_units<'a>(
+        &'a self,
+        weights: &'a [f64],
+        least: f64,
+    ) -> impl Iterator<Item = (&'a Unit, &'a [(u32, u32)], f64)> {
+        let mut start = 0;
+        let units = self.units.iter().zip(weights).map(move |(unit, weight)| {
+            let codes = start..start + unit.categories as usize;
+            start = codes.end;
+            (unit, codes, *weight)
+        });
+        let units = units.filter(move |(unit, _, weight)| *weight > 0.0 && unit.size >= least);
+        units.map(|(unit, codes, weight)| (unit, &self.codes[codes], weight))
     }
 
-    /// The units with a weight and `least` codes or more, with their places and weights.
-    fn weighted<'a>(&'a self, weights: &'a [f64], least: f64) -> impl Iterator<Item = (usize, &'a Unit, f64)> {
-        let units = self.units.iter().zip(weights).enumerate().map(|(i, (unit, weight))| (i, unit, *weight));
-        units.filter(move |(_, unit, weight)| *weight > 0.0 && unit.size >= least)
+    fn total_similarity(&self) -> f64 {
+        let q = self.categories as f64;
+        *self.similarity.get_or_init(|| match (&self.scale, &self.ratios) {
+            (Scale::Ratio(values), Some(ratios)) if self.categories > 1 => {
+                let most = self.scale.difference(&[], 0, values.len() - 1);
+                q * q - ratios.expected(&vec![1.0; self.categories]) / most
+            }
+            _ => self.scale.total_similarity(self.categories),
+        })
     }
 
-    /// The weight of the units with `least` codes or more.
-    pub(crate) fn number(&self, weights: &[f64], least: f64) -> f64 {
-        self.weighted(weights, least).map(|(_, _, weight)| weight).sum()
+    pub(crate) fn weighted<'a>(&'a self, weights: &'a [f64]) -> Weighted<'a> {
+        let mut sums = Weighted {
+            ratings: self,
+            weights,
+            coded: 0.0,
+            paired: 0.0,
+            n: 0.0,
+            equal: 0.0,
+            similar: 0.0,
+            apart: 0.0,
+            sum: 0.0,
+            squares: 0.0,
+        };
+        for (unit, weight) in self.units.iter().zip(weights) {
+            let paired = if unit.size >= 2.0 { *weight } else { 0.0 };
+            sums.coded += if unit.size >= 1.0 { *weight } else { 0.0 };
+            sums.paired += paired;
+            sums.n += paired * unit.size;
+            sums.equal += paired * unit.equal;
+            sums.similar += paired * unit.similar;
+            sums.apart += paired * unit.apart;
+            sums.sum += paired * unit.sum;
+            sums.squares += paired * unit.squares;
+        }
+        sums
+    }
+}
+
+impl Weighted<'_> {
+    fn units(&self, least: f64) -> impl Iterator<Item = (&Unit, &[(u32, u32)], f64)> {
+        self.ratings.weighted_units(self.weights, least)
     }
 
-    /// The weight of the codes of each category, in units with `least` codes or more.
-    pub(crate) fn totals(&self, weights: &[f64], least: f64) -> Vec<f64> {
-        let mut totals = vec![0.0; self.categories];
-        for (i, _, weight) in self.weighted(weights, least) {
-            self.codes(i).iter().for_each(|(category, count)| totals[*category as usize] += weight * f64::from(*count));
+    /// The weight of the codes of each category, in units with two codes or more.
+    fn totals(&self) -> Vec<f64> {
+        let mut totals = vec![0.0; self.ratings.categories];
+        for (_, codes, weight) in self.units(2.0) {
+            codes.iter().for_each(|(category, count)| totals[*category as usize] += weight * f64::from(*count));
         }
         totals
+    }
+
+    /// The sum over all categories of their squared weight, where a code of a unit with `least` codes or more weighs
+    /// `each`. The square of a category that only one unit has needs no total.
+    fn squared_totals(&self, least: f64, each: impl Fn(&Unit, f64) -> f64) -> f64 {
+        let (mut totals, mut own) = (vec![0.0; self.ratings.shared], 0.0);
+        for (unit, codes, weight) in self.units(least) {
+            let each = each(unit, weight);
+            own += each * each * unit.own;
+            let shared = &codes[..unit.shared as usize];
+            shared.iter().for_each(|(category, count)| totals[*category as usize] += each * f64::from(*count));
+        }
+        own + totals.iter().map(|total| total * total).sum::<f64>()
     }
 
     /// Krippendorff's alpha. `None` if no unit has two codes, or if all codes are equal.
     ///
     /// K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), <https://repository.upenn.edu/asc_papers/43>.
-    pub(crate) fn alpha(&self, weights: &[f64]) -> Option<f64> {
-        if matches!(self.scale, Scale::Interval(_)) {
-            let (mut n, mut observed, mut sum, mut squares) = (0.0, 0.0, 0.0, 0.0);
-            for (_, unit, weight) in self.weighted(weights, 2.0) {
-                n += weight * unit.size;
-                observed += weight * unit.apart;
-                sum += weight * unit.sum;
-                squares += weight * unit.squares;
+    pub(crate) fn alpha(&self) -> Option<f64> {
+        let n = self.n;
+        let (observed, expected, least) = match &self.ratings.scale {
+            Scale::Interval(_) => {
+                (self.apart, 2.0 * (n * self.squares - self.sum * self.sum), 1e-12 * n * self.squares)
             }
-            let expected = 2.0 * (n * squares - sum * sum);
-            return (expected > 1e-12 * n * squares).then(|| 1.0 - (n - 1.0) * observed / expected);
-        }
-        let parts = self.coincidences(weights);
-        (parts.expected > 0.0).then(|| 1.0 - (parts.n - 1.0) * parts.observed / parts.expected)
-    }
-
-    fn coincidences(&self, weights: &[f64]) -> Coincidences {
-        let totals = self.totals(weights, 2.0);
-        let ranks = if self.scale == Scale::Ordinal { ranks(&totals) } else { Vec::new() };
-        let observed = self.weighted(weights, 2.0).map(|(i, unit, w)| w * self.apart(i, unit, &ranks)).sum();
-        let expected = self.differences(&totals, &ranks).iter().zip(&totals).map(|(sum, total)| sum * total).sum();
-        Coincidences { n: totals.iter().sum(), totals, ranks, observed, expected }
-    }
-
-    fn apart(&self, i: usize, unit: &Unit, ranks: &[f64]) -> f64 {
-        if self.scale != Scale::Ordinal {
-            return unit.apart;
-        }
-        let codes = self.codes(i);
-        let from = |(a, m): &(u32, u32)| {
-            let to = |(b, n): &(u32, u32)| f64::from(*n) * (ranks[*a as usize] - ranks[*b as usize]).powi(2);
-            f64::from(*m) * codes.iter().map(to).sum::<f64>()
+            Scale::Nominal => (self.apart, n * n - self.squared_totals(2.0, |_, weight| weight), 1e-12 * n * n),
+            _ => {
+                let parts = self.coincidences();
+                (parts.observed, parts.expected, 0.0)
+            }
         };
-        codes.iter().map(from).sum::<f64>() / (unit.size - 1.0)
+        (expected > least).then(|| 1.0 - (n - 1.0) * observed / expected)
+    }
+
+    fn coincidences(&self) -> Coincidences {
+        let Ratings { scale, ratios, .. } = self.ratings;
+        let totals = self.totals();
+        let ranks = if *scale == Scale::Ordinal { ranks(&totals) } else { Vec::new() };
+        let observed = match scale {
+            Scale::Ordinal => self.units(2.0).map(|(unit, codes, w)| w * apart(unit, codes, &ranks)).sum(),
+            _ => self.apart,
+        };
+        let expected = match (scale, ratios) {
+            (_, Some(ratios)) => ratios.expected(&totals),
+            (Scale::Ordinal, _) => 2.0 * self.n * spread(&ranks, &totals).1,
+            _ => self.differences(&totals, &ranks).iter().zip(&totals).map(|(sum, total)| sum * total).sum(),
+        };
+        Coincidences { totals, ranks, observed, expected }
     }
 
     /// The sum of the differences of each category from all, weighted by `totals`.
     fn differences(&self, totals: &[f64], ranks: &[f64]) -> Vec<f64> {
         let all: f64 = totals.iter().sum();
         let of_squares = |values: &[f64]| -> Vec<f64> {
-            let mean = values.iter().zip(totals).map(|(v, total)| v * total).sum::<f64>() / all.max(1.0);
-            let squares: f64 = values.iter().zip(totals).map(|(v, total)| (v - mean).powi(2) * total).sum();
+            let (mean, squares) = spread(values, totals);
             values.iter().map(|v| (v - mean).powi(2) * all + squares).collect()
         };
-        match &self.scale {
-            Scale::Nominal => totals.iter().map(|total| all - total).collect(),
-            Scale::Ordinal => of_squares(ranks),
-            Scale::Interval(values) => of_squares(values),
-            scale => {
+        match (&self.ratings.scale, &self.ratings.ratios) {
+            (_, Some(ratios)) => ratios.sums(totals),
+            (Scale::Nominal, _) => totals.iter().map(|total| all - total).collect(),
+            (Scale::Ordinal, _) => of_squares(ranks),
+            (Scale::Interval(values), _) => of_squares(values),
+            (scale, _) => {
                 let used: Vec<usize> = (0..totals.len()).filter(|category| totals[*category] > 0.0).collect();
                 let sum = |a: usize| used.iter().map(|b| totals[*b] * scale.difference(&[], a, *b)).sum();
                 (0..totals.len()).map(|a| if totals[a] > 0.0 { sum(a) } else { 0.0 }).collect()
@@ -193,98 +287,108 @@ impl Ratings {
     }
 
     /// The standard error of alpha.
-    pub(crate) fn alpha_error(&self, weights: &[f64]) -> Option<f64> {
-        self.alpha(weights)?;
-        let Coincidences { n, totals, ranks, observed, expected } = self.coincidences(weights);
-        let units = self.number(weights, 2.0);
+    pub(crate) fn alpha_error(&self) -> Option<f64> {
+        self.alpha()?;
+        let Coincidences { totals, ranks, observed, expected } = self.coincidences();
+        let (n, units) = (self.n, self.paired);
         let (size, expected) = (n / units, expected / (n * n));
         let observed = observed / units / size;
         let alpha = 1.0 - observed / expected;
         let adjusted = (1.0 - 1.0 / n) * observed;
         let from_all: Vec<f64> = self.differences(&totals, &ranks).into_iter().map(|sum| sum / n).collect();
-        let term = |(i, unit, weight): (usize, &Unit, f64)| {
+        let term = |(unit, codes, weight): (&Unit, &[(u32, u32)], f64)| {
             let larger = (unit.size - size) / size;
-            let of_unit = self.apart(i, unit, &ranks) / size - adjusted * larger;
-            let codes = self.codes(i).iter().map(|(category, n)| f64::from(*n) * from_all[*category as usize]);
+            let apart = if ranks.is_empty() { unit.apart } else { apart(unit, codes, &ranks) };
+            let of_unit = apart / size - adjusted * larger;
+            let codes = codes.iter().map(|(category, n)| f64::from(*n) * from_all[*category as usize]);
             let by_chance = codes.sum::<f64>() / size - expected * larger;
             let linear = 1.0 - of_unit / expected - 2.0 * (1.0 - alpha) * (expected - by_chance) / expected;
             weight * (linear - alpha).powi(2)
         };
-        let squares: f64 = self.weighted(weights, 2.0).map(term).sum();
+        let squares: f64 = self.units(2.0).map(term).sum();
         (units > 1.0).then(|| (squares / (units * (units - 1.0))).sqrt())
     }
 
     /// The mean share of equal pairs of codes, over the units with two codes or more.
-    pub(crate) fn percent(&self, weights: &[f64]) -> Option<f64> {
-        self.observed(weights, false)
+    pub(crate) fn percent(&self) -> Option<f64> {
+        self.observed(false)
     }
 
-    fn observed(&self, weights: &[f64], similar: bool) -> Option<f64> {
-        let (mut sum, mut n) = (0.0, 0.0);
-        for (_, unit, weight) in self.weighted(weights, 2.0) {
-            sum += weight * if similar { unit.similar } else { unit.equal };
-            n += weight;
-        }
-        (n > 0.0).then(|| sum / n)
+    fn observed(&self, similar: bool) -> Option<f64> {
+        let sum = if similar { self.similar } else { self.equal };
+        (self.paired > 0.0).then(|| sum / self.paired)
     }
 
-    pub(crate) fn percent_error(&self, weights: &[f64]) -> Option<f64> {
-        let (mean, n) = (self.percent(weights)?, self.number(weights, 2.0));
-        let squares: f64 = self.weighted(weights, 2.0).map(|(_, unit, w)| w * (unit.equal - mean).powi(2)).sum();
+    pub(crate) fn percent_error(&self) -> Option<f64> {
+        let (mean, n) = (self.percent()?, self.paired);
+        let squares: f64 = self.units(2.0).map(|(unit, _, w)| w * (unit.equal - mean).powi(2)).sum();
         (n > 1.0).then(|| (squares / (n * (n - 1.0))).sqrt())
     }
 
-    /// The mean share of each category among the codes of a unit, over all units with a code.
-    fn shares(&self, weights: &[f64]) -> Vec<f64> {
-        let (mut shares, mut n) = (vec![0.0; self.categories], 0.0);
-        for (i, unit, weight) in self.weighted(weights, 1.0) {
-            n += weight;
-            let each = weight / unit.size;
-            self.codes(i).iter().for_each(|(category, count)| shares[*category as usize] += each * f64::from(*count));
+    /// How much a code of a category with the share `share` agrees by chance. The mean is agreement by chance.
+    fn by_chance(&self, chance: Chance, share: f64) -> f64 {
+        match chance {
+            Chance::Fleiss => share,
+            Chance::Gwet | Chance::GwetSimilar => self.factor(chance) * (1.0 - share),
         }
-        shares.iter_mut().for_each(|share| *share /= f64::max(n, 1.0));
-        shares
     }
 
-    /// Returns for each category how much a code of it agrees by chance. Its mean over the shares is agreement by chance.
-    fn by_chance(&self, chance: Chance, shares: &[f64]) -> Vec<f64> {
-        let q = self.categories as f64;
-        let factor = match chance {
-            Chance::Fleiss => return shares.to_vec(),
-            Chance::Gwet => 1.0 / (q - 1.0),
-            Chance::GwetSimilar => {
-                let total = || self.scale.total_similarity(self.categories);
-                self.similarity.get_or_init(total) / (q * (q - 1.0))
-            }
-        };
-        shares.iter().map(|share| factor * (1.0 - share)).collect()
+    fn factor(&self, chance: Chance) -> f64 {
+        let q = self.ratings.categories as f64;
+        match chance {
+            Chance::GwetSimilar => self.ratings.total_similarity() / (q * (q - 1.0)),
+            _ => 1.0 / (q - 1.0),
+        }
     }
 
     /// Fleiss' kappa, or Gwet's AC1 or AC2. `None` if no unit has two codes, or if all codes are equal.
-    pub(crate) fn coefficient(&self, chance: Chance, weights: &[f64]) -> Option<f64> {
-        let observed = self.observed(weights, chance == Chance::GwetSimilar)?;
-        let shares = self.shares(weights);
-        let is_one = shares.iter().filter(|share| **share > 0.0).count() < 2;
-        let defined = self.categories > 1 && (chance != Chance::Fleiss || !is_one);
-        let by_chance: f64 = self.by_chance(chance, &shares).iter().zip(&shares).map(|(by, share)| by * share).sum();
+    pub(crate) fn coefficient(&self, chance: Chance) -> Option<f64> {
+        let observed = self.observed(chance == Chance::GwetSimilar)?;
+        // The sum of the squared shares of the categories, each the mean share among the codes of a unit.
+        let repeated = self.squared_totals(1.0, |unit, weight| weight / unit.size) / (self.coded * self.coded);
+        let by_chance = match chance {
+            Chance::Fleiss => repeated,
+            Chance::Gwet | Chance::GwetSimilar => self.factor(chance) * (1.0 - repeated),
+        };
+        let defined = self.ratings.categories > 1 && (chance != Chance::Fleiss || repeated < 1.0 - 1e-12);
         (defined && by_chance < 1.0).then(|| (observed - by_chance) / (1.0 - by_chance))
     }
 
-    /// The standard error of [`Ratings::coefficient`].
-    pub(crate) fn coefficient_error(&self, chance: Chance, weights: &[f64]) -> Option<f64> {
-        let found = self.coefficient(chance, weights)?;
-        let shares = self.shares(weights);
-        let of_category = self.by_chance(chance, &shares);
+    /// The standard error of [`Weighted::coefficient`].
+    pub(crate) fn coefficient_error(&self, chance: Chance) -> Option<f64> {
+        let found = self.coefficient(chance)?;
+        let mut shares = vec![0.0; self.ratings.categories];
+        for (unit, codes, weight) in self.units(1.0) {
+            let each = weight / unit.size / self.coded;
+            codes.iter().for_each(|(category, count)| shares[*category as usize] += each * f64::from(*count));
+        }
+        let of_category: Vec<f64> = shares.iter().map(|share| self.by_chance(chance, *share)).collect();
         let by_chance: f64 = of_category.iter().zip(&shares).map(|(by, share)| by * share).sum();
-        let (n, paired) = (self.number(weights, 1.0), self.number(weights, 2.0));
-        let term = |(i, unit, weight): (usize, &Unit, f64)| {
+        let (n, paired) = (self.coded, self.paired);
+        let term = |(unit, codes, weight): (&Unit, &[(u32, u32)], f64)| {
             let observed = if chance == Chance::GwetSimilar { unit.similar } else { unit.equal };
             let own = if unit.size > 1.0 { n / paired * (observed - by_chance) / (1.0 - by_chance) } else { 0.0 };
-            let codes = self.codes(i).iter().map(|(category, n)| f64::from(*n) * of_category[*category as usize]);
+            let codes = codes.iter().map(|(category, n)| f64::from(*n) * of_category[*category as usize]);
             let here = codes.sum::<f64>() / unit.size;
             weight * (own - 2.0 * (1.0 - found) * (here - by_chance) / (1.0 - by_chance) - found).powi(2)
         };
-        let squares: f64 = self.weighted(weights, 1.0).map(term).sum();
+        let squares: f64 = self.units(1.0).map(term).sum();
         (n > 1.0).then(|| (squares / (n * (n - 1.0))).sqrt())
     }
+}
+
+/// The mean of the values, and the sum of their squared distances from it.
+fn spread(values: &[f64], totals: &[f64]) -> (f64, f64) {
+    let all: f64 = totals.iter().sum();
+    let mean = values.iter().zip(totals).map(|(v, total)| v * total).sum::<f64>() / all.max(1.0);
+    (mean, values.iter().zip(totals).map(|(v, total)| (v - mean).powi(2) * total).sum())
+}
+
+/// The squared differences of the ranks of all pairs of codes, divided by the number of codes less one.
+fn apart(unit: &Unit, codes: &[(u32, u32)], ranks: &[f64]) -> f64 {
+    let from = |(a, m): &(u32, u32)| {
+        let to = |(b, n): &(u32, u32)| f64::from(*n) * (ranks[*a as usize] - ranks[*b as usize]).powi(2);
+        f64::from(*m) * codes.iter().map(to).sum::<f64>()
+    };
+    codes.iter().map(from).sum::<f64>() / (unit.size - 1.0)
 }

@@ -54,6 +54,11 @@ impl Scale {
                 let all = (q * q) as f64;
                 all - 2.0 * (q as f64 * squares - sum * sum) / (values[q - 1] - values[0]).powi(2)
             }
+            Scale::Ordinal if q > 1 => {
+                // Two categories are `apart` for 2 (q - apart) pairs.
+                let pairs = |apart: usize| 2.0 * (q - apart) as f64 * steps(apart);
+                (q * q) as f64 - (1..q).map(pairs).sum::<f64>() / steps(q - 1)
+            }
             _ => (0..q).map(row).sum(),
         }
     }

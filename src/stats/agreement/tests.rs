@@ -36,7 +36,7 @@ fn view(codes: &Codes, coders: &[usize], scale: &str) -> View {
 }
 
 fn weights(codes: &Codes, view: &View) -> Vec<f64> {
-    view.weights(&codes.counts().iter().map(|count| *count as f64).collect::<Vec<_>>())
+    view.weights(&codes.counts().iter().map(|count| *count as f64).collect::<Vec<_>>()).into_owned()
 }
 
 fn near(found: Option<f64>, expected: &Value, what: &str) {
@@ -57,7 +57,7 @@ fn coefficients_of_all_coders_are_those_of_other_packages() {
         for level in ["nominal", "ordinal", "interval", "ratio"] {
             let view = view(&codes, &all, level);
             near(
-                view.ratings.alpha(&weights(&codes, &view)),
+                view.ratings.weighted(&weights(&codes, &view)).alpha(),
                 &table[format!("alpha_{level}")],
                 &format!("{i} {level}"),
             );
@@ -67,17 +67,25 @@ fn coefficients_of_all_coders_are_those_of_other_packages() {
             let (weights, ratings) = (weights(&codes, &view), &view.ratings);
             let gwet = if similarity == "identity" { Chance::Gwet } else { Chance::GwetSimilar };
             let expected = &table[format!("gwet_{similarity}")];
-            near(ratings.coefficient(gwet, &weights), &expected[0], &format!("{i} gwet {similarity}"));
-            near(ratings.coefficient_error(gwet, &weights), &expected[1], &format!("{i} gwet {similarity} error"));
+            near(ratings.weighted(&weights).coefficient(gwet), &expected[0], &format!("{i} gwet {similarity}"));
+            near(
+                ratings.weighted(&weights).coefficient_error(gwet),
+                &expected[1],
+                &format!("{i} gwet {similarity} error"),
+            );
             if let Some(expected) = table.get(format!("krippendorff_{similarity}")) {
-                near(ratings.alpha(&weights), &expected[0], &format!("{i} alpha {similarity}"));
-                near(ratings.alpha_error(&weights), &expected[1], &format!("{i} alpha {similarity} error"));
+                near(ratings.weighted(&weights).alpha(), &expected[0], &format!("{i} alpha {similarity}"));
+                near(ratings.weighted(&weights).alpha_error(), &expected[1], &format!("{i} alpha {similarity} error"));
             }
         }
         let view = view(&codes, &all, "nominal");
         let (weights, expected) = (weights(&codes, &view), &table["fleiss_identity"]);
-        near(view.ratings.coefficient(Chance::Fleiss, &weights), &expected[0], &format!("{i} fleiss"));
-        near(view.ratings.coefficient_error(Chance::Fleiss, &weights), &expected[1], &format!("{i} fleiss error"));
+        near(view.ratings.weighted(&weights).coefficient(Chance::Fleiss), &expected[0], &format!("{i} fleiss"));
+        near(
+            view.ratings.weighted(&weights).coefficient_error(Chance::Fleiss),
+            &expected[1],
+            &format!("{i} fleiss error"),
+        );
     }
 }
 
@@ -117,7 +125,7 @@ fn alpha_of_sets_has_the_masi_distance() {
         let view = codes.view(&[0, 1, 2], None, |used| {
             Scale::Distances(used.iter().map(|a| used.iter().map(|b| masi(&sets[*a], &sets[*b])).collect()).collect())
         });
-        near(view.ratings.alpha(&weights(&codes, &view)), &table["alpha"], "alpha");
+        near(view.ratings.weighted(&weights(&codes, &view)).alpha(), &table["alpha"], "alpha");
     }
 }
 
@@ -142,19 +150,19 @@ fn published_examples_have_their_published_numbers() {
     let codes = coded(&observers());
     let alpha = |level| {
         let view = view(&codes, &[0, 1, 2, 3], level);
-        rounded(view.ratings.alpha(&weights(&codes, &view)), 4)
+        rounded(view.ratings.weighted(&weights(&codes, &view)).alpha(), 4)
     };
     assert_eq!(["nominal", "ordinal", "interval", "ratio"].map(alpha), [0.7434, 0.8154, 0.8491, 0.7974]);
     let all = view(&codes, &[0, 1, 2, 3], "nominal");
     let own = weights(&codes, &all);
-    assert_eq!(rounded(all.ratings.coefficient(Chance::Gwet, &own), 5), 0.77544);
-    assert_eq!(rounded(all.ratings.coefficient_error(Chance::Gwet, &own), 5), 0.14295);
-    assert_eq!(rounded(all.ratings.alpha_error(&own), 5), 0.14557);
+    assert_eq!(rounded(all.ratings.weighted(&own).coefficient(Chance::Gwet), 5), 0.77544);
+    assert_eq!(rounded(all.ratings.weighted(&own).coefficient_error(Chance::Gwet), 5), 0.14295);
+    assert_eq!(rounded(all.ratings.weighted(&own).alpha_error(), 5), 0.14557);
     let two: Table =
         "0100000010".bytes().zip("1110010000".bytes()).map(|(a, b)| vec![(a - 47).into(), (b - 47).into()]).collect();
     let codes = coded(&two);
     let pair = view(&codes, &[0, 1], "nominal");
-    assert_eq!(rounded(pair.ratings.alpha(&weights(&codes, &pair)), 4), 0.0952);
+    assert_eq!(rounded(pair.ratings.weighted(&weights(&codes, &pair)).alpha(), 4), 0.0952);
     // Fleiss 1971: how many of 14 psychiatrists chose each of 5 categories for 10 patients.
     let counts = [
         [0, 0, 0, 0, 14],
@@ -171,7 +179,7 @@ fn published_examples_have_their_published_numbers() {
     let unit = |counts: &[usize; 5]| (0..5).flat_map(|category| vec![category; counts[category]]).collect();
     let units: Table = counts.iter().map(unit).collect();
     let ratings = Ratings::new(Scale::Nominal, 5, units.iter().map(Vec::as_slice));
-    assert_eq!(rounded(ratings.coefficient(Chance::Fleiss, &[1.0; 10]), 4), 0.2099);
+    assert_eq!(rounded(ratings.weighted(&[1.0; 10]).coefficient(Chance::Fleiss), 4), 0.2099);
 }
 
 #[test]
@@ -189,8 +197,13 @@ fn the_order_of_coders_and_units_does_not_matter() {
             let found = ["nominal", "ordinal", "interval", "ratio"].map(|level| {
                 let view = view(&codes, &all, level);
                 let (weights, ratings) = (weights(&codes, &view), &view.ratings);
-                let similar = ratings.coefficient(Chance::GwetSimilar, &weights);
-                [ratings.alpha(&weights), ratings.alpha_error(&weights), similar, ratings.percent(&weights)]
+                let similar = ratings.weighted(&weights).coefficient(Chance::GwetSimilar);
+                [
+                    ratings.weighted(&weights).alpha(),
+                    ratings.weighted(&weights).alpha_error(),
+                    similar,
+                    ratings.weighted(&weights).percent(),
+                ]
             });
             found.concat()
         };
@@ -208,8 +221,8 @@ fn what_cannot_be_computed_is_undefined() {
         let weights = weights(&codes, &view);
         let kappa = view.pairs.as_ref().unwrap().kappa(&view.of_pairs(&weights), Distance::Nominal);
         let chances = [Chance::Fleiss, Chance::Gwet, Chance::GwetSimilar];
-        let chances = chances.map(|chance| view.ratings.coefficient(chance, &weights));
-        (view.ratings.alpha(&weights), kappa, chances, view.ratings.percent(&weights))
+        let chances = chances.map(|chance| view.ratings.weighted(&weights).coefficient(chance));
+        (view.ratings.weighted(&weights).alpha(), kappa, chances, view.ratings.weighted(&weights).percent())
     };
     assert_eq!(of(&[vec![1, 1], vec![1, 1]]), (None, None, [None; 3], Some(1.0)), "one class");
     assert_eq!(of(&[vec![1, 0], vec![2, 0]]), (None, None, [None; 3], None), "labels of one coder only");

@@ -4,9 +4,9 @@
 //! All are means or regressions with a sandwich covariance. Without clusters it is HC0, but HC1 for [`Method::Dsl`], as
 //! in the reference numbers; with clusters it is CR1.
 
-use nalgebra::{DMatrix, RowDVector};
+use nalgebra::DMatrix;
 
-use super::regression::{Link, inverse, sandwich};
+use super::regression::{Gradients, Link, gram, inverse, sandwich};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -136,7 +136,7 @@ impl Rows {
         let coefficients = link.fit(&self.x, &targets, &w).ok_or(Undefined::Separated)?;
         let bread = inverse(link.hessian(&self.x, &w, &coefficients)).ok_or(Undefined::Separated)?;
         let linear = &self.x * &coefficients;
-        let scores = self.scaled(|i| targets[i] - w[i] * link.mean(linear[i]));
+        let scores = Gradients::new(&self.x, |i| targets[i] - w[i] * link.mean(linear[i]));
         let used: Vec<usize> = (0..self.len()).filter(|i| w[*i] > 0.0).collect();
         let factor = self.factor(&used, method == Method::Dsl)?;
         let covariance = sandwich(&bread, &scores, self.clusters.as_deref()) * factor;
@@ -173,14 +173,7 @@ impl Rows {
             let then = (now * codes / gold).min(1.0);
             weights[i] = (1.0 / then - 1.0 / now) / now * (y - self.machine[i]).powi(2);
         }
-        self.x.tr_mul(&self.scaled(|i| weights[i]))
-    }
-
-    /// The rows of `x`, each with a factor.
-    fn scaled(&self, factor: impl Fn(usize) -> f64) -> DMatrix<f64> {
-        let mut x = self.x.clone();
-        x.row_iter_mut().enumerate().for_each(|(i, mut row)| row *= factor(i));
-        x
+        gram(&self.x, |i| weights[i])
     }
 
     /// The correction of the covariance for few rows or clusters (MacKinnon and White, Journal of Econometrics 29 (1985)
@@ -232,12 +225,18 @@ impl Rows {
         };
         let bread = inverse(link.hessian(&self.x, &all, &coefficients)).ok_or(Undefined::Separated)?;
         // The gradients in the gold rows by gold and by machine, and those in the machine's rows; each sums to a mean.
-        let by_gold = Gradients::new(self.scaled(|i| gold[i] * self.gold[i].map_or(0.0, |y| y - means[i])), gold);
-        let by_machine = Gradients::new(self.scaled(|i| gold[i] * (self.machine[i] - means[i])), gold);
-        let imputed = Gradients::new(self.scaled(|i| machine[i] * (self.machine[i] - means[i])), machine);
-        let tuned = tuned(&bread, [&by_gold, &by_machine, &imputed], *n, *m);
-        let rectified = &by_gold.centred - &by_machine.centred * lambda;
-        let imputed = imputed.centred * lambda;
+        let gradients = |factor: &dyn Fn(usize) -> f64| Gradients::new(&self.x, factor);
+        let by_gold = gradients(&|i| gold[i] * self.gold[i].map_or(0.0, |y| y - means[i]));
+        let by_machine = gradients(&|i| gold[i] * (self.machine[i] - means[i]));
+        let imputed = gradients(&|i| machine[i] * (self.machine[i] - means[i]));
+        let apart = by_machine.sum() - imputed.sum();
+        let (by_gold, by_machine) = (by_gold.centred(gold), by_machine.centred(gold));
+        let imputed = imputed.centred(machine);
+        // The variance of the machine's gradients in both parts together. A row holds 1 / n or 1 / m of its gradient.
+        let between = apart.tr_mul(&apart) * (n * m / (n + m));
+        let squares = by_machine.product(&by_machine) * (n * n) + imputed.product(&imputed) * (m * m) + between;
+        let tuned = tuned(&bread, by_gold.product(&by_machine) * *n, squares / (n + m - 1.0), n / m);
+        let rectified = by_gold.plus(&by_machine, -lambda);
         // `ppi_py` divides by n for a mean, and by n - 1 for a regression.
         let small = |n: f64| if model == Model::Mean || self.clusters.is_some() { 1.0 } else { (n / (n - 1.0)).sqrt() };
         let used: Vec<usize> = (0..self.len()).collect();
@@ -245,7 +244,8 @@ impl Rows {
         let covariance = |codes: f64| {
             // Rows that are coded too leave the machine's part, unless it is over all rows.
             let rest = if *m == self.len() as f64 { *m } else { *n + *m - codes };
-            let scores = &rectified * (small(*n) * (*n / codes).sqrt()) + &imputed * (small(*m) * (*m / rest).sqrt());
+            let scores = rectified.clone().times(small(*n) * (*n / codes).sqrt());
+            let scores = scores.plus(&imputed, lambda * small(*m) * (*m / rest).sqrt());
             sandwich(&bread, &scores, self.clusters.as_deref()) * factor
         };
         let expected = |codes: &usize| match *codes < self.len() {
@@ -293,35 +293,13 @@ struct Parts {
     m: f64,
 }
 
-/// The gradients of the rows, each with its weight in the mean.
-struct Gradients {
-    centred: DMatrix<f64>,
-    mean: RowDVector<f64>,
-}
-
-impl Gradients {
-    /// The weights sum to 1.
-    fn new(mut gradients: DMatrix<f64>, weights: &[f64]) -> Gradients {
-        let mean = gradients.row_sum();
-        gradients.row_iter_mut().zip(weights).for_each(|(mut row, weight)| row -= &mean * *weight);
-        Gradients { centred: gradients, mean }
-    }
-
-    fn squares(&self) -> DMatrix<f64> {
-        self.centred.tr_mul(&self.centred)
-    }
-}
-
-/// The weight of the machine's labels with the smallest total variance, from 0 to 1 (PPI++, proposition 2). The gradients
-/// are those of `n` gold rows by gold and by machine, and of `m` rows of the machine.
-fn tuned(bread: &DMatrix<f64>, [gold, machine, imputed]: [&Gradients; 3], n: f64, m: f64) -> f64 {
+/// The weight of the machine's labels with the smallest total variance, from 0 to 1 (PPI++, proposition 2). `together` is
+/// the covariance of the gradients by gold and by machine, `pooled` the variance of those by machine, and `ratio` the
+/// number of gold rows for each other row.
+fn tuned(bread: &DMatrix<f64>, together: DMatrix<f64>, pooled: DMatrix<f64>, ratio: f64) -> f64 {
     let trace = |square: DMatrix<f64>| (bread * square * bread).trace();
-    let together = trace(gold.centred.tr_mul(&machine.centred)) * n;
-    // The variance of the machine's gradients in both parts together. A row holds 1 / n or 1 / m of its gradient.
-    let apart = &machine.mean - &imputed.mean;
-    let between = apart.tr_mul(&apart) * (n * m / (n + m));
-    let pooled = trace(machine.squares() * (n * n) + imputed.squares() * (m * m) + between) / (n + m - 1.0);
-    if pooled > 0.0 { (together / ((1.0 + n / m) * pooled)).clamp(0.0, 1.0) } else { 0.0 }
+    let (together, pooled) = (trace(together), trace(pooled));
+    if pooled > 0.0 { (together / ((1.0 + ratio) * pooled)).clamp(0.0, 1.0) } else { 0.0 }
 }
 
 fn std_errors(covariance: &DMatrix<f64>) -> Vec<f64> {
