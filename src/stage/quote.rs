@@ -67,14 +67,22 @@ struct Normal {
 fn normalised(text: &str) -> Vec<Normal> {
     let nfkd = DecomposingNormalizerBorrowed::new_nfkd();
     let mut out: Vec<Normal> = Vec::new();
+    let mut push = |from: usize, letter: char| {
+        let letter = if letter.is_whitespace() { ' ' } else { letter };
+        // Invisible characters (soft hyphens, zero-width joiners) are dropped.
+        let unseen = matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{feff}');
+        let repeated = letter == ' ' && out.last().is_none_or(|n| n.letter == ' ');
+        if !unseen && !repeated {
+            out.push(Normal { letter, from });
+        }
+    };
     for (from, c) in text.chars().enumerate() {
-        for letter in nfkd.normalize_iter(std::iter::once(straight(c))).flat_map(char::to_lowercase) {
-            let letter = if letter.is_whitespace() { ' ' } else { letter };
-            // Invisible characters (soft hyphens, zero-width joiners) are dropped.
-            let unseen = matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{feff}');
-            let repeated = letter == ' ' && out.last().is_none_or(|n| n.letter == ' ');
-            if !unseen && !repeated {
-                out.push(Normal { letter, from });
+        match straight(c) {
+            // NFKD does not change these.
+            c if c.is_ascii() => push(from, c.to_ascii_lowercase()),
+            c => {
+                let letters = nfkd.normalize_iter(std::iter::once(c)).flat_map(char::to_lowercase);
+                letters.for_each(|letter| push(from, letter));
             }
         }
     }

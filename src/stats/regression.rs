@@ -69,11 +69,13 @@ pub(crate) fn gram(x: &DMatrix<f64>, weight: impl Fn(usize) -> f64) -> DMatrix<f
     let mut sum = DMatrix::zeros(x.ncols(), x.ncols());
     for rows in blocks(x.nrows()) {
         let own = x.rows_range(rows.clone());
-        let mut weighted = own.into_owned();
         let weights = DVector::from_iterator(rows.len(), rows.map(&weight));
-        weighted.column_iter_mut().for_each(|mut column| column.component_mul_assign(&weights));
-        sum.gemm_tr(1.0, &own, &weighted, 1.0);
+        for (j, column) in own.column_iter().enumerate() {
+            let weighted = column.component_mul(&weights);
+            (0..=j).for_each(|i| sum[(i, j)] += own.column(i).dot(&weighted));
+        }
     }
+    sum.fill_lower_triangle_with_upper_triangle();
     sum
 }
 
@@ -180,7 +182,10 @@ impl Link {
 
     /// The sum of `x x'` with a weight of each row and the slope at `coefficients`: the Hessian of the loss.
     pub(crate) fn hessian(self, x: &DMatrix<f64>, weights: &[f64], coefficients: &DVector<f64>) -> DMatrix<f64> {
-        let linear = x * coefficients;
+        self.hessian_at(x, weights, &(x * coefficients))
+    }
+
+    fn hessian_at(self, x: &DMatrix<f64>, weights: &[f64], linear: &DVector<f64>) -> DMatrix<f64> {
         gram(x, |i| weights[i] * self.slope(self.mean(linear[i])))
     }
 
@@ -204,7 +209,7 @@ impl Link {
         for _ in 0..STEPS {
             let residual = DVector::from_fn(linear.len(), |i, _| targets[i] - weights[i] * self.mean(linear[i]));
             let gradient = x.tr_mul(&residual);
-            let mut step = solve(&self.hessian(x, weights, &coefficients), &gradient)?;
+            let mut step = solve(&self.hessian_at(x, weights, &linear), &gradient)?;
             let gain = step.dot(&gradient);
             // Near the end the loss is rounded too much to be compared, and steps shrink until only rounding is left.
             let is_near = gain <= 1e-9 * (1.0 + now.abs());

@@ -188,15 +188,15 @@ impl Values {
                 return Err(format!("`{}` has the number {number}, but {needs}", name(read)).into());
             }
         }
-        let mut codes: ReadCodes = columns.iter().map(|column| vec![None; column.len()]).collect();
+        let (number, rows) = (columns.len(), columns.first().map_or(0, Vec::len));
         // Adding 0 makes -0 and 0 the same number.
-        let mut sorted: Vec<(f64, u32, u32)> = Vec::new();
+        let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(number * rows);
         for (read, column) in columns.into_iter().enumerate() {
             let rows = column.into_iter().enumerate();
             sorted.extend(rows.filter_map(|(row, number)| Some((number? + 0.0, read as u32, row as u32))));
         }
         sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let mut numbers: Vec<f64> = Vec::new();
+        let (mut codes, mut numbers): (ReadCodes, Vec<f64>) = (vec![vec![None; rows]; number], Vec::new());
         for (number, read, row) in sorted {
             if numbers.last() != Some(&number) {
                 numbers.push(number);

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::fit::{Fit, Fitting, Form, NAME, Votes};
 use crate::document::Problems;
-use crate::stage::method::columns::{Columns, Read, label};
+use crate::stage::method::columns::{Columns, Read, label, text};
 use crate::stage::transform::{self, DataError, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
 use crate::stage::view::{self, Shown, View};
 use crate::table::{Cell, ColumnBuilder, Type, Value, cell_at};
@@ -107,9 +107,9 @@ impl Labelling<'_> {
         let coded = &self.labels.coded;
         let labels = if matches!(self.labels.fitting.form, Form::Long) { &coded[2..] } else { &coded[..] };
         for (column, row) in labels.iter().flat_map(|column| (0..batch.num_rows()).map(move |row| (*column, row))) {
-            let cell = cell_at(batch.column(column).as_ref(), row);
-            if let Some(text) = label(cell.clone()) {
-                self.cells.entry(text).or_insert(cell);
+            let column = batch.column(column).as_ref();
+            if let Some(text) = text(column, row).filter(|text| !self.cells.contains_key(text.as_ref())) {
+                self.cells.insert(text.into_owned(), cell_at(column, row));
             }
         }
         Ok(self.columns.add(batch, &self.labels.reads, std::iter::repeat_n(None, batch.num_rows()))?)
@@ -135,13 +135,17 @@ impl Labelling<'_> {
         let Fitted { fit, codes } = self.fit.insert(fitted);
         let is_text = *labels.schema.field(added).data_type() == DataType::Utf8;
         for row in 0..batch.num_rows() {
-            let text = |column: usize| label(cell_at(batch.column(column).as_ref(), row));
+            let text = |column: usize| text(batch.column(column).as_ref(), row);
             let votes: Option<Votes> = match &labels.fitting.form {
                 Form::Wide(_) => {
                     let votes = labels.coded.iter().enumerate();
-                    Some(votes.filter_map(|(coder, column)| Some((coder, *codes.get(&text(*column)?)?))).collect())
+                    Some(
+                        votes
+                            .filter_map(|(coder, column)| Some((coder, *codes.get(text(*column)?.as_ref())?)))
+                            .collect(),
+                    )
                 }
-                Form::Long => text(labels.coded[0]).and_then(|unit| fit.units.get(&unit).cloned()),
+                Form::Long => text(labels.coded[0]).and_then(|unit| fit.units.get(unit.as_ref()).cloned()),
             };
             let verdict = votes.and_then(|votes| fit.verdicts.get(&votes));
             let found = verdict.and_then(|verdict| self.cells.get(&fit.labels[verdict.label?]));

@@ -199,8 +199,11 @@ impl Designer {
             }
             columns.extend(products);
         }
+        drop(variables);
         let (terms, values): (Vec<Term>, Vec<Vec<f64>>) = columns.into_iter().unzip();
-        Ok((DMatrix::from_fn(used.len(), terms.len(), |i, j| values[j][i]), terms))
+        let mut all = Vec::with_capacity(used.len() * terms.len());
+        values.into_iter().for_each(|column| all.extend(column));
+        Ok((DMatrix::from_vec(used.len(), terms.len(), all), terms))
     }
 
     /// The columns of a variable.

@@ -7,7 +7,7 @@ use crate::stage::method::frame;
 use crate::stage::method::tidy::Statistic;
 use crate::stage::transform::DataError;
 use crate::stage::view::{self, Curve, Shown, View};
-use crate::stats::{Fit, Undefined, reach};
+use crate::stats::{Fit, Undefined, in_parallel, reach};
 
 #[derive(Debug)]
 pub(super) struct Estimates {
@@ -64,8 +64,8 @@ impl frame::Method for Estimates {
 
 impl Estimates {
     fn estimates(&self, design: &Design) -> Vec<Statistic> {
-        let fits: Vec<(MethodName, Result<Fit, String>)> =
-            self.methods.iter().map(|method| (*method, self.fit(design, *method))).collect();
+        let fit = |number: usize, _: &mut Vec<f64>| (self.methods[number], self.fit(design, self.methods[number]));
+        let fits: Vec<(MethodName, Result<Fit, String>)> = in_parallel(self.methods.len(), fit);
         let mut statistics: Vec<Statistic> =
             fits.iter().flat_map(|(method, fit)| self.of_method(design, *method, fit)).collect();
         self.mark_naive(&mut statistics);

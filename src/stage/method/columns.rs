@@ -119,7 +119,7 @@ impl Columns {
         }
         self.counts.resize(self.counts.len() + batch.num_rows(), 1);
         self.rows += batch.num_rows() as u64;
-        if self.merge && self.counts.len() >= 2 * self.merged + MERGED {
+        if self.merge && self.counts.len() >= 4 * self.merged + MERGED {
             self.compact();
         }
         Ok(())
@@ -324,18 +324,21 @@ fn code(codes: &mut IndexSet<String>, text: Cow<'_, str>) -> u64 {
 
 /// Sorts texts: as numbers if all are numbers. Returns the new place of each.
 fn sort(texts: &mut IndexSet<String>) -> Vec<u64> {
-    let old: Vec<String> = texts.iter().cloned().collect();
-    let number = |text: &str| text.parse::<f64>().ok();
-    if texts.iter().all(|text| number(text).is_some()) {
-        texts.sort_by(|a, b| number(a).partial_cmp(&number(b)).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b)));
-    } else {
-        texts.sort_unstable();
-    }
-    old.iter().filter_map(|text| texts.get_index_of(text)).map(|place| place as u64).collect()
+    let mut old: Vec<String> = std::mem::take(texts).into_iter().collect();
+    let numbers: Option<Vec<f64>> = old.iter().map(|text| text.parse().ok()).collect();
+    let mut order: Vec<usize> = (0..old.len()).collect();
+    order.sort_unstable_by(|a, b| {
+        let as_numbers = numbers.as_ref().and_then(|numbers| numbers[*a].partial_cmp(&numbers[*b]));
+        as_numbers.unwrap_or(Ordering::Equal).then_with(|| old[*a].cmp(&old[*b]))
+    });
+    let mut places = vec![0; old.len()];
+    order.iter().zip(0..).for_each(|(text, place)| places[*text] = place);
+    texts.extend(order.into_iter().map(|text| std::mem::take(&mut old[text])));
+    places
 }
 
 /// The text of a label; `None` if it is missing.
-fn text(column: &dyn Array, i: usize) -> Option<Cow<'_, str>> {
+pub(crate) fn text(column: &dyn Array, i: usize) -> Option<Cow<'_, str>> {
     if let Some(texts) = column.as_string_opt::<i32>() {
         let text = Some(texts).filter(|texts| texts.is_valid(i))?.value(i);
         return Some(text.into()).filter(|text: &Cow<'_, str>| !text.trim().is_empty());

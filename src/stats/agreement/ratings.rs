@@ -85,7 +85,7 @@ impl Ratings {
     pub(crate) fn new<'a>(scale: Scale, categories: usize, units: impl Iterator<Item = &'a [usize]>) -> Self {
         let values: Vec<f64> =
             if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
-        let (mut codes, mut numbers) = (Vec::new(), Vec::new());
+        let (mut codes, mut numbers): (Vec<(u32, u32)>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut users = vec![0u8; categories];
         let mut sorted = Vec::new();
         for unit in units {
@@ -105,6 +105,8 @@ impl Ratings {
         let similarity = OnceLock::new();
         let mut ratings =
             Ratings { scale, categories, units: Vec::new(), codes: Vec::new(), shared, ratios, similarity };
+        codes.shrink_to_fit();
+        ratings.units.reserve_exact(numbers.len());
         let mut rest = codes.as_mut_slice();
         for number in numbers {
             let (unit, after) = std::mem::take(&mut rest).split_at_mut(number);

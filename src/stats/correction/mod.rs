@@ -98,7 +98,10 @@ impl Rows {
         }
         match method {
             Method::Naive => self.weighted(model, method, (self.machine.clone(), vec![1.0; used]), power),
-            Method::GoldOnly => self.weighted(model, method, self.gold_outcomes(), power),
+            Method::GoldOnly => {
+                let gold = self.only_gold();
+                gold.weighted(model, method, gold.gold_outcomes(), power)
+            }
             Method::Dsl => self.weighted(model, method, (self.pseudo_outcomes(), vec![1.0; used]), power),
             Method::Ppi => self.powered(model, 1.0, power).map(|(fit, _)| fit),
             Method::PpiTuned => {
@@ -108,6 +111,18 @@ impl Rows {
                 let (fit, _) = self.powered(model, tuned, power)?;
                 Ok(Fit { lambda: Some(tuned), ..fit })
             }
+        }
+    }
+
+    fn only_gold(&self) -> Rows {
+        let rows: Vec<usize> = self.golden().map(|(row, _)| row).collect();
+        let numbers = |of: &[f64]| rows.iter().map(|row| of[*row]).collect();
+        Rows {
+            x: self.x.select_rows(&rows),
+            machine: numbers(&self.machine),
+            gold: rows.iter().map(|row| self.gold[*row]).collect(),
+            probability: numbers(&self.probability),
+            clusters: self.clusters.as_ref().map(|clusters| rows.iter().map(|row| clusters[*row]).collect()),
         }
     }
 
