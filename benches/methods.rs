@@ -65,7 +65,7 @@ const CASES: [Case; 29] = [
     with(
         "validation, labels, weight",
         "labels",
-        "type = 'validation'\npredicted = ['a', 'b']\ntruth = 'c'\nweight = 'p'",
+        "type = 'validation'\npredicted = ['a', 'b']\ntruth = 'c'\ninclusion_probability = 'p'",
     ),
     with(
         "validation, labels, by, cluster",

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::stage::method::tidy::{Statistic, add_spreads};
 use crate::stats::{
-    Bootstrap, Forecast, Isotonic, Ranked, Scores, Units, accuracy_by_coverage, lower_bound, reach, temperature, tempered,
-    weighted_share, wilson_at,
+    Bootstrap, Forecast, Isotonic, Ranked, Scores, Units, accuracy_by_coverage, lower_bound, reach, temperature,
+    tempered, weighted_share, wilson_at,
 };
 
 /// The most points of the curve.
