@@ -311,7 +311,7 @@ fn tags(html: &str) -> impl Iterator<Item = &str> {
     parts.flat_map(|part| part.split('<').skip(1)).filter_map(|tag| tag.split('>').next())
 }
 
-/// Markdown without its code.
+/// Markdown without its code and without escaped characters.
 fn outside_of_code(markdown: &str) -> String {
     let mut out = String::new();
     let mut fence: Option<String> = None;
@@ -322,11 +322,26 @@ fn outside_of_code(markdown: &str) -> String {
             Some(_) => {}
             None if ticks.len() >= 3 => fence = Some(ticks),
             None => {
-                let spans: Vec<&str> = line.split('`').collect();
-                out.extend(spans.iter().step_by(2).copied());
+                out.push_str(&without_code(line));
                 out.push('\n');
             }
         }
     }
     out
+}
+
+/// A line of Markdown without its code and without escaped characters.
+fn without_code(line: &str) -> String {
+    let (mut out, mut rest) = (String::new(), line);
+    while let Some(at) = rest.find(['\\', '`']) {
+        out.push_str(&rest[..at]);
+        let ticks: String = rest[at..].chars().take_while(|c| *c == '`').collect();
+        let after = &rest[at + ticks.len()..];
+        rest = match after.find(&ticks) {
+            _ if ticks.is_empty() => after.get(2..).unwrap_or_default(),
+            Some(end) => &after[end + ticks.len()..],
+            None => after,
+        };
+    }
+    out + rest
 }
