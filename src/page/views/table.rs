@@ -19,6 +19,9 @@ const MOST_GROUPINGS: usize = 6;
 /// The code of a row without a group.
 pub(super) const NO_GROUP: usize = usize::MAX;
 
+/// Cells as texts; `None` for null.
+type Cells = Vec<Option<String>>;
+
 pub(super) struct TableRows<'a> {
     pub(super) spec: &'a TableSpec,
     pub(super) schema: SchemaRef,
@@ -187,15 +190,15 @@ impl<'a> TableRows<'a> {
     }
 
     /// The texts of some columns of one row, as [`text`] returns them.
-    pub(super) fn row(&self, number: u64, columns: &[&str]) -> Result<Vec<Option<String>>, String> {
+    pub(super) fn row(&self, number: u64, columns: &[&str]) -> Result<Cells, String> {
         let mut at = number;
         for part in &self.parts {
             if at >= part.rows() {
                 at -= part.rows();
                 continue;
             }
-            let rows = part.with_columns(columns).read(at, 1, 1).map_err(|error| error.to_string())?;
-            for batch in rows {
+            let mut rows = part.with_columns(columns).read(at, 1, 1).map_err(|error| error.to_string())?;
+            if let Some(batch) = rows.next() {
                 let batch = batch.map_err(|error| error.to_string())?;
                 let cell = |name: &&str| Some(text(batch.column_by_name(name)?.as_ref(), 0)?.into_owned());
                 return Ok(columns.iter().map(cell).collect());
@@ -205,11 +208,7 @@ impl<'a> TableRows<'a> {
     }
 
     /// The column with the longest texts in these rows, besides some columns, with its texts. `None` without texts.
-    pub(super) fn longest_text(
-        &self,
-        rows: &[u64],
-        besides: &[String],
-    ) -> Result<Option<(String, Vec<Option<String>>)>, String> {
+    pub(super) fn longest_text(&self, rows: &[u64], besides: &[String]) -> Result<Option<(String, Cells)>, String> {
         let is_text =
             |field: &&arrow_schema::FieldRef| *field.data_type() == DataType::Utf8 && !besides.contains(field.name());
         let names: Vec<&str> = self.schema.fields().iter().filter(is_text).map(|field| field.name().as_str()).collect();
