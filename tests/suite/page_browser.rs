@@ -37,8 +37,9 @@ fn faults(browser: &mut Browser, page: &Path, look: Look) -> Vec<String> {
 fn check(browser: &mut Browser, name: &str, page: &Path) {
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     fs::create_dir_all(&pictures).expect("a folder");
+    let mut all = Vec::new();
     for look in looks() {
-        let faults = faults(browser, page, look);
+        all.extend(faults(browser, page, look).into_iter().map(|fault| format!("{look:?}: {fault}")));
         let style = if look.print {
             "print"
         } else if look.dark {
@@ -47,8 +48,8 @@ fn check(browser: &mut Browser, name: &str, page: &Path) {
             "light"
         };
         browser.picture(&pictures.join(format!("{name}-{}-{style}.png", look.width)));
-        assert!(faults.is_empty(), "{name}, {look:?}:\n{}", faults.join("\n"));
     }
+    assert!(all.is_empty(), "{name}:\n{}", all.join("\n"));
 }
 
 /// The page about the last run of a spec.
