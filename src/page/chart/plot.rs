@@ -62,7 +62,7 @@ impl Plot {
             let (x, y) = (scale.at(mark.at), self.top - LINE * (depth - *row as i32) + LINE / 2);
             picture.path(vec![(x, y - LINE / 2 + 2), (x, self.bottom)], Color::Ink, 1);
             let label = cut(&mark.label, MARK_ROOM);
-            if x + 4 + width(&label) <= picture.width {
+            if x + 8 + width(&label) <= picture.width {
                 picture.text(&label, (x + 4, y), Anchor::Start);
             } else {
                 picture.text(&label, (x - 4, y), Anchor::End);
