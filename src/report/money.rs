@@ -1,8 +1,10 @@
 //! Money and time: texts and JSON about the expected cost of a run, and how it compares with the budget.
 
+use indexmap::IndexSet;
 use serde_json::{Value, json};
 
 use super::text::{about, count, figure, number, usd};
+use crate::name::listed;
 use crate::preview::{Amounts, Basis, Forecast, ModelForecast, Origin, Range};
 use crate::run::{Cost, SpentLimit};
 use crate::spec::{Budget, Spending};
@@ -16,6 +18,17 @@ pub(crate) fn cost_and_time(amounts: &Amounts) -> String {
     };
     let time = amounts.seconds.map_or("time not known".to_owned(), |range| estimate(range, about));
     format!("{cost}; {time}")
+}
+
+/// What is known of the cost, if the price of a model is not known.
+pub(crate) fn known_part(forecast: &Forecast) -> Option<String> {
+    let models = forecast.stages.iter().flat_map(|stage| &stage.models);
+    let (priced, unpriced): (Vec<&ModelForecast>, Vec<&ModelForecast>) =
+        models.partition(|model| model.amounts.usd.is_some());
+    let range = Amounts::sum(priced.iter().map(|model| &model.amounts)).usd.filter(|usd| usd.expected > 0.0)?;
+    let names: IndexSet<&str> = unpriced.iter().map(|model| model.name.as_str()).collect();
+    let names = (!names.is_empty()).then(|| listed(names))?;
+    Some(format!("without the calls of {names}: {}", estimate(range, usd)))
 }
 
 fn estimate(range: Range, text: impl Fn(f64) -> String) -> String {
@@ -227,6 +240,30 @@ mod tests {
         let other = Origin::Model(1);
         let [_, sizes] = basis_of(price, None, (7.0, other), Some((2.0, other)));
         assert!(sizes.contains("7 tokens a reply, 2 s a call (1 recorded call of other stages)"), "{sizes}");
+    }
+
+    #[test]
+    fn the_known_part_of_a_cost_names_the_models_without_a_price() {
+        let basis = Basis {
+            price: None,
+            listed: None,
+            bytes_per_token: (4.0, Origin::Assumed),
+            reply: (13.0, Origin::Assumed),
+            attempts: 1.0,
+            latency: None,
+            in_flight: 16,
+        };
+        let model =
+            |name: &str, usd| ModelForecast { name: name.to_owned(), amounts: Amounts { usd, ..amounts() }, basis };
+        let text = |models: Vec<ModelForecast>| {
+            let amounts = Amounts::sum(models.iter().map(|model| &model.amounts));
+            known_part(&Forecast { stages: vec![StageForecast { models, amounts }], earlier: None })
+        };
+        let (big, small) = (|| model("big", Some(range(0.2, 0.7))), || model("small", None));
+        let expected = "without the calls of `small`: about 0.2 USD, at most 0.7 USD";
+        assert_eq!(text(vec![small(), big(), small()]).as_deref(), Some(expected));
+        let free = model("free", Some(range(0.0, 0.0)));
+        assert_eq!((text(vec![big()]), text(vec![small(), free]), text(vec![])), (None, None, None));
     }
 
     #[test]

@@ -167,6 +167,9 @@ impl PlanReport {
             let calls = count(amounts.calls, "call");
             writeln!(f, "  in all: at most {calls} to send; {}", money::cost_and_time(&amounts))?;
         }
+        if let Some(known) = money::known_part(&self.forecast) {
+            writeln!(f, "  {known}")?;
+        }
         if !open.is_empty() {
             writeln!(f, "  not counted: the calls of {}, whose rows are not known yet", open.join(", "))?;
         }

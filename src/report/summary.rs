@@ -316,6 +316,7 @@ impl RunSummary {
             if is_long {
                 writeln!(f, "{:width$}  {column}", "")?;
             }
+            let longest = if is_long { 0 } else { longest };
             for (i, line) in lines.into_iter().enumerate() {
                 let column = if i == 0 && !is_long { column } else { "" };
                 writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;

@@ -280,7 +280,7 @@ output.gist = { type = "string" }
     let ran = project.run(&["run", "pipeline.toml"]).exits(0);
     for line in [
         "                  computed_town_source          one 1/2 (50 %), original 1/2 (50 %)\n",
-        "                  computed_a_column_with_a_rather_long_name\n                                                war",
+        "                  computed_a_column_with_a_rather_long_name\n                    war",
         "(1 text)",
     ] {
         assert!(ran.stderr.contains(line), "{line:?}\n{}", ran.stderr);
