@@ -145,6 +145,7 @@ fn the_help_of_every_command() {
         "diff",
         "explain",
         "show",
+        "report",
         "ledger",
         "ledger info",
         "ledger verify",
