@@ -162,7 +162,7 @@ fn a_commit_is_an_old_version_of_the_spec_and_its_lock() {
     assert!(text.contains("the spec as it is now has no finished run") && !text.contains("are the same"), "{text}");
     let verified = project.run(&["verify"]).exits(5).stdout;
     assert_eq!(verified.matches("temperature").count(), 1, "{verified}");
-    assert!(project.run(&["verify", "-v"]).exits(5).stdout.contains("models.llama.sent.temperature"));
+    assert!(project.run(&["verify", "-v"]).exits(5).stdout.contains("models.llama.sent.options.temperature"));
     project.run(&RUN).exits(0);
     commit(&project);
     // The run of that version is still here, so the answers are compared too.
