@@ -179,7 +179,7 @@ fn a_study_runs_before_the_first_code_and_after_each_further_one() {
     }
     assert!(project.table("share.parquet").floats("estimate")[0].is_some(), "the naive share");
     assert_eq!(project.text("coding/anna.csv").lines().count(), 61);
-    // One code, and nobody else's.
+    // One code of one coder.
     fill(&project, "anna", 1);
     said([1, 0]);
     fill(&project, "anna", 30);

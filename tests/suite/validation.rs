@@ -104,7 +104,7 @@ fn weight_is_another_word_for_the_probability_of_inclusion() {
         table.floats("estimate")
     });
     assert_eq!(both[0], both[1]);
-    // It has no other meaning where it is no probability.
+    // Both together are not allowed.
     let spec = format!("{}\nweight = \"p\"", spec("inclusion_probability"));
     project(ROWS, &spec).run(&["validate", "pipeline.toml"]).exits(2).says("there is no field `weight` here");
 }
