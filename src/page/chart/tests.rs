@@ -41,8 +41,9 @@ fn charts(numbers: &[f64], name: &str) -> Vec<(&'static str, Chart)> {
     let mut edges: Vec<f64> = numbers.to_vec();
     edges.sort_by(f64::total_cmp);
     let counts = |n: u64| (0..count as u64).map(|bin| bin * n).collect();
-    let point = |n: usize| Point { x: at(n), y: at(n + 1), interval: (n % 3 == 0).then(|| (at(n + 1), at(n + 2))) };
-    let line = |name: String| Line { name, points: (0..count).map(point).collect(), steps: count % 2 == 0 };
+    let point =
+        |n: usize| Point { x: at(n), y: at(n + 1), interval: (n.is_multiple_of(3)).then(|| (at(n + 1), at(n + 2))) };
+    let line = |name: String| Line { name, points: (0..count).map(point).collect(), steps: count.is_multiple_of(2) };
     let nodes = |n: usize| Node {
         name: format!("{name} {n}"),
         column: n % 4,
