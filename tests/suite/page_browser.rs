@@ -80,7 +80,7 @@ fn ran(name: &str, server: &Server) -> Option<Project> {
 #[test]
 fn the_page_of_every_shipped_pipeline_works_in_a_browser() {
     let Some(mut browser) = Browser::or_skip("the_page_of_every_shipped_pipeline_works_in_a_browser") else { return };
-    let server = Server::new().latency_ms(1).start();
+    let server = Server::new().models(&["llama3.2", "llama3.2:1b", "mistral"]).latency_ms(1).start();
     let mut seen = 0;
     for name in pipelines::specs() {
         let Some(project) = ran(&name, &server) else { continue };

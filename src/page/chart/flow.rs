@@ -7,11 +7,11 @@ use crate::report::text::number;
 
 const BOX: i32 = 2 * LINE + 12;
 /// Between two columns.
-const GAP: i32 = 72;
+const GAP: i32 = 56;
 /// Between two boxes of a column.
 const SPACE: i32 = 16;
 /// A box gets narrower than its texts when the columns would not fit otherwise.
-const NARROWEST_BOX: i32 = 108;
+const NARROWEST_BOX: i32 = 132;
 const WIDEST_BAND: f64 = 36.0;
 
 #[derive(Clone, Debug, Serialize)]

@@ -67,7 +67,7 @@ impl Graph {
         for facts in manifest.outputs.values() {
             let what = if facts.codebook { count(facts.rows, "variable") } else { count(facts.rows, "row") };
             let table = Table {
-                name: facts.path.clone(),
+                name: facts.path.rsplit('/').next().unwrap_or_default().to_owned(),
                 inputs: vec![facts.input.clone()],
                 rows: facts.rows,
                 text: what,
@@ -108,7 +108,7 @@ fn transforms(subject: &Subject<'_>) -> Vec<Table> {
             name: name.clone(),
             inputs: entry.inputs.clone(),
             rows: rows.unwrap_or(0),
-            text: format!("{}, {shown}", entry.kind),
+            text: format!("{shown}, {}", entry.kind),
             failed: 0.0,
         }
     };
