@@ -18,9 +18,12 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
     let name = |node: usize| json!(graph.nodes[node].name);
     let rows = graph.edges.iter().map(|edge| vec![name(edge.from), name(edge.to), json!(edge.rows)]);
     let numbers = Grid::new(&["from", "to", "rows"], rows.collect());
+    // A box has room for the name of a file, not for its folders.
+    let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let nodes = graph.nodes.into_iter().map(|node| Node { name: file(&node.name), ..node }).collect();
     let figure = Figure {
         title: "Tables and rows".to_owned(),
-        chart: Chart::Flow(Flow { nodes: graph.nodes, edges: graph.edges }),
+        chart: Chart::Flow(Flow { nodes, edges: graph.edges }),
         numbers,
         note: Some(
             "A band is as wide as the rows that it carries. The red part of a box is the share of failed rows."
@@ -67,7 +70,7 @@ impl Graph {
         for facts in manifest.outputs.values() {
             let what = if facts.codebook { count(facts.rows, "variable") } else { count(facts.rows, "row") };
             let table = Table {
-                name: facts.path.rsplit('/').next().unwrap_or_default().to_owned(),
+                name: facts.path.clone(),
                 inputs: vec![facts.input.clone()],
                 rows: facts.rows,
                 text: what,
