@@ -18,6 +18,7 @@ pub(crate) mod ledger;
 pub(crate) mod mermaid;
 pub(crate) mod models;
 pub(crate) mod money;
+mod packs;
 pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;
