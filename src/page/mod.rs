@@ -8,7 +8,8 @@
 //!   html               markdown           JSON
 //! ```
 //!
-//! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG.
+//! [`content`] has the types of a page. A figure is a [`chart::Chart`] with its numbers; `chart` draws it as SVG. `views`
+//! computes what a stage shows from its table, `calls` reads the calls table once, and `data` finds rows of outputs.
 
 mod calls;
 mod chart;
