@@ -1,6 +1,5 @@
 "use strict";
 // Shows a row of the sheet, takes codes by key or by mouse, and saves each code at once.
-const part = (name) => document.getElementById(name);
 const MOST_LISTED = 300;
 let sheet = null;
 let at = 0;
@@ -11,10 +10,6 @@ let queue = [];
 let isSaving = false;
 let isChanged = false;
 const done = [];
-
-function element(name, text, properties = {}) {
-  return Object.assign(document.createElement(name), { textContent: text }, properties);
-}
 
 const labelled = () => sheet.fill.map((_, index) => index).filter((index) => sheet.fill[index].labels.length);
 const needed = () => (labelled().length ? labelled() : sheet.fill.map((_, index) => index));
@@ -65,17 +60,6 @@ function offer(lost) {
 }
 
 const rowOf = (key) => sheet.rows.findIndex((row) => row.key === key);
-
-function warn(text, actions = []) {
-  const box = part("alert");
-  box.hidden = text === null;
-  box.replaceChildren(element("p", text ?? ""));
-  for (const [name, act] of actions) {
-    const button = element("button", name, { type: "button" });
-    button.addEventListener("click", act);
-    box.append(button);
-  }
-}
 
 function show() {
   const row = sheet.rows[at];

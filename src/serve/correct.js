@@ -1,24 +1,8 @@
 "use strict";
 // Shows the answers of a stage by rows. A person types the right value; it is saved when the field is left.
-const part = (name) => document.getElementById(name);
 const stage = new URLSearchParams(location.search).get("stage");
 let shown = null;
 let from = 0;
-
-function element(name, text, properties = {}) {
-  return Object.assign(document.createElement(name), { textContent: text }, properties);
-}
-
-function warn(text, actions = []) {
-  const box = part("alert");
-  box.hidden = text === null;
-  box.replaceChildren(element("p", text ?? ""));
-  for (const [name, act] of actions) {
-    const button = element("button", name, { type: "button" });
-    button.addEventListener("click", act);
-    box.append(button);
-  }
-}
 
 async function load() {
   const query = new URLSearchParams({ stage, from, text: part("text").value });

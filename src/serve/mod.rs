@@ -164,6 +164,7 @@ async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
         ("GET", "live.js") => Reply::Text(SCRIPT, include_str!("live.js").to_owned()),
         ("GET", "live.css") => Reply::Text(STYLE, include_str!("live.css").to_owned()),
         ("GET", "correct") => Reply::Text(HTML, include_str!("correct.html").to_owned()),
+        ("GET", "elements.js") => Reply::Text(SCRIPT, include_str!("elements.js").to_owned()),
         ("GET", "correct.js") => Reply::Text(SCRIPT, include_str!("correct.js").to_owned()),
         ("GET", "coding.css") => Reply::Text(STYLE, include_str!("coding.css").to_owned()),
         ("GET", "state") => state(site.clone()).await,
@@ -244,6 +245,7 @@ async fn of_sheet(site: &Arc<Site>, sheet: usize, path: String, request: Request
     let site = site.clone();
     match (request.method().as_str(), path.as_str()) {
         ("GET", "") => Reply::Text(HTML, include_str!("coding.html").to_owned()),
+        ("GET", "elements.js") => Reply::Text(SCRIPT, include_str!("elements.js").to_owned()),
         ("GET", "coding.js") => Reply::Text(SCRIPT, include_str!("coding.js").to_owned()),
         ("GET", "coding.css") => Reply::Text(STYLE, include_str!("coding.css").to_owned()),
         ("GET", "sheet") => filled(move || site.sheets[sheet].read()).await,
