@@ -118,8 +118,11 @@ fn over(amounts: &Amounts, limit: &Spending, spent: Cost) -> Vec<String> {
             let expected = text(range.expected);
             warnings.push(format!("warning: {expected} expected{spent_text}, above the budget of {}", text(limit)));
         } else if range.maximum.is_none_or(|most| most + spent > limit) {
-            let most = range.maximum.map_or("no upper limit".to_owned(), |most| format!("up to {}", text(most)));
-            warnings.push(format!("note: {most}{spent_text}, above the budget of {}", text(limit)));
+            let most = match range.maximum {
+                Some(most) => format!("up to {}{spent_text}, above", text(most)),
+                None => format!("no upper limit{spent_text}, so the run may exceed"),
+            };
+            warnings.push(format!("note: {most} the budget of {}", text(limit)));
         }
     }
     warnings
@@ -275,6 +278,9 @@ mod tests {
         assert_eq!(texts(usd(0.1), None), ["warning: 0.206 USD expected, above the budget of 0.1 USD of this run"]);
         let calls = Budget { calls: NonZeroU64::new(9000), ..Budget::default() };
         assert_eq!(texts(calls, None), ["warning: 10,000 calls expected, above the budget of 9,000 calls of this run"]);
+        let unlimited = Amounts { usd: Some(Range { expected: 0.2, maximum: None }), ..amounts() };
+        let text = ["note: no upper limit, so the run may exceed the budget of 1 USD of this run"];
+        assert_eq!(warnings(&forecast(unlimited, None), &usd(1.0)), text);
         let total = Spending { usd: Some(1.0), ..Spending::default() };
         let total = Budget { total: Some(total), ..Budget::default() };
         let earlier = Some(Cost { calls: 1, tokens: 1, usd: 0.9 });
