@@ -149,7 +149,7 @@ fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
 fn check_replaces_page(file: &Path) -> Result<(), Failure> {
     let refused = || {
         let message = format!("`{}` exists and is not a report of fanfold", file.display());
-        Err(Failure::new(Exit::Spec, message).help("name another file with `-o FILE`, or delete this one"))
+        Err(Failure::new(Exit::Spec, message).help("name another file with `-o FILE`"))
     };
     match std::fs::metadata(file) {
         Err(_) => Ok(()),
