@@ -177,10 +177,10 @@ fn rows_keep_their_order_when_answers_do_not() {
 
 #[test]
 fn calls_in_flight_stay_below_both_limits() {
-    let lanes = Server::new().latency_ms(10).start();
+    let lanes = Server::new().latency_ms(100).start();
     project(&lanes, &spec("models = [\"llama\"]\nworkers = 2\nbatch_size = 3"), 40).run(&RUN).exits(0);
     assert_eq!(lanes.max_in_flight(), 6, "workers x batch_size");
-    let capped = Server::new().latency_ms(10).start();
+    let capped = Server::new().latency_ms(100).start();
     let stage = "models = [\"llama\"]\nworkers = 4\nbatch_size = 4";
     project(&capped, &spec_with("max_concurrent_calls = 3", stage), 40).run(&RUN).exits(0);
     assert_eq!(capped.max_in_flight(), 3, "the provider's max_concurrent_calls");
