@@ -87,7 +87,7 @@ pub(crate) struct Column {
     nullable: bool,
     /// Whether only the first row of a pack has the value. The others have null or 0, so that sums are correct.
     pub(crate) carried: bool,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the README's table of columns, which a test compares"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the book's table of columns, which a test compares"))]
     about: &'static str,
     get: for<'a> fn(&'a CallRow<'_>) -> Value<'a>,
 }
@@ -189,8 +189,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_the_columns() {
-        let readme = include_str!("../../README.md");
+    fn the_book_lists_the_columns() {
+        let page = include_str!("../../docs/src/reference/tables.md");
         let kind = |kind: Type| match kind {
             Integer => "integer",
             Number => "number",
@@ -202,6 +202,6 @@ mod tests {
             format!("| `{}` | {}{null} | {}{first} |\n", c.name, kind(c.kind), c.about)
         };
         let table: String = COLUMNS.iter().map(row).collect();
-        assert!(readme.contains(&table), "the README lacks this table:\n{table}");
+        assert!(page.contains(&table), "the page lacks this table:\n{table}");
     }
 }

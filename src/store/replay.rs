@@ -30,7 +30,7 @@ const PIPELINE_FACT: &str = "fanfold.pipeline";
 const SPEC_FACT: &str = "fanfold.spec_hash";
 const BATCH: usize = 1024;
 
-/// The columns of a replay file. Rows are sorted by `call_key`, `stage`, `row` and `stage_model`. The README describes
+/// The columns of a replay file. Rows are sorted by `call_key`, `stage`, `row` and `stage_model`. The book describes
 /// the columns of the record at the calls table. If the model is a path, `model` contains only the file's name. For
 /// network errors, `earlier_tries` contains only the kind.
 ///

@@ -1,5 +1,5 @@
 //! `fanfold test`: the tests of a spec on existing tables and on those of a replay, its output formats, and the errors
-//! without tables. Also the pre-commit hook and the workflow of the README.
+//! without tables. Also the pre-commit hook and the workflow of the book.
 
 use std::fs;
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::book::block;
 use crate::project::{Project, Ran};
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::{Say, Server};
@@ -334,11 +335,9 @@ fn the_shipped_run_passes_its_tests() {
     }
     let nothing = project.path("nothing").display().to_string();
     let project = project.env("FANFOLD_MODELS", &nothing).env("PATH", &nothing);
-    // The steps of the workflow in the README, verbatim.
-    let readme = include_str!("../../README.md");
-    let start = readme.find("# .github/workflows/").expect("the README shows a workflow");
-    let workflow = &readme[start..start + readme[start..].find("```").expect("the end of the block")];
-    let workflow: Value = serde_yaml::from_str(workflow).expect("YAML");
+    // The steps of the workflow in the book, verbatim.
+    let workflow = block("docs/src/ci.md", "With a replay file, CI needs", "yaml");
+    let workflow: Value = serde_yaml::from_str(&workflow).expect("YAML");
     let steps = workflow["jobs"]["specs"]["steps"].as_array().expect("steps");
     let commands = steps.iter().filter_map(|step| step["run"].as_str()?.strip_prefix("fanfold "));
     let mut ran = Vec::new();

@@ -260,7 +260,7 @@ fn the_shipped_run_is_replayed() {
     assert_eq!((table.len(), table.nulls("topic_error")), (40, 40));
     let rows = table.texts("id").into_iter().zip(table.texts("topic")).zip(table.texts("title"));
     let lines: Vec<String> = rows.map(|((id, topic), title)| format!("{id} {topic}: {title}")).collect();
-    // After a change of the prompts: record the run again, as the README says, and check the differences.
+    // After a change of the prompts: record the run again, as the book says, and check the differences.
     insta::assert_snapshot!("shipped_run", lines.join("\n"));
     assert!(project.files("nothing") == ["nothing/here"], "something was fetched");
     // The recorded run wrote its lock where the model answered; the other lock is written here.

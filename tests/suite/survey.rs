@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::book::block;
 use crate::pipelines::json_of;
 use crate::project::{Cell, Project, Table};
 use crate::server::{Say, Server};
@@ -206,10 +207,8 @@ fn an_answer_before_a_failed_question_is_kept_and_a_wrong_one_is_asked_again() {
 }
 
 #[test]
-fn the_survey_of_the_readme_runs() {
-    let readme = include_str!("../../README.md");
-    let section = &readme[readme.find("## Surveys").expect("the section")..];
-    let shown = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+fn the_survey_of_the_book_runs() {
+    let shown = block("docs/src/surveys.md", "## Surveys", "toml");
     let head = "[models.small]\nprovider = \"mock\"\nmodel = \"m\"\n[sources.people]\ntype = \"file\"\npath = \"people.csv\"\n";
     let project = project(&format!("{head}{shown}[outputs.o]\ninput = \"interview\"\npath = \"{OUT}\"\n"), 4);
     project.run(&RUN).exits(0);

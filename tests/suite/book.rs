@@ -1,18 +1,54 @@
-//! The README is correct: its example is the shipped one, and its output blocks are what the program prints.
+//! The README and the book are correct: their example is the shipped one, and their output blocks are what the program
+//! prints.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::pipelines::json_of;
 use crate::project::Project;
 use crate::weights;
 
-const README: &str = include_str!("../../README.md");
+mod links;
+mod markdown;
+
+const EXAMPLE: &str = "docs/src/example.md";
+const SHARE: &str = "docs/src/share.md";
+const SURVEYS: &str = "docs/src/surveys.md";
 const QUICKSTART: &str = include_str!("../../pipelines/quickstart.toml");
 const PARAGRAPHS: &str = include_str!("../../pipelines/data/paragraphs.csv");
 
-/// The code block of `language` that follows `mark`.
-fn block(mark: &str, language: &str) -> String {
-    let rest = &README[README.find(mark).unwrap_or_else(|| panic!("the README has no `{mark}`"))..];
+/// The text of a file of the project, such as a page of the book.
+#[track_caller]
+pub(crate) fn page(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The README and the pages of the book, by their paths in the project.
+pub(crate) fn pages() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = markdown_files(&root.join("docs/src"));
+    let below = files.iter().map(|path| path.strip_prefix(root).expect("below the project").display().to_string());
+    std::iter::once("README.md".to_owned()).chain(below).collect()
+}
+
+/// The Markdown files of a folder, in the order of their names.
+fn markdown_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            found.extend(markdown_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The code block of `language` that follows `mark` on a page.
+#[track_caller]
+pub(crate) fn block(path: &str, mark: &str, language: &str) -> String {
+    let page = page(path);
+    let rest = &page[page.find(mark).unwrap_or_else(|| panic!("{path} has no `{mark}`"))..];
     let open = format!("```{language}\n");
     let start = rest.find(&open).expect("a code block") + open.len();
     let end = rest[start..].find("```").expect("the end of the block");
@@ -49,32 +85,35 @@ fn project() -> Project {
 
 #[test]
 fn the_example_is_the_shipped_one() {
-    let shown = block("## One example, whole", "toml");
+    let shown = block("README.md", "## One example, whole", "toml");
     assert_eq!(json_of("shown.toml", &shown), json_of("quickstart.toml", QUICKSTART));
 }
 
 #[test]
 fn the_output_is_what_is_printed() {
     let project = project();
-    let shown = block("<!-- output of: fanfold plan", "text");
+    let shown = block(EXAMPLE, "<!-- output of: fanfold plan", "text");
     let plan = project.run(&["plan", "pipelines/quickstart.toml"]).exits(0);
     assert_eq!(lasting(&shown), lasting(&plan.stdout));
     let Some(project) = weights::or_skip("the_output_is_what_is_printed", project) else { return };
-    let shown = block("<!-- output of: fanfold run", "text");
+    let shown = block(EXAMPLE, "<!-- output of: fanfold run", "text");
     let ran = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
-    // A slow machine also prints lines about the progress.
-    let progress = |line: &String| line.contains("/40 calls") || line.contains("loading the model");
+    // A slow machine also prints lines about the progress and about what the model waits for.
+    let progress = |line: &String| line.contains("/40 calls") || line.starts_with("small: ");
     let printed: Vec<String> = lasting(&ran.stderr).into_iter().filter(|line| !progress(line)).collect();
     assert_eq!(lasting(&shown), printed);
     let again = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
     assert!(again.stderr.contains("0 calls sent, 40 rows kept from before"), "{}", again.stderr);
     let verify = ["verify", "pipelines/quickstart.toml", "--models"];
-    assert_eq!(project.run(&verify).exits(0).stdout, block("<!-- output of: fanfold verify pipelines", "text"));
+    assert_eq!(project.run(&verify).exits(0).stdout, block(SHARE, "<!-- output of: fanfold verify pipelines", "text"));
     let changed = QUICKSTART.replace("What is this passage of a speech about?", "What is this passage about?");
     project.write("pipelines/quickstart.toml", changed);
-    assert_eq!(project.run(&verify).exits(5).stdout, block("<!-- output of: fanfold verify, another prompt", "text"));
+    assert_eq!(
+        project.run(&verify).exits(5).stdout,
+        block(SHARE, "<!-- output of: fanfold verify, another prompt", "text")
+    );
     let status = project.run(&["status", "pipelines/quickstart.toml"]).exits(0).stdout;
-    assert_eq!(status, block("<!-- output of: fanfold status, another prompt", "text"));
+    assert_eq!(status, block(SHARE, "<!-- output of: fanfold status, another prompt", "text"));
 }
 
 #[test]
@@ -89,13 +128,13 @@ fn the_diff_is_what_is_printed() {
     project.run(&["run", "pipelines/quickstart.toml", "--replay", "replay.parquet"]).exits(0);
     project.run(&["run", "pipelines/chance.toml"]).exits(0);
     let diff = project.run(&["diff", "pipelines/quickstart.toml", "pipelines/chance.toml", "--examples", "2"]).exits(1);
-    assert_eq!(diff.stdout, block("<!-- output of: fanfold diff", "text"));
+    assert_eq!(diff.stdout, block("docs/src/compare.md", "<!-- output of: fanfold diff", "text"));
 }
 
 #[test]
 fn the_populations_are_valid() {
     let (people, voters) =
-        (block("`type = \"population\"` generates rows", "toml"), block("iterative proportional fitting", "toml"));
+        (block(SURVEYS, "## Generated respondents", "toml"), block(SURVEYS, "iterative proportional fitting", "toml"));
     let project = Project::new().spec(&format!("{people}\n{voters}"));
     project.write("data/regions.csv", "region,count\nnorth,300\nsouth,700\n");
     project.write("data/sample.csv", "age,region,count\nyoung,north,9\nyoung,south,12\nold,north,8\nold,south,20\n");
@@ -105,9 +144,10 @@ fn the_populations_are_valid() {
 }
 
 #[test]
-fn the_readme_lists_every_command() {
+fn the_book_lists_every_command() {
+    let page = page("docs/src/reference/commands.md");
     let help = Project::new().run(&["--help"]).exits(0).stdout;
-    let rows = README.lines().filter_map(|line| line.strip_prefix("| `fanfold "));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `fanfold "));
     let named: Vec<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
     let commands = help.lines().skip_while(|l| !l.starts_with("Commands:")).skip(1).take_while(|l| !l.is_empty());
     // A wrapped line has a deeper indent.
@@ -115,17 +155,6 @@ fn the_readme_lists_every_command() {
         commands.filter(|l| l.starts_with("  ") && !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next());
     let commands: Vec<&str> = first.filter(|c| *c != "help").collect();
     assert_eq!(named, commands);
-}
-
-#[test]
-fn linked_files_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let anchor = |line: &str| format!("#{}", line.trim_start_matches("# ").to_lowercase().replace(' ', "-"));
-    let headings: Vec<String> = README.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
-    for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let is_there = root.join(link).exists() || headings.iter().any(|heading| heading == link);
-        assert!(link.starts_with("http") || is_there, "{link}");
-    }
 }
 
 #[test]
