@@ -73,7 +73,7 @@ impl Explain {
             }
         }
         let (explanation, origin) = found.map_err(|error| self.failure(error))?;
-        let report = ExplanationReport { explanation, origin, file, column: self.column, width: terminal.page() };
+        let report = ExplanationReport { explanation, origin, file, width: terminal.page() };
         self.format.write(&report, terminal);
         Ok(Exit::Ok)
     }

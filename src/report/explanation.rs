@@ -9,7 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{count, number, usd};
 use crate::spec::Correction;
-use crate::store::{Explanation, Origin, QuotePlace, Row};
+use crate::store::{Explanation, InputExplanation, Origin, QuotePlace, Row};
 
 const BAR: &str = "      | ";
 
@@ -17,7 +17,6 @@ pub(crate) struct ExplanationReport {
     pub(crate) explanation: Explanation,
     pub(crate) origin: Origin,
     pub(crate) file: PathBuf,
-    pub(crate) column: Option<String>,
     /// The width at which texts are wrapped, if there is a terminal.
     pub(crate) width: Option<usize>,
 }
@@ -36,7 +35,7 @@ impl Serialize for ExplanationReport {
 
 impl Display for ExplanationReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Explanation { row, key, source, read, input, stages } = &self.explanation;
+        let Explanation { row, key, read, .. } = &self.explanation;
         let manifest = &self.origin.manifest;
         let key = key
             .as_ref()
@@ -58,30 +57,49 @@ impl Display for ExplanationReport {
         if let Some(replay) = &manifest.replay {
             writeln!(f, "answered from {replay}")?;
         }
-        let files = if read.paths.is_empty() { String::new() } else { format!(", {}", read.paths.join(", ")) };
-        writeln!(f, "source {source}{files}: row {} of {}", number(*row), number(read.rows))?;
-        if let (Some(value), Some(column)) = (input, &self.column) {
-            writeln!(f, "  {column} = {value}")?;
-            let origin = match stages.is_empty() {
-                true => "it was read from the source",
-                false => "a stage fills it where it is empty",
-            };
-            writeln!(f, "  {origin}")?;
-        }
-        for staged in stages {
-            writeln!(f, "\nstage {}", staged.stage)?;
-            if let Some(from) = staged.column.as_ref().filter(|c| !c.from.is_empty()) {
-                let schema = from.schema.as_ref().map_or(String::new(), |schema| format!(", checked against {schema}"));
-                writeln!(f, "  {} is {} of the spec{schema}", from.name, from.from.join("."))?;
-            }
-            staged.corrections.iter().try_for_each(|correction| writeln!(f, "  {}", corrected(correction)))?;
-            if staged.rows.is_empty() {
-                writeln!(f, "  no prompt of this stage was sent for it")?;
-            }
-            staged.rows.iter().try_for_each(|row| row_lines(f, row, self.width))?;
-        }
-        Ok(())
+        explanation_lines(f, &self.explanation, self.width)
     }
+}
+
+/// The row of the source, the stages that changed it, and the rows of other tables behind it.
+fn explanation_lines(f: &mut Formatter<'_>, explanation: &Explanation, width: Option<usize>) -> fmt::Result {
+    let Explanation { row, source, read, column, input, stages, made_from, .. } = explanation;
+    let files = if read.paths.is_empty() { String::new() } else { format!(", {}", read.paths.join(", ")) };
+    writeln!(f, "source {source}{files}: row {} of {}", number(*row), number(read.rows))?;
+    if let Some((value, column)) = input.as_ref().zip(column.as_ref()) {
+        writeln!(f, "  {column} = {value}")?;
+        let origin = match (stages.is_empty(), made_from.first()) {
+            (true, None) => "it was read from the source".to_owned(),
+            (true, Some(from)) => format!("it was copied from `{}`", from.table),
+            (false, _) => "a stage fills it where it is empty".to_owned(),
+        };
+        writeln!(f, "  {origin}")?;
+    }
+    for staged in stages {
+        writeln!(f, "\nstage {}", staged.stage)?;
+        if let Some(from) = staged.column.as_ref().filter(|c| !c.from.is_empty()) {
+            let schema = from.schema.as_ref().map_or(String::new(), |schema| format!(", checked against {schema}"));
+            writeln!(f, "  {} is {} of the spec{schema}", from.name, from.from.join("."))?;
+        }
+        staged.corrections.iter().try_for_each(|correction| writeln!(f, "  {}", corrected(correction)))?;
+        if staged.rows.is_empty() {
+            writeln!(f, "  no prompt of this stage was sent for it")?;
+        }
+        staged.rows.iter().try_for_each(|row| row_lines(f, row, width))?;
+    }
+    for InputExplanation { table, equal_rows, explanation } in made_from {
+        let Some(explanation) = explanation else {
+            writeln!(f, "\n{source} copied no row of {table}")?;
+            continue;
+        };
+        let equal = match equal_rows {
+            1 => String::new(),
+            n => format!(" ({} rows of {table} have the same values; this is the first)", number(*n)),
+        };
+        writeln!(f, "\n{source} copied a row of {table}{equal}")?;
+        explanation_lines(f, explanation, width)?;
+    }
+    Ok(())
 }
 
 /// A value of a person in words.

@@ -12,7 +12,7 @@ use crate::lock::{Lock, PromptDigest};
 use crate::models::Models;
 use crate::output::{Batches, Output};
 use crate::plan::Plan;
-use crate::spec::TableId;
+use crate::spec::{TableId, TransformSpec};
 use crate::store::{Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry};
 use crate::table::parquet::TableError;
 
@@ -60,6 +60,7 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
             inputs: transform.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
             key: relation.key.map(|key| relation.schema.field(key).name().clone()),
             hidden: relation.hidden,
+            copies: copies(plan, transform),
         };
         manifest.transforms.insert(transform.name.clone(), entry);
     }
@@ -70,6 +71,21 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
         manifest.stages.insert(stage.name.to_string(), totals);
         manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
     }
+}
+
+/// For each input of a transform, the columns whose values are those of a column of the input.
+fn copies(plan: &Plan, transform: &TransformSpec) -> Vec<IndexMap<String, String>> {
+    let info = &transform.transform.info;
+    let shown = info.schema.fields().len() - info.hidden;
+    let copied = info.origins.iter().take(shown).enumerate().filter_map(|(own, origin)| Some((own, (*origin)?)));
+    let equal: Vec<(usize, (usize, usize))> = copied.chain(transform.transform.work.matched()).collect();
+    let of = |(place, input): (usize, &TableId)| {
+        let schema = &plan.spec.relation(*input).schema;
+        let own = equal.iter().filter(|(_, (table, _))| *table == place);
+        own.map(|(own, (_, column))| (info.schema.field(*own).name().clone(), schema.field(*column).name().clone()))
+            .collect()
+    };
+    transform.inputs.iter().enumerate().map(of).collect()
 }
 
 /// A run whose parts are all committed.

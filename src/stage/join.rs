@@ -216,6 +216,10 @@ impl Work for BoundJoin {
         vec![View::new("Rows with values of the other table", Shown::Matches { columns })]
     }
 
+    fn matched(&self) -> Vec<(usize, (usize, usize))> {
+        self.left.iter().zip(&self.right).map(|(left, right)| (*left, (WITH, *right))).collect()
+    }
+
     fn start(&self) -> Box<dyn Pass + '_> {
         let fields = self.right.iter().map(|column| SortField::new(self.with.field(*column).data_type().clone()));
         let converter = RowConverter::new(fields.collect()).map_err(sentence);

@@ -120,6 +120,12 @@ pub(crate) trait Work: Send + Sync + fmt::Debug {
     fn looks_at_test(&self) -> bool {
         false
     }
+
+    /// Columns that equal a column of an input without being its copy, such as the keys of a join. Each is followed by
+    /// the positions of the input and of its column.
+    fn matched(&self) -> Vec<(usize, (usize, usize))> {
+        Vec::new()
+    }
 }
 
 /// A pass over the rows.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::calls::COLUMNS;
+use super::copied::CopiedRow;
 use super::error::StoreError;
 use super::manifest::{AddedColumn, ModelEntry, SourceEntry, StageShape};
 use super::provenance::{Origin, OriginError};
@@ -44,8 +45,23 @@ pub(crate) struct Explanation {
     pub(crate) key: Option<String>,
     pub(crate) source: String,
     pub(crate) read: SourceEntry,
+    /// The column that is explained, by its name in these tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<String>,
     pub(crate) input: Option<Value>,
     pub(crate) stages: Vec<StageExplanation>,
+    /// The rows of other tables that a transform, such as a join, made the row from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) made_from: Vec<InputExplanation>,
+}
+
+/// A row of an input of a transform.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct InputExplanation {
+    pub(crate) table: String,
+    /// How many rows of the table have the copied values. The first one is explained.
+    pub(crate) equal_rows: u64,
+    pub(crate) explanation: Option<Explanation>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -83,33 +99,75 @@ pub(crate) struct QuotePlace {
 }
 
 pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
+    let table = origin.output.input.as_str();
     let (chain, source) = origin.chain();
-    let entry = origin.entry(source)?;
-    let (row, key) = find_row(origin, (source, &entry), wanted.row)?;
-    known_model(&chain, wanted.model)?;
-    known_replicate(&chain, wanted.replicate)?;
-    let writer = |name: &str| chain.iter().position(|(_, shape)| shape.adds.iter().any(|c| c.name == name));
-    let mut stages = Vec::new();
-    let mut fold = 1;
-    for (i, (stage, shape)) in chain.iter().enumerate() {
-        let added = wanted.column.and_then(|column| shape.adds.iter().find(|c| c.name == column));
-        let fills = |column: &str| writer(column).is_none_or(|w| w < i) && shape.fills.iter().any(|f| f == column);
-        if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
-            let view = StageView { origin, stage, shape, added, wanted };
-            let rows = view.rows((row - 1) * fold..row * fold)?;
-            let is_shown = |c: &&Correction| {
-                c.is_about(key.as_deref(), row, fold) && wanted.column.is_none_or(|column| column == c.column)
-            };
-            let corrections = shape.corrections.iter().filter(is_shown).cloned().collect();
-            stages.push(StageExplanation { stage: (*stage).to_owned(), column: added.cloned(), rows, corrections });
+    let row = find_row(origin, (source, &origin.entry(source)?), wanted.row)?;
+    let stages = origin.stages_of(table);
+    known_model(&stages, wanted.model)?;
+    known_replicate(&stages, wanted.replicate)?;
+    let fold = chain.iter().map(|(_, shape)| shape.fold).product::<u64>();
+    Explainer { origin, explained: HashSet::new() }.row(table, (row - 1) * fold..row * fold, wanted)
+}
+
+struct Explainer<'a> {
+    origin: &'a Origin,
+    /// The tables and rows that are explained already.
+    explained: HashSet<(String, u64)>,
+}
+
+impl Explainer<'_> {
+    /// Explains rows (from 0) of the table of a stage, a source or a transform. They come from one row of the source.
+    fn row(&mut self, table: &str, rows: Range<u64>, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
+        let origin = self.origin;
+        let (chain, source) = origin.chain_of(table);
+        let entry = origin.entry(source)?;
+        let mut fold = chain.iter().map(|(_, shape)| shape.fold).product::<u64>();
+        let row = rows.start / fold + 1;
+        let key = key_of(origin, (source, &entry), row)?;
+        let writer = |name: &str| chain.iter().position(|(_, shape)| shape.adds.iter().any(|c| c.name == name));
+        let mut stages = Vec::new();
+        for (i, (stage, shape)) in chain.iter().enumerate() {
+            let added = wanted.column.and_then(|column| shape.adds.iter().find(|c| c.name == column));
+            fold /= shape.fold;
+            let fills = |column: &str| writer(column).is_none_or(|w| w < i) && shape.fills.iter().any(|f| f == column);
+            if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
+                let view = StageView { origin, stage, shape, added, wanted };
+                let found = view.rows(rows.start / fold..rows.end.div_ceil(fold))?;
+                let inputs = chain[..i].iter().map(|(_, shape)| shape.fold).product();
+                let is_shown = |c: &&Correction| {
+                    c.is_about(key.as_deref(), row, inputs) && wanted.column.is_none_or(|column| column == c.column)
+                };
+                let corrections = shape.corrections.iter().filter(is_shown).cloned().collect();
+                let stage = (*stage).to_owned();
+                stages.push(StageExplanation { stage, column: added.cloned(), rows: found, corrections });
+            }
         }
-        fold *= shape.fold;
+        let is_read = wanted.column.filter(|column| writer(column).is_none());
+        let input = match is_read {
+            Some(column) => Some(source_cell(&origin.source(source)?, &chain, column, row)?),
+            None => None,
+        };
+        let needs_inputs = wanted.column.is_none() || is_read.is_some();
+        let made_from = if needs_inputs { self.inputs(source, row - 1, wanted)? } else { Vec::new() };
+        let (source, column) = (source.to_owned(), wanted.column.map(str::to_owned));
+        Ok(Explanation { row, key, source, read: entry, column, input, stages, made_from })
     }
-    let input = match wanted.column.filter(|column| writer(column).is_none()) {
-        Some(column) => Some(source_cell(&origin.source(source)?, &chain, column, row)?),
-        None => None,
-    };
-    Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
+
+    /// Explains the rows that a transform made its row `row` (from 0) from.
+    fn inputs(&mut self, table: &str, row: u64, wanted: &CellRef<'_>) -> Result<Vec<InputExplanation>, OriginError> {
+        let mut made_from = Vec::new();
+        for CopiedRow { input, columns, row, equal_rows } in self.origin.copied_rows(table, row)? {
+            let column = wanted.column.and_then(|column| columns.get(column));
+            let is_wanted = wanted.column.is_none() || column.is_some();
+            if !is_wanted || row.is_some_and(|row| !self.explained.insert((input.to_owned(), row))) {
+                continue;
+            }
+            let wanted = CellRef { row: "", column: column.map(String::as_str), ..*wanted };
+            let explanation = row.map(|row| self.row(input, row..row + 1, &wanted)).transpose()?;
+            made_from.push(InputExplanation { table: input.to_owned(), equal_rows, explanation });
+        }
+        Ok(made_from)
+    }
 }
 
 /// For each stage that produced the table, in order, its rows that come from the rows `sources` (from 0) of the source.
@@ -119,41 +177,36 @@ pub(crate) fn explain_rows(origin: &Origin, sources: Range<u64>) -> Result<Vec<V
     let mut stages = Vec::new();
     for (stage, shape) in origin.chain().0 {
         let view = StageView { origin, stage, shape, added: None, wanted: &wanted };
-        stages.push(view.rows(sources.start * fold..sources.end * fold)?);
         fold *= shape.fold;
+        stages.push(view.rows(sources.start * fold..sources.end * fold)?);
     }
     Ok(stages)
 }
 
-fn find_row(
-    origin: &Origin,
-    (source, entry): (&str, &SourceEntry),
-    row: &str,
-) -> Result<(u64, Option<String>), OriginError> {
+fn find_row(origin: &Origin, (source, entry): (&str, &SourceEntry), row: &str) -> Result<u64, OriginError> {
     let number = match (row.strip_prefix('#'), &entry.key) {
         (Some(number), _) => number.parse::<u64>().ok(),
         (None, None) => row.parse::<u64>().ok(),
         (None, Some(column)) => {
             let (number, near) = find_key(&origin.source(source)?.with_columns(&[column]), entry.rows, row)?;
-            let Some(number) = number else {
+            return number.ok_or_else(|| {
                 let message = format!("no row of source `{source}` has the key `{row}` (column `{column}`)");
                 let by_number = || format!("a row is also known by its number, from '#1' to '#{}'", entry.rows);
                 let help = near.map_or_else(by_number, |near| format!("did you mean `{near}`?"));
-                return Err(OriginError::Unknown { message, help: Some(help) });
-            };
-            return Ok((number, Some(row.to_owned())));
+                OriginError::Unknown { message, help: Some(help) }
+            });
         }
     };
-    let Some(number) = number.filter(|number| (1..=entry.rows).contains(number)) else {
+    number.filter(|number| (1..=entry.rows).contains(number)).ok_or_else(|| {
         let why = if entry.key.is_none() { ", which has no key" } else { "" };
         let message = format!("`{row}` is not a row of source `{source}`{why}: its rows are #1 to #{}", entry.rows);
-        return Err(OriginError::unknown(message, None));
-    };
-    let key = match &entry.key {
-        Some(key) => cells_of(&origin.source(source)?, key, number - 1..number)?.first().map(Cell::text),
-        None => None,
-    };
-    Ok((number, key))
+        OriginError::unknown(message, None)
+    })
+}
+
+fn key_of(origin: &Origin, (source, entry): (&str, &SourceEntry), row: u64) -> Result<Option<String>, OriginError> {
+    let Some(key) = &entry.key else { return Ok(None) };
+    Ok(cells_of(&origin.source(source)?, key, row - 1..row)?.first().map(Cell::text))
 }
 
 fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<String>), StoreError> {
@@ -240,9 +293,10 @@ struct StageView<'a> {
 }
 
 impl StageView<'_> {
-    /// The stage's rows that come from the rows `inputs` (from 0) of its input.
-    fn rows(&self, inputs: Range<u64>) -> Result<Vec<Row>, OriginError> {
+    /// The stage's rows with these numbers, from 0.
+    fn rows(&self, numbers: Range<u64>) -> Result<Vec<Row>, OriginError> {
         let (dir, shape) = (&self.origin.dir, self.shape);
+        let inputs = numbers.start / shape.fold..numbers.end.div_ceil(shape.fold);
         let mut rows = Vec::new();
         let mut from = inputs.start;
         while from < inputs.end {
@@ -253,7 +307,9 @@ impl StageView<'_> {
             let table = self.origin.open(&dir.part_path(self.stage, part))?;
             let mut number = from * shape.fold;
             each_row(&table, (from - first) * shape.fold..(until - first) * shape.fold, |batch, i| {
-                rows.extend(self.row(cells_at(batch, i), number, &calls));
+                if numbers.contains(&number) {
+                    rows.extend(self.row(cells_at(batch, i), number, &calls));
+                }
                 number += 1;
             })?;
             from = until;

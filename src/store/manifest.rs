@@ -102,6 +102,9 @@ pub(crate) struct TransformEntry {
     pub(crate) key: Option<String>,
     /// The number of columns at the end that only the stage reading this table can see.
     pub(crate) hidden: usize,
+    /// For each input, the columns whose values are those of a column of the input. Empty in a run of an older version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) copies: Vec<IndexMap<String, String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

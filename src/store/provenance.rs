@@ -117,16 +117,40 @@ impl Origin {
         Ok(self)
     }
 
-    /// Returns the stages that produced the table, in order, and the name of the source or transform before them.
+    /// Returns the stages that produced the output, in order, and the name of the source or transform before them.
     pub(crate) fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
-        let mut chain = Vec::new();
-        let mut input = self.output.input.as_str();
+        self.chain_of(&self.output.input)
+    }
+
+    /// Returns the same for any table of the run.
+    pub(crate) fn chain_of<'a>(&'a self, table: &'a str) -> (Vec<(&'a str, &'a StageShape)>, &'a str) {
+        let (mut chain, mut input) = (Vec::new(), table);
         while let Some((name, shape)) = self.manifest.tables.get_key_value(input) {
             chain.push((name.as_str(), shape));
             input = &shape.input;
         }
         chain.reverse();
         (chain, input)
+    }
+
+    /// Returns all stages that the table depends on, also those before transforms.
+    pub(crate) fn stages_of<'a>(&'a self, table: &'a str) -> Vec<(&'a str, &'a StageShape)> {
+        let (mut tables, mut next) = (vec![table], 0);
+        while let Some(table) = tables.get(next) {
+            let shape = self.manifest.tables.get(*table).map(|shape| std::slice::from_ref(&shape.input));
+            let made = || self.manifest.transforms.get(*table).map(|made| made.inputs.as_slice());
+            for input in shape.or_else(made).unwrap_or_default() {
+                if !tables.contains(&input.as_str()) {
+                    tables.push(input);
+                }
+            }
+            next += 1;
+        }
+        let stages = tables.into_iter().rev();
+        stages
+            .filter_map(|table| self.manifest.tables.get_key_value(table))
+            .map(|(n, shape)| (n.as_str(), shape))
+            .collect()
     }
 
     pub(crate) fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {

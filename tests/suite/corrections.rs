@@ -204,3 +204,113 @@ fn corrections_of_what_is_gone_are_warnings() {
     project.run(&RUN).exits(0).says(warning);
     assert!(project.text("tone.csv").contains("r2,Alas,sad"));
 }
+
+/// The answers beside human codes whose columns have other names, then some rows of these, and sentences of them.
+const BEHIND: &str = r#"
+[sources.human]
+type = "file"
+path = "human.csv"
+key = "of"
+
+[stages.coded]
+type = "join"
+input = "tone"
+with = "human"
+on = ["id"]
+with_on = ["of"]
+
+[stages.kept]
+type = "filter"
+input = "coded"
+when = "id != 'r1' and replicate == 2"
+
+[stages.drawn]
+type = "sample"
+input = "kept"
+n = 2
+
+[stages.turned]
+type = "join"
+input = "human"
+with = "glad"
+on = ["of"]
+with_on = ["id"]
+duplicates = "first"
+
+[outputs.coded]
+input = "coded"
+path = "coded.csv"
+
+[outputs.drawn]
+input = "drawn"
+path = "drawn.csv"
+
+[outputs.turned]
+input = "turned"
+path = "turned.csv"
+"#;
+
+#[test]
+fn rows_behind_transforms_are_explained() {
+    let server = server();
+    let spec = format!("{}{BEHIND}", corrected(SPEC)).replace("[stages.tone]\n", "[stages.tone]\nreplicates = 2\n");
+    let project = project(&server, &spec)
+        .file("corrections.csv", "row,column,value,by\nr2,tone,sad,Anna\n")
+        .file("human.csv", "of,tone,other\nr2,sad,yes\nr1,glad,no\n");
+    project.run(&RUN).exits(0);
+    let explained = |args: &[&str]| {
+        let ran = project.run(&[&["explain"], args, &["--format", "json"]].concat()).exits(0);
+        ran.json()["explanation"].clone()
+    };
+    // A join: the answer and its correction are those of the second replicate only.
+    let coded = explained(&["coded.csv", "#4"]);
+    let [tone, human] = [1, 0].map(|input| coded["made_from"][input].clone());
+    assert_eq!((&tone["table"], &tone["equal_rows"]), (&json!("tone"), &json!(1)), "{coded:#}");
+    let stage = &tone["explanation"]["stages"][0];
+    assert_eq!(stage["corrections"][0]["by"], "Anna", "{coded:#}");
+    assert_eq!((stage["rows"].as_array().map(Vec::len), &stage["rows"][0]["cells"]["replicate"]), (Some(1), &json!(2)));
+    assert_eq!(stage["rows"][0]["cells"]["tone_source"], "tone (Anna)");
+    assert!(stage["rows"][0]["calls"][0]["reply"].as_str().is_some_and(|reply| reply.contains("glad")));
+    let human = &human["explanation"];
+    assert_eq!((&human["source"], &human["key"], &human["row"]), (&json!("human"), &json!("r2"), &json!(1)));
+    // One column: only the table that it comes from, also under its other name there.
+    let column = explained(&["coded.csv", "#4", "tone_human"]);
+    assert_eq!(column["made_from"].as_array().map(Vec::len), Some(1), "{column:#}");
+    let from = &column["made_from"][0]["explanation"];
+    assert_eq!((&from["column"], &from["input"]), (&json!("tone"), &json!("sad")));
+    let column = explained(&["coded.csv", "#4", "tone"]);
+    assert_eq!(column["made_from"][0]["explanation"]["stages"][0]["corrections"][0]["value"], "sad");
+    let text = project.run(&["explain", "coded.csv", "#4", "tone"]).exits(0).stdout;
+    assert!(text.contains("it was copied from `tone`") && text.contains("corrected by Anna"), "{text}");
+    // A row without a match.
+    let alone = project.run(&["explain", "coded.csv", "#6"]).exits(0).stdout;
+    assert!(alone.contains("coded copied no row of human"), "{alone}");
+    // A sample of a filter of the join.
+    let drawn = explained(&["drawn.csv", "#1", "tone"]);
+    let mut behind = &drawn;
+    for table in ["kept", "coded", "tone"] {
+        assert_eq!(behind["made_from"][0]["table"], table, "{drawn:#}");
+        behind = &behind["made_from"][0]["explanation"];
+    }
+    assert_eq!(behind["stages"][0]["corrections"][0]["by"], "Anna");
+    // The stage is behind the other side of a join, and behind a filter.
+    project.run(&["explain", "turned.csv", "r1", "--model", "b"]).exits(2).says("no stage asked a model `b`");
+    let turned = project.run(&["explain", "turned.csv", "r1", "score", "--replicate", "1"]);
+    let turned = turned.exits(0).stdout;
+    assert!(turned.contains("turned copied a row of glad") && turned.contains("stage tone"), "{turned}");
+}
+
+#[test]
+fn runs_of_older_versions_are_explained_up_to_the_join() {
+    let server = server();
+    let project = project(&server, SPEC);
+    project.run(&RUN).exits(0);
+    for file in project.files(".fanfold/runs").into_iter().filter(|file| file.ends_with("manifest.json")) {
+        let mut manifest: Value = serde_json::from_str(&project.text(&file)).expect("JSON");
+        manifest["reshapes"]["glad"].as_object_mut().expect("an entry").remove("copies").expect("a new field");
+        project.write(&file, manifest.to_string());
+    }
+    let explained = project.run(&["explain", "glad.csv", "r1", "--format", "json"]).exits(0).json();
+    assert_eq!(explained["explanation"]["source"], "glad");
+    assert_eq!(explained["explanation"].get("made_from"), None);
+}

@@ -1,0 +1,76 @@
+//! Copied rows: finds the rows of its inputs that a transform, such as a join, made a row from.
+
+use indexmap::IndexMap;
+
+use super::error::StoreError;
+use super::provenance::{Origin, OriginError};
+use crate::table::parquet::Table;
+use crate::table::{Cell, cell_at};
+
+const BATCH: usize = 4096;
+
+/// A row of an input of a transform.
+pub(super) struct CopiedRow<'a> {
+    pub(super) input: &'a str,
+    /// The columns of the transform, each with the column of the input that has the same value.
+    pub(super) columns: &'a IndexMap<String, String>,
+    /// The number of the first row with the copied values, from 0.
+    pub(super) row: Option<u64>,
+    pub(super) equal_rows: u64,
+}
+
+impl Origin {
+    /// The rows that a transform made its row `row` (from 0) from, one for each input whose columns it copied.
+    pub(super) fn copied_rows(&self, transform: &str, row: u64) -> Result<Vec<CopiedRow<'_>>, OriginError> {
+        let Some(made) = self.manifest.transforms.get(transform) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (input, columns) in made.inputs.iter().zip(&made.copies).filter(|(_, columns)| !columns.is_empty()) {
+            let (own, theirs): (Vec<&str>, Vec<&str>) =
+                columns.iter().map(|(own, copied)| (own.as_str(), copied.as_str())).unzip();
+            let mut values = Vec::new();
+            each_row(&self.source(transform)?, &own, row..row + 1, |_, cells| values = cells)?;
+            let (mut first, mut equal_rows, mut before) = (None, 0, 0);
+            // A row of a join without a match has no value of the other table.
+            let is_copied = values.iter().any(|value| *value != Cell::Null);
+            for table in if is_copied { self.tables(input)? } else { Vec::new() } {
+                each_row(&table, &theirs, 0..table.rows(), |row, cells| {
+                    if cells == values {
+                        first.get_or_insert(before + row);
+                        equal_rows += 1;
+                    }
+                })?;
+                before += table.rows();
+            }
+            found.push(CopiedRow { input, columns, row: first, equal_rows });
+        }
+        Ok(found)
+    }
+
+    /// The rows of a stage, a source or a transform, in order.
+    fn tables(&self, name: &str) -> Result<Vec<Table>, OriginError> {
+        if !self.manifest.tables.contains_key(name) {
+            return Ok(vec![self.source(name)?]);
+        }
+        let parts = (0..).map(|part| self.dir.part_path(name, part));
+        parts.take_while(|path| path.exists()).map(|path| self.open(&path)).collect()
+    }
+}
+
+/// Calls `each` with the number of each row and its cells in these columns.
+fn each_row(
+    table: &Table,
+    columns: &[&str],
+    rows: std::ops::Range<u64>,
+    mut each: impl FnMut(u64, Vec<Cell>),
+) -> Result<(), StoreError> {
+    let mut number = rows.start;
+    for batch in table.with_columns(columns).read(rows.start, rows.end - rows.start, BATCH)? {
+        let batch = batch?;
+        let places: Vec<usize> = columns.iter().filter_map(|name| batch.schema().index_of(name).ok()).collect();
+        for row in 0..batch.num_rows() {
+            each(number, places.iter().map(|place| cell_at(batch.column(*place).as_ref(), row)).collect());
+            number += 1;
+        }
+    }
+    Ok(())
+}
