@@ -1,6 +1,7 @@
 //! A page of the book as Markdown: its headings, links and code blocks. Knows no program.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -9,8 +10,8 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 pub(crate) enum Piece {
     /// A comment of HTML, without its marks. Readers of the built book do not see it.
     Comment(String),
-    /// A code block with the first word after its fence.
-    Code { language: String, text: String },
+    /// A code block with the first word after its fence, and the place of its text on the page.
+    Code { language: String, text: String, range: Range<usize> },
 }
 
 #[derive(Debug, Default)]
@@ -26,8 +27,8 @@ impl Page {
     pub(crate) fn of(text: &str) -> Page {
         let mut page = Page::default();
         let mut seen = BTreeMap::new();
-        let (mut heading, mut code) = (None::<String>, None::<(String, String)>);
-        for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
+        let (mut heading, mut code) = (None::<String>, None::<(String, String, Range<usize>)>);
+        for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
             match event {
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => {
@@ -45,15 +46,16 @@ impl Page {
                         CodeBlockKind::Fenced(info) => info.split([',', ' ']).next().unwrap_or_default().to_owned(),
                         CodeBlockKind::Indented => String::new(),
                     };
-                    code = Some((language, String::new()));
+                    code = Some((language, String::new(), 0..0));
                 }
                 Event::End(TagEnd::CodeBlock) => {
-                    let (language, text) = code.take().unwrap_or_default();
-                    page.pieces.push(Piece::Code { language, text });
+                    let (language, text, range) = code.take().unwrap_or_default();
+                    page.pieces.push(Piece::Code { language, text, range });
                 }
                 Event::Html(html) | Event::InlineHtml(html) => page.html(&html),
                 Event::Text(text) | Event::Code(text) => {
-                    if let Some((_, code)) = &mut code {
+                    if let Some((_, code, place)) = &mut code {
+                        *place = if code.is_empty() { range } else { place.start..range.end };
                         code.push_str(&text);
                     } else if let Some(heading) = &mut heading {
                         heading.push_str(&text);
@@ -111,7 +113,7 @@ fn a_page_has_headings_links_and_code() {
     );
     assert_eq!((page.title.as_str(), page.links.len()), ("A b c", 2));
     assert_eq!(page.anchors, ["a-b-c", "a", "a-1"]);
-    let code = Piece::Code { language: "sh".to_owned(), text: "ls\n".to_owned() };
+    let code = Piece::Code { language: "sh".to_owned(), text: "ls\n".to_owned(), range: 47..50 };
     let comments = [Piece::Comment("file a.csv\nid\n1\n".to_owned()), Piece::Comment("x".to_owned())];
     assert_eq!(page.into_pieces(), [comments[0].clone(), code, comments[1].clone()]);
 }
