@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `file NAME` | the next block is this file; a comment with more lines is the file itself |
 //! | `add NAME` | the same, at the end of the file |
-//! | `copy PATH` | a file of this project |
+//! | `copy PATH NAME` | a file of this project, as NAME if there is one |
 //! | `in NAME` | the next block is a part of that file |
 //! | `exit N` | the exit code of the next commands; 0 without it |
 //! | `answers vary` | of the next output, only the first word of each line is compared |
@@ -110,8 +110,9 @@ impl Walk {
             ("add", false) => self.write(rest, body, true),
             ("in", _) => self.next.within = Some(rest.to_owned()),
             ("copy", _) => {
-                let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(rest));
-                self.project.write(rest, bytes.unwrap_or_else(|e| panic!("{rest}: {e}")));
+                let (from, to) = rest.split_once(' ').unwrap_or((rest, rest));
+                let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(from));
+                self.project.write(to, bytes.unwrap_or_else(|e| panic!("{from}: {e}")));
             }
             ("exit", _) => self.next.exit = rest.parse().expect("an exit code"),
             ("answers", _) => self.next.vary = true,
