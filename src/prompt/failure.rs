@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn the_book_lists_the_kinds() {
         let page = include_str!("../../docs/src/problems.md");
-        let listed = |name: &str| page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")));
+        let listed =
+            |name: &str| page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")));
         assert_eq!(NAMES.map(|(_, name)| name).into_iter().filter(|name| !listed(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

@@ -129,6 +129,26 @@ fn the_commands_have_the_help_of_the_program() {
     }
 }
 
+#[test]
+fn the_environment_variables_of_the_code_are_listed() {
+    let listed = page("docs/src/reference/exit-codes.md");
+    let mut found = std::collections::BTreeSet::new();
+    for path in sources(&root().join("src")) {
+        let text = std::fs::read_to_string(&path).expect("a file");
+        for word in literals(text.split("#[cfg(test)]").next().unwrap_or_default()) {
+            let own = ["FANFOLD_", "OLLAMA_", "CLICOLOR", "NO_COLOR", "XDG_", "CANDLE_", "GITHUB_ACTIONS"];
+            if own.iter().any(|start| word.starts_with(start))
+                && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            {
+                found.insert(word);
+            }
+        }
+    }
+    assert!(found.contains("FANFOLD_MODELS") && found.len() > 6, "{found:?}");
+    let missing: Vec<&String> = found.iter().filter(|name| !listed.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// A problem as `validate` prints it, with its first line, the place and the help.
 struct Message {
     kind: String,
