@@ -53,7 +53,7 @@ impl Output<'_> {
                 return Ok(written);
             }
             let after = match self.output.format {
-                TableFormat::Xlsx => kept_workbook::with_rows(&before, &sheet.reading, folder, &rows),
+                TableFormat::Xlsx => kept_workbook::with_rows(&before, &sheet.reading, &rows),
                 _ => with_records(&before, sheet, &rows),
             };
             let after = after.map_err(|error| self.refused(&error))?;

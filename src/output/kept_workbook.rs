@@ -4,7 +4,6 @@
 //! added to the markup of the sheet.
 
 use std::io::{Cursor, Read, Write};
-use std::path::Path;
 
 use quick_xml::escape::escape;
 use quick_xml::events::{BytesStart, Event};
@@ -12,41 +11,43 @@ use quick_xml::{Reader, XmlVersion};
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use crate::source::{File, SourceError, cell_name, first_row};
+use crate::source::{File, SourceError, cell_name, workbook_rows};
 use crate::table::Cell;
 
 /// A new row of the table: its cells by the names of the columns.
 pub(super) type NewRow<'a> = Vec<(&'a str, Cell)>;
 
 /// The most characters of a text in a cell.
-const LONGEST: usize = 32_767;
+pub(super) const LONGEST: usize = 32_767;
 
-pub(super) fn with_rows(
-    before: &[u8],
-    reading: &File,
-    folder: &Path,
-    rows: &[NewRow<'_>],
-) -> Result<Vec<u8>, SourceError> {
-    let header = first_row(folder, reading)?;
-    add(before, reading.sheet.as_deref(), &header, rows).map_err(|message| SourceError::of_file(&reading.path, message))
+pub(super) fn with_rows(before: &[u8], reading: &File, rows: &[NewRow<'_>]) -> Result<Vec<u8>, SourceError> {
+    let header = workbook_rows(before, reading, 1)?.pop().map(|(_, header)| header).unwrap_or_default();
+    with_sheet(before, reading, |markup| with_markup(markup, &header, rows))
 }
 
-fn add(before: &[u8], sheet: Option<&str>, header: &[(u32, String)], rows: &[NewRow<'_>]) -> Result<Vec<u8>, String> {
-    let mut archive = ZipArchive::new(Cursor::new(before)).map_err(|error| error.to_string())?;
-    let part = part_of(&mut archive, sheet)?;
-    let markup = read(&mut archive, &part)?;
-    let markup = with_markup(&markup, header, rows)?;
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for index in 0..archive.len() {
-        let file = archive.by_index_raw(index).map_err(|error| error.to_string())?;
-        if file.name().is_ok_and(|name| name == part) {
-            writer.start_file(&part, SimpleFileOptions::default()).map_err(|error| error.to_string())?;
-            writer.write_all(markup.as_bytes()).map_err(|error| error.to_string())?;
-        } else {
-            writer.raw_copy_file(file).map_err(|error| error.to_string())?;
+/// The bytes of a workbook with other markup in the sheet that the settings name.
+pub(super) fn with_sheet(
+    before: &[u8],
+    reading: &File,
+    edit: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<Vec<u8>, SourceError> {
+    let edited = || {
+        let mut archive = ZipArchive::new(Cursor::new(before)).map_err(|error| error.to_string())?;
+        let part = part_of(&mut archive, reading.sheet.as_deref())?;
+        let markup = edit(&read(&mut archive, &part)?)?;
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for index in 0..archive.len() {
+            let file = archive.by_index_raw(index).map_err(|error| error.to_string())?;
+            if file.name().is_ok_and(|name| name == part) {
+                writer.start_file(&part, SimpleFileOptions::default()).map_err(|error| error.to_string())?;
+                writer.write_all(markup.as_bytes()).map_err(|error| error.to_string())?;
+            } else {
+                writer.raw_copy_file(file).map_err(|error| error.to_string())?;
+            }
         }
-    }
-    Ok(writer.finish().map_err(|error| error.to_string())?.into_inner())
+        Ok(writer.finish().map_err(|error| error.to_string())?.into_inner())
+    };
+    edited().map_err(|message: String| SourceError::of_file(&reading.path, message))
 }
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
@@ -84,7 +85,7 @@ fn part_of(archive: &mut Archive<'_>, wanted: Option<&str>) -> Result<String, St
 }
 
 /// Passes each tag that opens or is empty to `on_tag`.
-fn tags(markup: &str, mut on_tag: impl FnMut(&BytesStart<'_>)) -> Result<(), String> {
+pub(super) fn tags(markup: &str, mut on_tag: impl FnMut(&BytesStart<'_>)) -> Result<(), String> {
     let mut reader = Reader::from_str(markup);
     loop {
         match reader.read_event().map_err(|error| error.to_string())? {
@@ -96,7 +97,7 @@ fn tags(markup: &str, mut on_tag: impl FnMut(&BytesStart<'_>)) -> Result<(), Str
 }
 
 /// The value of an attribute, whatever the prefix of its name.
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
+pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
     let found = tag.attributes().flatten().find(|attribute| attribute.key.local_name().as_ref() == name)?;
     found.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned())
 }
@@ -134,7 +135,7 @@ fn with_markup(markup: &str, header: &[(u32, String)], rows: &[NewRow<'_>]) -> R
         added += &format!("<{prefix}row r=\"{}\">", number + 1);
         for (column, name) in header {
             let cell = row.iter().find(|(other, _)| other == name).map_or(&Cell::Null, |(_, cell)| cell);
-            added += &cell_markup(prefix, &cell_name(number, *column), cell);
+            added += &cell_markup(prefix, &format!("r=\"{}\"", cell_name(number, *column)), cell);
         }
         added += &format!("</{prefix}row>");
     }
@@ -149,21 +150,21 @@ fn with_markup(markup: &str, header: &[(u32, String)], rows: &[NewRow<'_>]) -> R
     Ok(format!("{start}{added}{}", &markup[to..]))
 }
 
-fn cell_markup(p: &str, place: &str, cell: &Cell) -> String {
+pub(super) fn cell_markup(p: &str, attributes: &str, cell: &Cell) -> String {
     match cell {
         Cell::Null => String::new(),
-        Cell::Boolean(truth) => format!("<{p}c r=\"{place}\" t=\"b\"><{p}v>{}</{p}v></{p}c>", u8::from(*truth)),
+        Cell::Boolean(truth) => format!("<{p}c {attributes} t=\"b\"><{p}v>{}</{p}v></{p}c>", u8::from(*truth)),
         Cell::Integer(number) if number.unsigned_abs() < 1_000_000_000_000_000 => {
-            format!("<{p}c r=\"{place}\"><{p}v>{number}</{p}v></{p}c>")
+            format!("<{p}c {attributes}><{p}v>{number}</{p}v></{p}c>")
         }
-        Cell::Number(number) if number.is_finite() => format!("<{p}c r=\"{place}\"><{p}v>{number}</{p}v></{p}c>"),
+        Cell::Number(number) if number.is_finite() => format!("<{p}c {attributes}><{p}v>{number}</{p}v></{p}c>"),
         other => {
             // Control characters are not allowed in XML.
             let text: String =
                 other.text().chars().filter(|c| !c.is_control() || matches!(c, '\t' | '\n')).take(LONGEST).collect();
             let text = escape(&text);
             format!(
-                "<{p}c r=\"{place}\" t=\"inlineStr\"><{p}is><{p}t xml:space=\"preserve\">{text}</{p}t></{p}is></{p}c>"
+                "<{p}c {attributes} t=\"inlineStr\"><{p}is><{p}t xml:space=\"preserve\">{text}</{p}t></{p}is></{p}c>"
             )
         }
     }

@@ -19,6 +19,7 @@ mod table;
 mod text;
 mod variables;
 mod workbook;
+mod workbook_cells;
 
 use crate::spec::{OutputSpec, TableFormat};
 use crate::store::StoreError;
@@ -30,6 +31,7 @@ pub(crate) use kept::{check, progress};
 pub(crate) use read::read;
 pub(crate) use table::{Batches, Output, Written};
 pub(crate) use text::csv_text;
+pub(crate) use workbook_cells::WorkbookFile;
 
 impl Output<'_> {
     pub(crate) fn write(&self) -> Result<Written, StoreError> {

@@ -41,7 +41,7 @@ pub(crate) use rows::Source;
 pub(crate) use settings::File;
 pub(crate) use settings::codes::{CodingSheet, FillColumn};
 pub(crate) use settings::format::FileFormat;
-pub(crate) use typed::sheet::{cell_name, first_row};
+pub(crate) use typed::sheet::{cell_name, workbook_rows};
 
 use crate::registry::Kind;
 

@@ -1,7 +1,7 @@
 //! The archive of a sheet: the sizes and the markup of its parts are checked before a parser reserves memory for them.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{Read, Seek};
 
 use zip::ZipArchive;
 
@@ -16,8 +16,6 @@ const BELIEVED: u64 = 32 << 20;
 const TEXTS_RATIO: u64 = 40;
 const ROWS_RATIO: u64 = 200;
 
-pub(super) type Archive = ZipArchive<BufReader<File>>;
-
 pub(super) fn damaged(shown: &str) -> SourceError {
     broken(shown, "it can't be decoded")
 }
@@ -26,10 +24,12 @@ pub(super) fn broken(shown: &str, message: &str) -> SourceError {
     SourceError::of_file(shown, format_args!("the sheet is damaged: {message}")).help("save or copy the file again")
 }
 
-/// Opens the file and checks its parts.
-pub(super) fn open(file: &DataFile) -> Result<Archive, SourceError> {
-    let shown = &file.shown;
-    let mut opened = BufReader::new(File::open(&file.path).map_err(|e| unreadable(shown, &e))?);
+pub(super) fn opened(file: &DataFile) -> Result<File, SourceError> {
+    File::open(&file.path).map_err(|error| unreadable(&file.shown, &error))
+}
+
+/// Opens an archive and checks its parts.
+pub(super) fn open<R: Read + Seek>(mut opened: R, shown: &str) -> Result<ZipArchive<R>, SourceError> {
     let mut start = Vec::new();
     opened.by_ref().take(4).read_to_end(&mut start).map_err(|e| unreadable(shown, &e))?;
     match start.as_slice() {

@@ -14,7 +14,6 @@ mod xlsx;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow_schema::DataType;
@@ -44,22 +43,28 @@ const BLOCKS: usize = 2;
 
 pub(crate) struct Sheet(ReadRows);
 
-/// The first row of an Excel file that is not empty, as columns from 0 with their texts.
-pub(crate) fn first_row(folder: &Path, file: &File) -> Result<Vec<(u32, String)>, SourceError> {
-    let data = DataFile { path: folder.join(&file.path), shown: file.path.clone() };
-    let mut header = Vec::new();
-    xlsx::rows(&data, file.sheet.as_deref(), &mut |_| {}, &mut |row| {
-        header = row
-            .cells
-            .into_iter()
-            .filter_map(|(column, cell)| match cell {
-                SheetCell::Value(Raw::Null) | SheetCell::Error(_) => None,
-                SheetCell::Value(value) => Some((column, text_of(&value))),
-            })
-            .collect();
-        Ok(header.is_empty())
-    })?;
-    Ok(header)
+/// A row of a sheet, from 0, with the columns, from 0, and texts of its cells.
+pub(crate) type TextRow = (u32, Vec<(u32, String)>);
+
+/// The first `most` rows of an Excel file that are not empty.
+pub(crate) fn workbook_rows(bytes: &[u8], file: &File, most: usize) -> Result<Vec<TextRow>, SourceError> {
+    let mut rows = Vec::new();
+    let book = || std::io::Cursor::new(bytes);
+    let read = || {
+        xlsx::read((book(), book()), &file.path, file.sheet.as_deref(), &mut |_| {}, &mut |row| {
+            let cells = row.cells.into_iter().filter_map(|(column, cell)| match cell {
+                SheetCell::Value(Raw::Null) => None,
+                SheetCell::Error(text) => Some((column, text)),
+                SheetCell::Value(value) => Some((column, text_of(&value))).filter(|(_, text)| !text.is_empty()),
+            });
+            let cells: Vec<(u32, String)> = cells.collect();
+            rows.extend((!cells.is_empty()).then_some((row.number, cells)));
+            Ok(rows.len() < most)
+        })
+    };
+    // Some damaged files make the reader panic.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(archive::damaged(&file.path)))?;
+    Ok(rows)
 }
 
 impl Sheet {

@@ -11,7 +11,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use zip::result::ZipError;
 
-use super::archive::{broken, open};
+use super::archive::{broken, open, opened};
 use super::cells::{SheetCell, SheetRow, choose, day, moment};
 use super::range::{COLUMNS, ROWS};
 use crate::source::batches::{ROW_BYTES, SourceError};
@@ -25,7 +25,7 @@ pub(super) fn rows(
     on_row: &mut dyn FnMut(SheetRow) -> Result<bool, SourceError>,
 ) -> Result<(), SourceError> {
     let shown = &file.shown;
-    let mut archive = open(file)?;
+    let mut archive = open(BufReader::new(opened(file)?), &file.shown)?;
     let wrong = |message: String| broken(shown, &message);
     let mut manifest = String::new();
     if let Ok(part) = archive.by_name("META-INF/manifest.xml")

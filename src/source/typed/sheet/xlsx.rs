@@ -1,12 +1,14 @@
 //! Excel files (`.xlsx`, `.xlsm`), read by the crate `calamine`.
 
+use std::io::{Read, Seek};
+
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
-use super::archive::{broken, open};
+use super::archive::{broken, open, opened};
 use super::cells::{SheetCell, SheetRow, cell_name, choose, day, moment, time};
 use super::range::{COLUMNS, ROWS};
-use crate::source::batches::{SourceError, unreadable};
+use crate::source::batches::SourceError;
 use crate::source::reader::DataFile;
 use crate::source::typed::Raw;
 
@@ -16,11 +18,21 @@ pub(super) fn rows(
     on_sheet: &mut dyn FnMut(&str),
     on_row: &mut dyn FnMut(SheetRow) -> Result<bool, SourceError>,
 ) -> Result<(), SourceError> {
-    let shown = &file.shown;
-    drop(open(file)?);
+    let opened = || opened(file).map(std::io::BufReader::new);
+    read((opened()?, opened()?), &file.shown, sheet, on_sheet, on_row)
+}
+
+/// Reads the rows of a workbook that is given twice, once to check its parts.
+pub(super) fn read<R: Read + Seek>(
+    (checked, book): (R, R),
+    shown: &str,
+    sheet: Option<&str>,
+    on_sheet: &mut dyn FnMut(&str),
+    on_row: &mut dyn FnMut(SheetRow) -> Result<bool, SourceError>,
+) -> Result<(), SourceError> {
+    drop(open(checked, shown)?);
     let wrong = |error: XlsxError| broken(shown, &error.to_string());
-    let opened = std::fs::File::open(&file.path).map_err(|e| unreadable(shown, &e))?;
-    let mut book: Xlsx<_> = Xlsx::new(std::io::BufReader::new(opened)).map_err(wrong)?;
+    let mut book: Xlsx<_> = Xlsx::new(book).map_err(wrong)?;
     let sheets = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
     let sheets: Vec<_> = sheets.map(|sheet| (sheet.name.clone(), sheet.visible == SheetVisible::Visible)).collect();
     let chosen = choose(&sheets, sheet, shown)?;
