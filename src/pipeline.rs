@@ -123,13 +123,15 @@ pub(crate) struct Ready {
     created: Instant,
 }
 
+/// Describes what delays the first answer, if anything does.
+pub(crate) type Preparing = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// A run that has started, for display.
 pub(crate) struct Started {
     pub(crate) plan: Arc<Plan>,
     pub(crate) folder: RunDir,
     pub(crate) progress: Arc<Progress>,
-    /// Describes what delays the first answer, if anything does.
-    pub(crate) preparing: Box<dyn Fn() -> Option<String> + Send>,
+    pub(crate) preparing: Preparing,
 }
 
 /// The result of a run. Its text is the summary.
@@ -147,6 +149,18 @@ impl Report {
     fn totals(&self) -> impl Iterator<Item = (&StageSpec, &StageTotals)> {
         let stages = self.plan.stages().map(|id| self.plan.spec.stage(id));
         stages.filter_map(|stage| Some((stage, self.summary.manifest.stages.get(stage.name.as_str())?)))
+    }
+
+    /// Whether a sheet has rows that people have not coded yet.
+    pub(crate) fn has_rows_to_code(&self) -> bool {
+        let sheets = self
+            .plan
+            .spec
+            .outputs
+            .iter()
+            .filter(|(_, output)| output.sheet.as_ref().is_some_and(|sheet| !sheet.fill.is_empty()));
+        let mut facts = sheets.filter_map(|(name, _)| self.summary.manifest.outputs.get(name.as_str()));
+        facts.any(|output| output.sheet.is_some_and(|sheet| sheet.coded < output.rows))
     }
 
     pub fn has_failed_rows(&self) -> bool {
@@ -199,7 +213,7 @@ impl Ready {
         keeper.check(&lock::before(&ready.plan, &ModelFacts::all(&models)))?;
         let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
         let progress = Arc::new(Progress::new(&plan));
-        let preparing = Box::new(models.preparing());
+        let preparing = Arc::new(models.preparing());
         started(Started { plan: plan.clone(), folder: folder.clone(), progress: progress.clone(), preparing });
         let outcome = run::run(ready, models, progress, stop).await?;
         let lock = match outcome.stopped {

@@ -72,6 +72,13 @@ impl Failure {
         self.message.iter().cloned().chain(help).collect::<Vec<_>>().join("\n")
     }
 
+    /// All lines that are shown, without the place in the spec.
+    pub(crate) fn text(&self) -> String {
+        let located = self.located.iter().map(|located| located.1.message.clone());
+        let lines = located.chain([self.words()]).chain(self.note.clone()).filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn show(self, terminal: &Terminal) -> Exit {
         if let Some((document, problem)) = self.located.as_deref() {
             terminal.located(problem, document);

@@ -107,7 +107,7 @@ impl Report {
             Ok(Shown { plan: Arc::new(plan), folder: dir, is_current, spec: path.clone() })
         };
         find()?;
-        let site = Site::new(&spec, Box::new(move || find().map_err(said)));
+        let site = Site::new(&spec, Box::new(move || find().map_err(said)), false);
         block_on(async {
             let end = ending();
             let _server = serve(Arc::new(site), port, self.open, terminal)?;

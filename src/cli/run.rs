@@ -131,11 +131,16 @@ impl Run {
         if notes != Notes::Json && live.is_none() {
             return ended;
         }
+        let why = match &ended {
+            Err(failure) => failure.text(),
+            Ok(Exit::Failed) => format!("more rows failed than `max_failed` allows. To retry them: {}", self.retry()),
+            Ok(_) => String::new(),
+        };
         let exit = ended.unwrap_or_else(|failure| failure.show(&terminal));
         if notes == Notes::Json {
             terminal.event(json!({ "event": "end", "exit": exit as u8 }));
         }
-        live.map_or(Ok(()), |live| live.end(exit, &terminal))?;
+        live.map_or(Ok(()), |live| live.end(exit, why, &terminal))?;
         Ok(exit)
     }
 
@@ -307,6 +312,9 @@ impl Run {
             }
         }
         files();
+        if self.serve.is_none() && report.has_rows_to_code() {
+            terminal.note(&format!("to code in the browser: fanfold report {} --serve", self.spec.display()));
+        }
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
     }
 
@@ -426,7 +434,7 @@ async fn watched(ready: Ready, terminal: &Terminal, live: Option<&Live>) -> Resu
             Notes::Json => terminal.event(start_event(&plan)),
             _ => announcements(&plan).iter().for_each(|line| terminal.note(line)),
         }
-        shown = Some((progress.clone(), tokio::spawn(progress::show(progress, preparing, *terminal))));
+        shown = Some((progress.clone(), tokio::spawn(progress::show(progress, move || preparing(), *terminal))));
     });
     let report = report.await;
     signals.abort();

@@ -10,9 +10,10 @@ use super::runtime::block_on;
 use super::terminal::Notes;
 use super::{Exit, Failure, Terminal};
 use crate::pipeline::Started;
-use crate::run::Stop;
+use crate::run::{Cost, Stop, earlier_cost};
 use crate::serve::{Server, Shown, Site, Watched};
 use crate::spec::Spec;
+use crate::store::{Ledger, Project};
 
 /// Serves the site until the server is dropped. The address is shown once.
 pub(crate) fn serve(site: Arc<Site>, port: Option<u16>, open: bool, terminal: &Terminal) -> Result<Server, Failure> {
@@ -28,7 +29,7 @@ pub(crate) fn serve(site: Arc<Site>, port: Option<u16>, open: bool, terminal: &T
     };
     terminal.note(&format!("the page is at {}", server.address()));
     server.sheets().iter().for_each(|(title, address)| terminal.note(&format!("code {title} at {address}")));
-    if open && let Err(error) = open::that_detached(server.address()) {
+    if open && let Err(error) = open::that_detached(server.address_once()) {
         terminal.note(&format!("the browser can't be opened: {error}"));
     }
     Ok(server)
@@ -53,23 +54,23 @@ impl Live {
         let shown: Arc<Mutex<Option<Shown>>> = Arc::default();
         let begun = shown.clone();
         let find = move || begun.lock().clone().ok_or("The run has not begun yet.".to_owned());
-        let site = Arc::new(Site::new(spec, Box::new(find)));
+        let site = Arc::new(Site::new(spec, Box::new(find), true));
         let server = serve(site.clone(), port, open, terminal)?;
         Ok(Live { site, shown, spec: path.to_owned(), _server: server })
     }
 
     pub(crate) fn begin(&self, started: &Started, stop: &Stop) {
-        let Started { plan, folder, progress, .. } = started;
+        let Started { plan, folder, .. } = started;
         *self.shown.lock() =
             Some(Shown { plan: plan.clone(), folder: folder.clone(), is_current: true, spec: self.spec.clone() });
-        self.site.watch(Watched::new(plan.clone(), progress.clone(), stop.clone()));
+        self.site.watch(Watched::new(started, stop, earlier(&plan.spec)));
     }
 
-    /// Shows how the run has ended, and serves on until Ctrl-C. A signal that has stopped the run also ends the server.
-    pub(crate) fn end(self, exit: Exit, terminal: &Terminal) -> Result<(), Failure> {
+    /// Shows how and why the run has ended, and serves on until Ctrl-C. A signal that has stopped the run also ends the server.
+    pub(crate) fn end(self, exit: Exit, why: String, terminal: &Terminal) -> Result<(), Failure> {
         block_on(async {
             let end = ending();
-            let is_stopped_in_page = self.site.ended(exit as u8);
+            let is_stopped_in_page = self.site.ended(exit as u8, why);
             let by_signal = matches!(exit, Exit::Interrupted | Exit::Terminated) && !is_stopped_in_page;
             if !by_signal {
                 let code = exit as u8;
@@ -79,6 +80,13 @@ impl Live {
             Ok(())
         })
     }
+}
+
+/// What earlier runs cost, if the budget limits the total of all runs.
+fn earlier(spec: &Spec) -> Option<Cost> {
+    spec.budget.total?;
+    let ledger = Ledger::open(&Project::of(&spec.folder).ledger()).ok()?;
+    earlier_cost(spec, &ledger).ok()
 }
 
 /// Waits for Ctrl-C, or for another signal that ends the process. Signals count from the call on.

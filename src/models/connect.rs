@@ -196,7 +196,7 @@ impl Models {
         self.targets[model].as_ref().expect("every model that a stage asks is connected")
     }
 
-    pub(crate) fn preparing(&self) -> impl Fn() -> Option<String> + Send + 'static {
+    pub(crate) fn preparing(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
         for target in self.iter() {
             if !providers.iter().any(|known| Arc::ptr_eq(known, &target.provider)) {

@@ -85,11 +85,20 @@ impl Waits {
 
     /// The waits of the last look that are long enough to be shown, one for each model, with the time of that look.
     pub(crate) fn shown(&self) -> (Vec<Wait>, Instant) {
+        self.chosen(Wait::is_long)
+    }
+
+    /// Like [`Waits::shown`], with short waits.
+    pub(crate) fn all(&self) -> (Vec<Wait>, Instant) {
+        self.chosen(|_, _| true)
+    }
+
+    fn chosen(&self, is_wanted: impl Fn(&Wait, Instant) -> bool) -> (Vec<Wait>, Instant) {
         let now = self.at.unwrap_or_else(Instant::now);
         let mut shown: Vec<Wait> = Vec::new();
-        let mut long: Vec<&Wait> = self.now.iter().filter(|wait| wait.is_long(now)).collect();
-        long.sort_by_key(|wait| wait.kind);
-        for wait in long {
+        let mut wanted: Vec<&Wait> = self.now.iter().filter(|wait| is_wanted(wait, now)).collect();
+        wanted.sort_by_key(|wait| wait.kind);
+        for wait in wanted {
             if !shown.iter().any(|known| known.on == wait.on) {
                 shown.push(wait.clone());
             }
@@ -126,6 +135,7 @@ mod tests {
         let shown = |waits: &Waits| waits.shown().0.into_iter().map(|wait| (wait.on, wait.kind)).collect::<Vec<_>>();
         waits.look(all.clone(), start + SECOND);
         assert_eq!(shown(&waits), [("a".to_owned(), WaitKind::RateLimit)], "its end is known to be far");
+        assert_eq!(waits.all().0.len(), 3);
         waits.look(all, start + 31 * SECOND);
         let kinds = [("a", WaitKind::RateLimit), ("b", WaitKind::RateLimit), ("c", WaitKind::Stall)];
         assert_eq!(shown(&waits), kinds.map(|(on, kind)| (on.to_owned(), kind)));

@@ -4,16 +4,31 @@ const stage = new URLSearchParams(location.search).get("stage");
 let shown = null;
 let from = 0;
 
-async function load() {
+const saver = new Saver({
+  load,
+  request: ({ correction }) => ({ address: `correction?${new URLSearchParams({ stage })}`, ...correction }),
+  describe: ({ correction: { row, column, value, remove } }) => `${row}: ${column} = ${remove ? "no correction" : value ?? "nothing"}`,
+  repeat: (change) => saver.add(change),
+  saved,
+  refused: () => {},
+  shown: () => {},
+});
+
+// Reads the rows, and shows them if the file of corrections is another one than `known`.
+async function load(known) {
+  await saver.settled();
   const query = new URLSearchParams({ stage, from, text: part("text").value });
   try {
     const reply = await fetch(`corrections?${query}`);
     if (!reply.ok) throw new Error(await reply.text());
-    shown = await reply.json();
-    warn(shown.unreadable && `The corrections can't be edited here: ${shown.unreadable}`);
+    const read = await reply.json();
+    if (known && read.version === known) return;
+    shown = read;
+    saver.begin(shown.version, () => true);
+    if (shown.unreadable) warn(`The corrections can't be edited here: ${shown.unreadable}`);
     show();
   } catch (error) {
-    warn(error instanceof TypeError ? "The server can't be reached." : error.message, [["Try again", load]]);
+    warn(error instanceof TypeError ? "The server does not answer." : error.message, [["Try again", () => load()]]);
   }
 }
 
@@ -27,8 +42,8 @@ function show() {
   part("more").disabled = shown.next === null;
 }
 
-const same = (row, name) => (known) => known.row === row.row && known.column === name
-  && (known.model ?? null) === (row.model ?? null) && (known.replicate ?? null) === (row.replicate ?? null);
+const same = (one, column) => (known) => known.row === one.row && known.column === column
+  && (known.model ?? null) === (one.model ?? null) && (known.replicate ?? null) === (one.replicate ?? null);
 
 function card(row) {
   const box = element("section", "");
@@ -48,64 +63,51 @@ function field(row, answer, index) {
   group.append(element("legend", answer.name));
   const before = row.answers[index] === "" ? "no value" : row.answers[index];
   group.append(element("p", `In the table: ${before}`));
-  const id = `${row.row}/${row.model ?? ""}/${row.replicate ?? ""}/${answer.name}`;
-  const input = answer.labels.length ? element("select", "") : element("input", "");
+  const input = element(answer.labels.length ? "select" : "input", "");
   for (const label of answer.labels.length ? ["", ...answer.labels] : []) {
     input.append(element("option", label || "no value", { value: label }));
   }
-  input.id = id;
   input.value = known ? known.value ?? "" : row.answers[index];
   const reason = element("input", "", { value: known?.reason ?? "", size: 30 });
   const labels = [element("label", "Right is "), element("label", " because ")];
   labels[0].append(input);
   labels[1].append(reason);
+  if (answer.words && !answer.labels.length) labels[0].append(element("span", ` ${answer.words}`, { className: "fine" }));
   const remove = element("button", "Remove the correction", { type: "button", hidden: !known });
   const state = element("span", known ? ` corrected${known.by ? ` by ${known.by}` : ""}` : "", { className: "fine" });
-  if (answer.words && !answer.labels.length) labels[0].append(element("span", ` ${answer.words}`, { className: "fine" }));
-  const keep = () => {
+  const keep = (change) => {
+    const by = part("by").value.trim() || null;
+    const correction = { row: row.row, column: answer.name, model: row.model, replicate: row.replicate, by, ...change };
+    saver.add({ correction, remove, state });
+  };
+  const changed = () => {
     const old = shown.corrections.find(same(row, answer.name));
     const isSame = input.value === (old ? old.value ?? "" : row.answers[index]) && reason.value === (old?.reason ?? "");
-    if (!isSame) save(row, answer.name, { value: input.value || null, reason: reason.value || null }, [remove, state]);
+    if (!isSame) keep({ value: input.value || null, reason: reason.value || null });
   };
-  input.addEventListener("change", keep);
-  reason.addEventListener("change", keep);
-  remove.addEventListener("click", async () => {
-    await save(row, answer.name, { value: null, remove: true }, [remove, state]);
-    const left = shown.corrections.find(same(row, answer.name));
-    if (!left) { input.value = row.answers[index]; reason.value = ""; }
+  input.addEventListener("change", changed);
+  reason.addEventListener("change", changed);
+  remove.addEventListener("click", () => {
+    [input.value, reason.value] = [row.answers[index], ""];
+    keep({ value: null, remove: true });
+    input.focus();
   });
   for (const one of [input, reason, remove]) one.disabled = Boolean(shown.unreadable);
   group.append(...labels, " ", remove, state);
   return group;
 }
 
-// One request after the other, since each names the content that the one before has left.
-let last = Promise.resolve();
-function save(row, column, change, [remove, state]) {
-  last = last.then(async () => {
-    const by = part("by").value.trim() || null;
-    const correction = { row: row.row, column, model: row.model, replicate: row.replicate, by, ...change };
-    const query = new URLSearchParams({ stage });
-    const body = JSON.stringify({ version: shown.version, ...correction });
-    const reply = await fetch(`correction?${query}`, { method: "POST", body }).catch(() => null);
-    if (reply?.ok) {
-      shown.version = (await reply.json()).version;
-      const isNew = !shown.corrections.some(same(row, column));
-      shown.corrections = shown.corrections.filter((known) => !same(row, column)(known));
-      if (!change.remove) shown.corrections.push(correction);
-      shown.count += change.remove ? -1 : Number(isNew);
-      part("count").textContent = `${shown.count} in ${shown.path}.`;
-      part("saved").textContent = change.remove ? `Removed the correction of ${row.row}.` : `Saved ${column} of ${row.row}.`;
-      remove.hidden = Boolean(change.remove);
-      state.textContent = change.remove ? "" : ` corrected${by ? ` by ${by}` : ""}`;
-      warn(null);
-    } else if (reply?.status === 409) {
-      warn(`${await reply.text()}. Nothing was overwritten, and the last correction is not saved.`, [["Load the file again", load]]);
-    } else {
-      warn(`Not saved: ${reply ? await reply.text() : "the server can't be reached"}`);
-    }
-  });
-  return last;
+function saved({ correction, remove, state }) {
+  const { row, column, by } = correction;
+  const others = shown.corrections.filter((known) => !same(correction, column)(known));
+  shown.count += (correction.remove ? 0 : 1) - (shown.corrections.length - others.length);
+  shown.corrections = correction.remove ? others : [...others, correction];
+  part("count").textContent = `${shown.count} in ${shown.path}.`;
+  part("saved").textContent = correction.remove ? `Removed the correction of ${row}.` : `Saved ${column} of ${row}.`;
+  // The field may be another one since the file was loaded again.
+  if (!remove.isConnected) return show();
+  remove.hidden = Boolean(correction.remove);
+  state.textContent = correction.remove ? "" : ` corrected${by ? ` by ${by}` : ""}`;
 }
 
 part("search").addEventListener("submit", (event) => { event.preventDefault(); from = 0; load(); });

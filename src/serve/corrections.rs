@@ -1,18 +1,16 @@
 //! Corrections: shows the answers of a stage in the browser, and writes what people correct to the file of the spec.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::file::{FilledFile, Refused, version};
 use super::report::Shown;
-use super::sheet::{Refused, failed, version};
 use crate::source::{CsvFile, File};
 use crate::spec::{ColumnRole, Correction, Spec, StageSpec};
-use crate::store::Project;
 use crate::table::cell_at;
-use crate::table::parquet::{Table, replace};
+use crate::table::parquet::Table;
 
 /// The rows of one reply.
 const ROWS: usize = 50;
@@ -43,7 +41,7 @@ pub(super) struct Change {
 pub(super) struct Corrected<'a> {
     shown: &'a Shown,
     stage: &'a StageSpec,
-    path: &'a str,
+    file: FilledFile,
     settings: File,
 }
 
@@ -60,15 +58,8 @@ impl<'a> Corrected<'a> {
             stages.find_map(|stage| Some((stage, stage.corrections.as_ref()?)).filter(|_| stage.name.as_str() == name));
         let (stage, corrections) = found.ok_or_else(|| Refused::Wrong(format!("`{name}` has no `corrections`")))?;
         let settings = File { path: corrections.path.clone(), ..File::default() };
-        Ok(Corrected { shown, stage, path: &corrections.path, settings })
-    }
-
-    fn file(&self) -> PathBuf {
-        self.shown.plan.spec.folder.join(self.path)
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, Refused> {
-        std::fs::read(self.file()).map_err(|error| Refused::Failed(format!("`{}` can't be read: {error}", self.path)))
+        let file = FilledFile::new(&corrections.path, &shown.plan.spec.folder);
+        Ok(Corrected { shown, stage, file, settings })
     }
 
     /// The columns that people need to see, and those that they can correct.
@@ -93,10 +84,10 @@ impl<'a> Corrected<'a> {
             json!({ "name": name(column), "words": words, "labels": labels })
         });
         let mut shown = json!({
-            "stage": self.stage.name.as_str(), "path": self.path, "columns": read.iter().map(name).collect::<Vec<_>>(),
+            "stage": self.stage.name.as_str(), "path": self.file.path, "columns": read.iter().map(name).collect::<Vec<_>>(),
             "answers": answers.collect::<Vec<_>>(),
         });
-        let bytes = self.bytes()?;
+        let bytes = self.file.bytes()?;
         let file = CsvFile::read(&bytes, &self.settings);
         shown["unreadable"] = json!(file.as_ref().err().map(|error| error.message.clone()));
         let known = file.map(|file| self.known(&file)).unwrap_or_default();
@@ -185,20 +176,8 @@ impl<'a> Corrected<'a> {
         if !remove {
             self.stage.check_correction(correction).map_err(Refused::Wrong)?;
         }
-        let changed = || Refused::Changed(format!("`{}` has changed since this page has read it", self.path));
-        let file = self.file();
-        let project = Project::of(&self.shown.plan.spec.folder);
-        let _hold = project.hold_sheet(&file).map_err(|error| Refused::Failed(error.to_string()))?;
-        let before = self.bytes()?;
-        if version(&before) != change.version {
-            return Err(changed());
-        }
-        let after = self.edited(&CsvFile::read(&before, &self.settings).map_err(failed)?, correction, *remove)?;
-        let unwritten = |error: std::io::Error| Refused::Failed(format!("`{}` can't be written: {error}", self.path));
-        match replace(&file, &before, &after).map_err(unwritten)? {
-            true => Ok(version(&after)),
-            false => Err(changed()),
-        }
+        self.file
+            .change(&change.version, |before| self.edited(&CsvFile::read(before, &self.settings)?, correction, *remove))
     }
 
     fn edited(&self, file: &CsvFile<'_>, correction: &Correction, remove: bool) -> Result<Vec<u8>, Refused> {
@@ -221,14 +200,14 @@ impl<'a> Corrected<'a> {
         let place = |name: &str| file.names().iter().position(|other| other == name);
         if let Some((name, _)) = values.iter().skip(1).find(|(name, value)| !value.is_empty() && place(name).is_none())
         {
-            return Err(Refused::Wrong(format!("`{}` has no column `{name}`; add it to the file", self.path)));
+            return Err(Refused::Wrong(format!("`{}` has no column `{name}`; add it to the file", self.file.path)));
         }
         let record = |name: &String| {
             let value = values.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
             // The key may also be called like the column of the source.
             value.unwrap_or_else(|| correction.row.clone())
         };
-        match found {
+        let edited = match found {
             Some(row) if remove => file.without_row(row),
             None if remove => return Err(Refused::Wrong("there is no such correction".to_owned())),
             Some(row) => {
@@ -236,7 +215,7 @@ impl<'a> Corrected<'a> {
                 file.with_cells(row, &cells.collect::<Vec<_>>())
             }
             None => file.with_records(vec![file.names().iter().map(record).collect()]),
-        }
-        .map_err(failed)
+        };
+        Ok(edited?)
     }
 }

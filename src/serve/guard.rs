@@ -1,10 +1,11 @@
 //! Guard: decides which requests are answered. The secret in the address opens one door; the browser's headers must name
 //! this server.
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+use hyper::HeaderMap;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The secret in an address, as its text and its hash. Hashes are compared in constant time.
 #[derive(Clone, Debug)]

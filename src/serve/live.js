@@ -39,7 +39,13 @@
       bar.max = Math.max(stage.most, 1);
       bar.value = stage.done;
       bar.setAttribute("aria-label", `Calls of ${stage.stage}`);
-      line.append(element("span", stage.text), bar);
+      const text = element("span", stage.text);
+      if (stage.failed_rows) {
+        const failed = `${stage.failed_rows.toLocaleString("en")} failed`;
+        const [before, ...after] = stage.text.split(failed);
+        text.replaceChildren(before, element("strong", `\u26a0 ${failed}`), after.join(failed));
+      }
+      line.append(text, bar);
       return line;
     });
   }
@@ -80,8 +86,10 @@
 
   function sentence(run) {
     if (run.exit === 0) return "The run has ended.";
-    if (run.exit !== null) return `The run has ended with exit code ${run.exit}. The terminal says why.`;
-    if (run.stopping) return "The run is stopping: it waits up to 30 seconds for calls in flight.";
+    if (run.exit !== null) {
+      return `The run has ended with exit code ${run.exit}.\n${run.why.slice(0, 1).toUpperCase()}${run.why.slice(1)}`;
+    }
+    if (run.stopping) return "The run is stopping: it waits up to 30 seconds for calls in flight. Every finished call is kept.";
     return run.stages.length ? "The run goes on." : "The run starts.";
   }
 
@@ -90,10 +98,11 @@
     panel.hidden = !run && !state.sheets.length;
     part("title").textContent = run ? "Now" : "Code and correct";
     part("state").hidden = !run;
-    part("stop").hidden = !run || run.exit !== null;
+    part("stop").hidden = !run || run.exit !== null || !run.stages.length;
     if (run) {
       const text = sentence(run);
       if (part("state").textContent !== text) part("state").textContent = text;
+      part("state").classList.toggle("live-bad", Boolean(run.exit));
       part("stop").disabled = run.stopping;
       fill(part("stages"), stageLines(run.stages));
       fill(part("waits"), run.waits.map((wait) => element("li", wait)));

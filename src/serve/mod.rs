@@ -6,7 +6,9 @@
 //!
 //! It has its own thread, so that it does not slow a run. Work that takes long happens on further threads.
 
+mod connections;
 mod corrections;
+mod file;
 mod guard;
 mod report;
 mod sheet;
@@ -19,11 +21,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -34,7 +36,8 @@ pub(crate) use watch::Watched;
 
 use crate::page::{Page, Search, Served, Subject, rows};
 use corrections::{Change, Corrected, Wanted};
-use sheet::{Code, Refused};
+use file::Refused;
+use sheet::Code;
 use site::Door;
 
 /// How long the server waits at its end for work that writes.
@@ -73,6 +76,11 @@ impl Server {
         format!("{}{}", self.origin, self.site.path())
     }
 
+    /// An address that leads to the report once, for a browser.
+    pub(crate) fn address_once(&self) -> String {
+        format!("{}{}", self.origin, self.site.path_once())
+    }
+
     /// The addresses of the coding sheets, with their titles. Each opens one sheet and nothing else.
     pub(crate) fn sheets(&self) -> Vec<(String, String)> {
         self.site.sheet_paths().map(|(title, path)| (title, format!("{}{path}", self.origin))).collect()
@@ -89,8 +97,8 @@ impl Drop for Server {
 }
 
 async fn serve(listener: std::net::TcpListener, site: Arc<Site>) -> std::io::Result<()> {
-    let router = Router::new().fallback(answer).with_state(site);
-    axum::serve(TcpListener::from_std(listener)?, router).await
+    connections::serve(TcpListener::from_std(listener)?, move |request| answer(site.clone(), request)).await;
+    Ok(())
 }
 
 /// The content of a reply.
@@ -99,37 +107,44 @@ enum Reply {
     /// The page of the report, which has its own style and script.
     Page(String),
     Json(Value),
+    /// The path of the page that is meant.
+    Moved(String),
     Refused(StatusCode, String),
 }
 
-async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response<Body> {
+async fn answer(site: Arc<Site>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let reply = match guard::check(request.headers()) {
         Err(refusal) => Reply::Refused(StatusCode::FORBIDDEN, refusal.text().to_owned()),
-        Ok(()) => {
-            let path = request.uri().path().to_owned();
-            let (word, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((&path, ""));
-            match site.door(word) {
-                None => {
-                    let message = "this address lacks the secret that the terminal shows";
-                    Reply::Refused(StatusCode::FORBIDDEN, message.to_owned())
-                }
-                Some(Door::Report) => of_report(&site, rest.to_owned(), request).await,
-                Some(Door::Sheet(sheet)) => of_sheet(&site, sheet, rest.to_owned(), request).await,
-            }
-        }
+        Ok(()) => behind_door(&site, request).await,
     };
     let policy = matches!(reply, Reply::Page(_)).then(Served::policy);
+    let place = if let Reply::Moved(path) = &reply { HeaderValue::from_str(path).ok() } else { None };
     let (status, kind, text) = match reply {
         Reply::Page(text) => (StatusCode::OK, HTML, text),
         Reply::Text(kind, text) => (StatusCode::OK, kind, text),
         Reply::Json(value) => (StatusCode::OK, "application/json", value.to_string()),
-        Reply::Refused(status, text) => (status, "text/plain; charset=utf-8", text),
+        Reply::Moved(_) => (StatusCode::SEE_OTHER, PLAIN, String::new()),
+        Reply::Refused(status, text) => (status, PLAIN, text),
     };
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().extend(place.map(|place| (LOCATION, place)));
     guard::protect(response.headers_mut(), policy.as_deref());
     response
+}
+
+async fn behind_door(site: &Arc<Site>, request: Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    let (word, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((&path, ""));
+    match site.door(word) {
+        Some(Door::Report) => of_report(site, rest.to_owned(), request).await,
+        Some(Door::Sheet(sheet)) => of_sheet(site, sheet, rest.to_owned(), request).await,
+        Some(Door::Once) => Reply::Moved(site.path()),
+        None => {
+            Reply::Refused(StatusCode::FORBIDDEN, "This address lacks the secret that the terminal shows".to_owned())
+        }
+    }
 }
 
 /// What the page of a report loads from this server.
@@ -145,13 +160,14 @@ const CODE_BYTES: usize = 1 << 20;
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn unknown() -> Reply {
     Reply::Refused(StatusCode::NOT_FOUND, "there is no such page".to_owned())
 }
 
 /// The replies behind the door of the report.
-async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
+async fn of_report(site: &Arc<Site>, path: String, request: Request<Incoming>) -> Reply {
     let asked = site.clone();
     if let Ok(Some(why)) = tokio::task::spawn_blocking(move || asked.closed()).await
         && path != "stop"
@@ -164,7 +180,7 @@ async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
         ("GET", "live.js") => Reply::Text(SCRIPT, include_str!("live.js").to_owned()),
         ("GET", "live.css") => Reply::Text(STYLE, include_str!("live.css").to_owned()),
         ("GET", "correct") => Reply::Text(HTML, include_str!("correct.html").to_owned()),
-        ("GET", "elements.js") => Reply::Text(SCRIPT, include_str!("elements.js").to_owned()),
+        ("GET", "filling.js") => Reply::Text(SCRIPT, include_str!("filling.js").to_owned()),
         ("GET", "correct.js") => Reply::Text(SCRIPT, include_str!("correct.js").to_owned()),
         ("GET", "coding.css") => Reply::Text(STYLE, include_str!("coding.css").to_owned()),
         ("GET", "state") => state(site.clone()).await,
@@ -175,13 +191,8 @@ async fn of_report(site: &Arc<Site>, path: String, request: Request) -> Reply {
         }
         ("GET", "corrections") => about_run(site, move |shown| query.corrected(shown)?.rows(&query.wanted())).await,
         ("POST", "correction") => {
-            let body = body(request).await;
-            let save = move |shown: &Shown| {
-                let change: Change =
-                    serde_json::from_slice(&body).map_err(|error| Refused::Wrong(error.to_string()))?;
-                query.corrected(shown)?.save(&change).map(|version| json!({ "version": version }))
-            };
-            about_run(site, save).await
+            let change = sent::<Change>(request).await;
+            about_run(site, move |shown| version(query.corrected(shown)?.save(&change?))).await
         }
         ("POST", "stop") => {
             site.watched.lock().iter_mut().for_each(Watched::drain);
@@ -235,27 +246,29 @@ async fn about_run(site: &Arc<Site>, work: impl FnOnce(&Shown) -> Result<Value, 
     .await
 }
 
-async fn body(request: Request) -> Bytes {
-    axum::body::to_bytes(request.into_body(), CODE_BYTES).await.unwrap_or_default()
+/// What a page sends to be saved.
+async fn sent<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refused> {
+    let body = connections::body(request, CODE_BYTES).await.map_err(Refused::Wrong)?;
+    serde_json::from_slice(&body).map_err(|error| Refused::Wrong(error.to_string()))
+}
+
+fn version(saved: Result<String, Refused>) -> Result<Value, Refused> {
+    saved.map(|version| json!({ "version": version }))
 }
 
 /// The replies behind the door of a sheet.
-async fn of_sheet(site: &Arc<Site>, sheet: usize, path: String, request: Request) -> Reply {
+async fn of_sheet(site: &Arc<Site>, sheet: usize, path: String, request: Request<Incoming>) -> Reply {
     site.open(sheet);
     let site = site.clone();
     match (request.method().as_str(), path.as_str()) {
         ("GET", "") => Reply::Text(HTML, include_str!("coding.html").to_owned()),
-        ("GET", "elements.js") => Reply::Text(SCRIPT, include_str!("elements.js").to_owned()),
+        ("GET", "filling.js") => Reply::Text(SCRIPT, include_str!("filling.js").to_owned()),
         ("GET", "coding.js") => Reply::Text(SCRIPT, include_str!("coding.js").to_owned()),
         ("GET", "coding.css") => Reply::Text(STYLE, include_str!("coding.css").to_owned()),
         ("GET", "sheet") => filled(move || site.sheets[sheet].read()).await,
         ("POST", "code") => {
-            let body = body(request).await;
-            let save = move || {
-                let code: Code = serde_json::from_slice(&body).map_err(|error| Refused::Wrong(error.to_string()))?;
-                site.sheets[sheet].save(&code).map(|version| json!({ "version": version }))
-            };
-            filled(save).await
+            let code = sent::<Code>(request).await;
+            filled(move || version(site.sheets[sheet].save(&code?))).await
         }
         _ => unknown(),
     }
@@ -295,7 +308,8 @@ async fn state(site: Arc<Site>) -> Reply {
     let Ok(mut state) = tokio::task::spawn_blocking(move || asked.state()).await else { return unknown() };
     // While a page is made, its version is not known.
     if let Ok(mut report) = site.report.clone().try_lock_owned() {
-        let version = tokio::task::spawn_blocking(move || report.version()).await;
+        let goes_on = site.goes_on();
+        let version = tokio::task::spawn_blocking(move || report.version(goes_on)).await;
         state["page"] = version.ok().and_then(Result::ok).into();
     }
     Reply::Json(state)

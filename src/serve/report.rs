@@ -11,8 +11,11 @@ use crate::page::{Served, Subject, page};
 use crate::plan::Plan;
 use crate::store::{Manifest, Project, RunDir, StageTotals, State};
 
-/// Between two pages there is at least this time, and this many times the time that a page takes.
-const PAUSE: (Duration, u32) = (Duration::from_secs(2), 4);
+/// Between two pages there is at least this time.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Between two pages there is at least this many times the time that a page takes: while a run goes on in this process,
+/// which pays for them, and else.
+const TIMES: [u32; 2] = [50, 4];
 
 /// The run to show.
 #[derive(Clone)]
@@ -84,10 +87,10 @@ impl Report {
         Ok(shown)
     }
 
-    /// The version of the page that a reader would get now.
-    pub(super) fn version(&mut self) -> Result<String, String> {
+    /// The version of the page that a reader would get now. `goes_on` is whether a run goes on in this process.
+    pub(super) fn version(&mut self, goes_on: bool) -> Result<String, String> {
         let now = version(&self.shown()?);
-        Ok(self.recent().map_or(now, |made| made.version.clone()))
+        Ok(self.recent(goes_on).map_or(now, |made| made.version.clone()))
     }
 
     /// The page, made again if the run has changed and the last page is not recent. `totals` are those of a run that goes
@@ -95,7 +98,8 @@ impl Report {
     pub(super) fn page(&mut self, totals: Option<Totals>, served: impl Fn(&str) -> Served) -> Result<Made, String> {
         let shown = self.shown()?;
         let version = version(&shown);
-        if let Some(made) = self.recent().or(self.made.as_ref().filter(|made| made.version == version)) {
+        if let Some(made) = self.recent(totals.is_some()).or(self.made.as_ref().filter(|made| made.version == version))
+        {
             return Ok(made.clone());
         }
         let start = Instant::now();
@@ -105,8 +109,8 @@ impl Report {
         Ok(made)
     }
 
-    fn recent(&self) -> Option<&Made> {
-        let pause = |made: &Made| PAUSE.0.max(made.took * PAUSE.1);
+    fn recent(&self, goes_on: bool) -> Option<&Made> {
+        let pause = |made: &Made| PAUSE.max(made.took * TIMES[usize::from(!goes_on)]);
         self.made.as_ref().filter(|made| made.at.elapsed() < pause(made))
     }
 }

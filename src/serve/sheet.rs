@@ -1,43 +1,30 @@
 //! Sheets: the coding sheets that people fill in the browser. Every code is saved at once, in the file as it is.
-//!
-//! A request names the content of the file that the page has read. If the file has other content, nothing is saved, so a
-//! second page and a person who edits the file by hand never lose anything to this one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::file::{FilledFile, Refused, Stamp, version};
 use super::guard::Secret;
+use crate::output::WorkbookFile;
 use crate::source::{CsvFile, File, FillColumn, SourceError};
 use crate::spec::{OutputSpec, Spec, TableFormat};
-use crate::store::Project;
 use crate::table::Cell;
-use crate::table::parquet::replace;
 
 pub(super) struct Sheet {
     pub(super) secret: Secret,
-    path: String,
-    file: PathBuf,
-    folder: PathBuf,
+    file: FilledFile,
     reading: File,
     key: String,
     /// The columns that the spec shows to the coder. Others that the file may have are not shown.
     columns: Vec<String>,
     fill: Vec<FillColumn>,
     is_blind: bool,
-    is_text: bool,
-}
-
-/// Why a sheet was not read or not changed.
-#[derive(Debug, PartialEq)]
-pub(super) enum Refused {
-    /// The file has other content than the page has read.
-    Changed(String),
-    /// What the page asks for can't be.
-    Wrong(String),
-    /// The file can't be read or written.
-    Failed(String),
+    is_workbook: bool,
+    /// How far the file was filled when it was read last.
+    filled: Mutex<Option<(Option<Stamp>, Filled)>>,
 }
 
 /// A code that a page sends.
@@ -53,9 +40,39 @@ pub(super) struct Code {
 }
 
 /// How far a sheet is filled.
+#[derive(Clone, Copy)]
 pub(super) struct Filled {
     pub(super) rows: usize,
     pub(super) coded: usize,
+}
+
+/// The cells of a sheet, as texts.
+enum Cells<'a> {
+    Text(CsvFile<'a>),
+    Workbook(WorkbookFile<'a>),
+}
+
+impl Cells<'_> {
+    fn names(&self) -> &[String] {
+        match self {
+            Cells::Text(file) => file.names(),
+            Cells::Workbook(file) => file.names(),
+        }
+    }
+
+    fn rows(&self) -> &[Vec<String>] {
+        match self {
+            Cells::Text(file) => file.rows(),
+            Cells::Workbook(file) => file.rows(),
+        }
+    }
+
+    fn with_cell(&self, row: usize, column: usize, value: &str) -> Result<Vec<u8>, SourceError> {
+        match self {
+            Cells::Text(file) => file.with_cells(row, &[(column, value)]),
+            Cells::Workbook(file) => file.with_cell(row, column, value),
+        }
+    }
 }
 
 impl Sheet {
@@ -70,129 +87,106 @@ impl Sheet {
         let name = |index: usize| output.schema.field(index).name().clone();
         Some(Sheet {
             secret: Secret::new(),
-            path: output.path.clone(),
-            file: output.file.clone(),
-            folder: folder.to_owned(),
+            file: FilledFile::new(&output.path, folder),
             reading: sheet.reading.clone(),
             key: name(sheet.key),
             columns: (0..given).map(name).collect(),
             fill: sheet.fill.clone(),
             is_blind: output.settings.get("blind") == Some(&Value::Bool(true)),
-            is_text: output.format == TableFormat::Csv,
+            is_workbook: output.format == TableFormat::Xlsx,
+            filled: Mutex::default(),
         })
     }
 
     /// The path, and whether the coder sees no answers.
     pub(super) fn title(&self) -> String {
-        if self.is_blind { format!("{} (blind)", self.path) } else { self.path.clone() }
+        if self.is_blind { format!("{} (blind)", self.path()) } else { self.path().to_owned() }
     }
 
     pub(super) fn path(&self) -> &str {
-        &self.path
+        &self.file.path
     }
 
     pub(super) fn is_blind(&self) -> bool {
         self.is_blind
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, Refused> {
-        std::fs::read(&self.file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Refused::Failed(format!(
-                "`{}` does not exist yet. The run writes it; load it again when the run has ended.",
-                self.path
-            )),
-            _ => Refused::Failed(format!("`{}` can't be read: {error}", self.path)),
+    fn cells<'a>(&'a self, bytes: &'a [u8]) -> Result<Cells<'a>, Refused> {
+        Ok(match self.is_workbook {
+            true => Cells::Workbook(WorkbookFile::read(bytes, &self.reading)?),
+            false => Cells::Text(CsvFile::read(bytes, &self.reading)?),
         })
     }
 
     /// The rows with their codes, for the page.
     pub(super) fn read(&self) -> Result<Value, Refused> {
-        let fill: Vec<Value> =
-            self.fill.iter().map(|fill| json!({ "name": fill.name, "labels": fill.labels })).collect();
-        let mut shown = json!({
-            "path": self.path, "key": self.key, "columns": self.columns, "fill": fill, "blind": self.is_blind,
-            "editable": self.is_text,
-        });
-        if !self.is_text {
-            shown["rows"] = json!([]);
-            shown["file"] = json!(self.file);
-            return Ok(shown);
-        }
-        let bytes = self.bytes()?;
-        let file = CsvFile::read(&bytes, &self.reading).map_err(failed)?;
-        let given = self.places(&file, self.columns.iter())?;
-        let filled = self.places(&file, self.fill.iter().map(|fill| &fill.name))?;
-        let [key] = self.places(&file, [&self.key])?[..] else { return Err(Refused::Failed("no key".to_owned())) };
-        let rows = file.rows().iter().map(|row| {
+        let bytes = self.file.bytes()?;
+        let cells = self.cells(&bytes)?;
+        let given = self.places(&cells, self.columns.iter())?;
+        let filled = self.places(&cells, self.fill.iter().map(|fill| &fill.name))?;
+        let key = self.places(&cells, [&self.key])?[0];
+        let rows = cells.rows().iter().map(|row| {
             let texts = |places: &[usize]| places.iter().map(|place| row[*place].clone()).collect::<Vec<_>>();
-            let codes = texts(&filled);
-            let codes =
-                self.fill.iter().zip(codes).map(|(fill, code)| fill.label(code.trim()).cloned().unwrap_or(code));
+            let codes = self.fill.iter().zip(texts(&filled));
+            let codes = codes.map(|(fill, code)| fill.label(code.trim()).cloned().unwrap_or(code));
             json!({ "key": row[key], "cells": texts(&given), "codes": codes.collect::<Vec<_>>() })
         });
-        shown["rows"] = rows.collect();
-        shown["version"] = json!(version(&bytes));
-        Ok(shown)
+        let fill = self.fill.iter().map(|fill| json!({ "name": fill.name, "labels": fill.labels }));
+        Ok(json!({
+            "path": self.path(), "key": self.key, "columns": self.columns, "fill": fill.collect::<Vec<_>>(),
+            "blind": self.is_blind, "rows": rows.collect::<Vec<_>>(), "version": version(&bytes),
+        }))
     }
 
     /// Saves a code and returns the new version. Only this cell of the file changes.
     pub(super) fn save(&self, code: &Code) -> Result<String, Refused> {
-        if !self.is_text {
-            return Err(Refused::Wrong(format!("`{}` is not a CSV file, so it is not changed here", self.path)));
-        }
         let fill = self.fill.iter().find(|fill| fill.name == code.column);
         let fill = fill.ok_or_else(|| Refused::Wrong(format!("`{}` is not a column to fill", code.column)))?;
         let value = code.value.trim();
         if !value.is_empty() && !fill.allows(&Cell::Text(value.to_owned())) {
             return Err(Refused::Wrong(format!("`{value}` is not a label of `{}`", fill.name)));
         }
-        let changed = || Refused::Changed(format!("`{}` has changed since this page has read it", self.path));
-        let _hold =
-            Project::of(&self.folder).hold_sheet(&self.file).map_err(|error| Refused::Failed(error.to_string()))?;
-        let before = self.bytes()?;
-        if version(&before) != code.version {
-            return Err(changed());
-        }
-        let file = CsvFile::read(&before, &self.reading).map_err(failed)?;
-        let [key, column] = self.places(&file, [&self.key, &fill.name])?[..] else { return Err(changed()) };
-        if file.rows().get(code.row).is_none_or(|row| row[key] != code.key) {
-            return Err(changed());
-        }
-        let after = file.with_cells(code.row, &[(column, value)]).map_err(failed)?;
-        let failed = |error: std::io::Error| Refused::Failed(format!("`{}` can't be written: {error}", self.path));
-        match replace(&self.file, &before, &after).map_err(failed)? {
-            true => Ok(version(&after)),
-            false => Err(changed()),
-        }
+        // Two changes in a moment may leave the same time and length.
+        *self.filled.lock() = None;
+        self.file.change(&code.version, |before| {
+            let cells = self.cells(before)?;
+            let [key, column] = self.places(&cells, [&self.key, &fill.name])?[..] else {
+                return Err(self.file.changed());
+            };
+            if cells.rows().get(code.row).is_none_or(|row| row[key] != code.key) {
+                return Err(self.file.changed());
+            }
+            Ok(cells.with_cell(code.row, column, value)?)
+        })
     }
 
+    /// How far the file is filled; `None` if it does not exist or can't be read. It is read only if it has changed.
     pub(super) fn filled(&self) -> Option<Filled> {
-        let found = crate::source::filled(&self.reading, &self.folder, &self.fill).ok()?;
-        Some(Filled { rows: found.keys.len(), coded: found.coded as usize })
+        let stamp = self.file.stamp();
+        let mut last = self.filled.lock();
+        if let Some((known, filled)) = *last
+            && known == stamp
+        {
+            return Some(filled);
+        }
+        let found = crate::source::filled(&self.reading, &self.file.folder, &self.fill).ok()?;
+        let filled = Filled { rows: found.keys.len(), coded: found.coded as usize };
+        *last = Some((stamp, filled));
+        Some(filled)
     }
 
     /// The places of columns in the file.
     fn places<'a>(
         &self,
-        file: &CsvFile<'_>,
+        cells: &Cells<'_>,
         names: impl IntoIterator<Item = &'a String>,
     ) -> Result<Vec<usize>, Refused> {
         let place = |name: &String| {
-            let found = file.names().iter().position(|other| other == name);
-            found.ok_or_else(|| Refused::Failed(format!("`{}` has no column `{name}`", self.path)))
+            let found = cells.names().iter().position(|other| other == name);
+            found.ok_or_else(|| Refused::Failed(format!("`{}` has no column `{name}`", self.path())))
         };
         names.into_iter().map(place).collect()
     }
-}
-
-pub(super) fn failed(error: SourceError) -> Refused {
-    let help = error.help.map_or(String::new(), |help| format!(" ({help})"));
-    Refused::Failed(format!("{}{help}", error.message))
-}
-
-/// The name of a content.
-pub(super) fn version(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -211,15 +205,14 @@ mod tests {
         std::fs::write(folder.join("a.csv"), TEXT).unwrap();
         Sheet {
             secret: Secret::new(),
-            path: "a.csv".to_owned(),
-            file: folder.join("a.csv"),
-            folder: folder.to_owned(),
+            file: FilledFile::new("a.csv", folder),
             reading: reading.of_sheet("id", &fill),
             key: "id".to_owned(),
             columns: vec!["id".to_owned(), "text".to_owned()],
             fill,
             is_blind: true,
-            is_text: true,
+            is_workbook: false,
+            filled: Mutex::default(),
         }
     }
 
@@ -269,5 +262,19 @@ mod tests {
             assert!(matches!(sheet.save(&code(&sheet, 0, "s1", cell)), Err(Refused::Wrong(_))), "{cell:?}");
         }
         assert_eq!(std::fs::read_to_string(folder.path().join("a.csv")).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn the_progress_is_that_of_the_file_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let sheet = sheet(folder.path());
+        let filled = || sheet.filled().map(|filled| (filled.coded, filled.rows));
+        assert_eq!(filled(), Some((1, 2)));
+        sheet.save(&code(&sheet, 0, "s1", ("tone", "glad"))).unwrap();
+        assert_eq!(filled(), Some((2, 2)));
+        std::fs::write(folder.path().join("a.csv"), "id,text,tone,note\ns1,x,,\n").unwrap();
+        assert_eq!(filled(), Some((0, 1)));
+        std::fs::remove_file(folder.path().join("a.csv")).unwrap();
+        assert_eq!(filled(), None);
     }
 }

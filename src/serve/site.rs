@@ -20,13 +20,21 @@ pub(super) enum Door {
     Report,
     /// One coding sheet, as an index, and nothing else.
     Sheet(usize),
+    /// The way to the report, for one request.
+    Once,
 }
 
 pub(crate) struct Site {
     pub(super) name: String,
     secret: Secret,
+    /// A secret for one request. Other users of the machine may see the address that a browser is started with.
+    once: Mutex<Option<Secret>>,
     pub(super) report: Arc<tokio::sync::Mutex<Report>>,
+    /// Whether a run is shown while it goes.
+    is_live: bool,
     pub(super) watched: Mutex<Option<Watched>>,
+    /// The exit code of the run, and why it has ended.
+    ended: Mutex<Option<(u8, String)>>,
     pub(super) sheets: Vec<Sheet>,
     /// The stages whose answers people correct.
     corrected: Vec<String>,
@@ -35,13 +43,16 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// The site of a pipeline. `find` finds the run to report on.
-    pub(crate) fn new(spec: &Spec, find: Find) -> Site {
+    /// The site of a pipeline. `find` finds the run to report on, which may be one that begins now.
+    pub(crate) fn new(spec: &Spec, find: Find, is_live: bool) -> Site {
         Site {
             name: spec.name.clone(),
             secret: Secret::new(),
+            once: Mutex::default(),
             report: Arc::new(tokio::sync::Mutex::new(Report::new(find))),
+            is_live,
             watched: Mutex::default(),
+            ended: Mutex::default(),
             sheets: Sheet::all(spec),
             corrected: Corrected::names(spec),
             opened: Mutex::default(),
@@ -53,23 +64,43 @@ impl Site {
         *self.watched.lock() = Some(watched);
     }
 
-    /// Shows that the run has ended with this exit code. Returns whether a person has stopped it in the page.
-    pub(crate) fn ended(&self, exit: u8) -> bool {
-        self.watched.lock().as_mut().is_some_and(|watched| {
-            watched.exit = Some(exit);
-            watched.is_stopped
-        })
+    /// Shows that the run has ended with this exit code, and why. Returns whether a person has stopped it in the page.
+    pub(crate) fn ended(&self, exit: u8, why: String) -> bool {
+        *self.ended.lock() = Some((exit, why));
+        self.watched.lock().as_ref().is_some_and(|watched| watched.is_stopped)
     }
 
     /// The totals of a run that goes on.
     pub(super) fn totals(&self) -> Option<Totals> {
-        self.watched.lock().as_ref().filter(|watched| watched.exit.is_none()).map(Watched::totals)
+        self.watched.lock().as_ref().filter(|_| self.goes_on()).map(Watched::totals)
+    }
+
+    /// Whether a run goes on in this process.
+    pub(super) fn goes_on(&self) -> bool {
+        self.is_live && self.ended.lock().is_none()
+    }
+
+    /// The run that is shown while it goes.
+    fn run(&self) -> Value {
+        let before = || json!({ "stages": [], "waits": [], "budget": [], "stopping": false });
+        let ended = self.ended.lock().clone();
+        let mut run = self.watched.lock().as_ref().map_or_else(before, |watched| watched.state(ended.is_some()));
+        run["exit"] = json!(ended.as_ref().map(|(exit, _)| exit));
+        run["why"] = json!(ended.map(|(_, why)| why));
+        run
     }
 
     /// What the secret in an address opens.
     pub(super) fn door(&self, word: &str) -> Option<Door> {
         let sheet = || self.sheets.iter().position(|sheet| sheet.secret.opens(word)).map(Door::Sheet);
-        if self.secret.opens(word) { Some(Door::Report) } else { sheet() }
+        let once = || self.once.lock().take_if(|secret| secret.opens(word)).map(|_| Door::Once);
+        if self.secret.opens(word) { Some(Door::Report) } else { sheet().or_else(once) }
+    }
+
+    /// A path that leads to the report once.
+    pub(super) fn path_once(&self) -> String {
+        let secret = self.once.lock().insert(Secret::new()).text().to_owned();
+        format!("/{secret}/")
     }
 
     /// The path of the report, from the root.
@@ -112,6 +143,6 @@ impl Site {
             json!({ "title": format!("corrections of {stage}"), "href": format!("correct?stage={stage}"), "text": "" })
         });
         let to_fill: Vec<Value> = sheets.chain(corrected).collect();
-        json!({ "run": self.watched.lock().as_ref().map(Watched::state), "sheets": to_fill })
+        json!({ "run": self.is_live.then(|| self.run()), "sheets": to_fill })
     }
 }

@@ -1,16 +1,19 @@
 //! A watched run: its progress, its waits, its failures and its cost against the budget, as JSON.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::report::Totals;
+use crate::pipeline::{Preparing, Started};
 use crate::plan::Plan;
 use crate::report::progress::{event, log_line};
 use crate::report::text::{number, usd};
 use crate::report::wait::line;
-use crate::run::{Progress, Stop, StopReason};
+use crate::run::progress::Snapshot;
+use crate::run::{Cost, Progress, Stop, StopReason};
 use crate::spec::Spending;
 use crate::store::{ErrorKind, StageTotals};
 
@@ -20,16 +23,20 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) struct Watched {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
+    preparing: Preparing,
+    /// What earlier runs cost, if the budget limits the total of all runs.
+    earlier: Option<Cost>,
     stop: Stop,
-    /// The exit code, once the run has ended.
-    pub(super) exit: Option<u8>,
     /// Whether a person has stopped the run in the page.
     pub(super) is_stopped: bool,
 }
 
 impl Watched {
-    pub(crate) fn new(plan: Arc<Plan>, progress: Arc<Progress>, stop: Stop) -> Watched {
-        Watched { plan, progress, stop, exit: None, is_stopped: false }
+    /// `earlier` is what earlier runs cost, if the budget limits the total of all runs.
+    pub(crate) fn new(started: &Started, stop: &Stop, earlier: Option<Cost>) -> Watched {
+        let Started { plan, progress, preparing, .. } = started;
+        let (plan, progress, preparing) = (plan.clone(), progress.clone(), preparing.clone());
+        Watched { plan, progress, preparing, earlier, stop: stop.clone(), is_stopped: false }
     }
 
     /// The totals of the stages so far.
@@ -38,24 +45,42 @@ impl Watched {
         stages.collect()
     }
 
-    pub(super) fn state(&self) -> Value {
+    pub(super) fn state(&self, has_ended: bool) -> Value {
         let totals = self.totals();
         let stages = self.progress.stages().filter_map(|stage| {
             let (now, totals) = (stage.snapshot(), totals.get(&stage.name)?);
             let mut shown = event(&stage.name, &now);
-            shown["text"] = json!(log_line(&stage.name, &now));
+            // Nothing is sent any more, so no time is left.
+            let sent = if has_ended { 0 } else { now.sent };
+            shown["text"] = json!(log_line(&stage.name, &Snapshot { sent, ..now }));
             shown["done_rows"] = json!(totals.counts.total());
             shown["rows"] = json!(totals.rows);
             shown["failures"] = totals.errors.iter().map(|(kind, error)| failure(kind, error)).collect();
             Some(shown)
         });
         let stages: Vec<Value> = stages.collect();
-        let (waits, at) = self.progress.waits().shown();
-        let waits: Vec<String> = waits.iter().map(|wait| line(wait, at)).collect();
         json!({
-            "stages": stages, "waits": waits, "budget": spent(totals.values(), &self.plan.spec.budget.of_a_run()),
-            "stopping": self.exit.is_none() && self.stop.is_draining(), "exit": self.exit,
+            "stages": stages, "waits": self.waits(), "budget": self.budget(&totals), "stopping": self.stop.is_draining(),
         })
+    }
+
+    /// What holds back calls. Before the first call has ended, also what has just begun to.
+    fn waits(&self) -> Vec<String> {
+        let waits = self.progress.waits();
+        let is_before = self.progress.stages().all(|stage| stage.snapshot().sent == 0);
+        let (waits, at) = if is_before { waits.all() } else { waits.shown() };
+        (self.preparing)().into_iter().chain(waits.iter().map(|wait| line(wait, at))).collect()
+    }
+
+    /// The cost of this run and, if the budget limits it, of all runs.
+    fn budget(&self, totals: &Totals) -> Vec<Value> {
+        let budget = &self.plan.spec.budget;
+        let (now, is_priced) = cost(totals.values());
+        let mut rows = spent("", now, is_priced, &budget.of_a_run());
+        if let (Some(earlier), Some(most)) = (self.earlier, &budget.total) {
+            rows.extend(spent(" of all runs", earlier.plus(now), is_priced || earlier.usd > 0.0, most));
+        }
+        rows
     }
 
     /// Sends no new call. Those in flight end, or are aborted after some time, as after Ctrl-C.
@@ -78,25 +103,27 @@ fn failure(kind: &str, error: &ErrorKind) -> Value {
     json!({ "kind": kind, "count": error.count, "messages": messages.iter().map(message).collect::<Vec<_>>() })
 }
 
-/// What the run has spent of each limit of its budget, and its cost.
-fn spent<'a>(totals: impl Iterator<Item = &'a StageTotals> + Clone, most: &Spending) -> Vec<Value> {
-    let sum = |part: fn(&StageTotals) -> u64| totals.clone().map(part).sum::<u64>();
-    let calls = sum(|stage| stage.attempts);
-    let tokens = sum(|stage| stage.prompt_tokens + stage.completion_tokens);
-    let dollars = totals.clone().filter_map(|stage| stage.usd).reduce(|sum, more| sum + more);
-    let row = |what: &str, text: String, share: Option<f64>| json!({ "what": what, "text": text, "share": share });
-    let counted = |what: &str, now: u64, most: Option<u64>| match most {
-        Some(most) => row(what, format!("{} of {}", number(now), number(most)), Some(now as f64 / most as f64)),
-        None => row(what, number(now), None),
+/// What stages cost, and whether a model has a price.
+fn cost<'a>(totals: impl Iterator<Item = &'a StageTotals>) -> (Cost, bool) {
+    totals.fold((Cost::default(), false), |(sum, is_priced), stage| {
+        let tokens = stage.prompt_tokens + stage.completion_tokens;
+        let cost = Cost { calls: stage.attempts, tokens, usd: stage.usd.unwrap_or(0.0) };
+        (sum.plus(cost), is_priced || stage.usd.is_some())
+    })
+}
+
+/// What was spent of each limit of a budget, and the cost. `of` says of what.
+fn spent(of: &str, now: Cost, is_priced: bool, most: &Spending) -> Vec<Value> {
+    let row = |what: &str, now: String, most: Option<String>, share: Option<f64>| {
+        let text = most.map_or(now.clone(), |most| format!("{now} of {most}"));
+        json!({ "what": format!("{what}{of}"), "text": text, "share": share })
     };
-    let mut rows = vec![
-        counted("requests", calls, most.calls.map(|most| most.get())),
-        counted("tokens", tokens, most.tokens.map(|most| most.get())),
-    ];
-    rows.extend(dollars.map(|now| match most.usd {
-        Some(most) => row("cost", format!("{} of {}", usd(now), usd(most)), Some(now / most)),
-        None => row("cost", usd(now), None),
-    }));
+    let counted = |what: &str, now: u64, most: Option<NonZeroU64>| {
+        let most = most.map(NonZeroU64::get);
+        row(what, number(now), most.map(number), most.map(|most| now as f64 / most as f64))
+    };
+    let mut rows = vec![counted("requests", now.calls, most.calls), counted("tokens", now.tokens, most.tokens)];
+    rows.extend(is_priced.then(|| row("cost", usd(now.usd), most.usd.map(usd), most.usd.map(|most| now.usd / most))));
     rows
 }
 
@@ -113,13 +140,20 @@ mod tests {
             usd,
             ..StageTotals::default()
         };
-        let most = Spending { calls: std::num::NonZeroU64::new(120), tokens: None, usd: Some(2.0) };
-        let rows = spent([stage(Some(0.5)), stage(None)].iter(), &most);
+        let most = Spending { calls: NonZeroU64::new(120), tokens: None, usd: Some(2.0) };
+        let (now, is_priced) = cost([stage(Some(0.5)), stage(None)].iter());
+        let rows = spent("", now, is_priced, &most);
         let text = |row: &Value| (row["text"].as_str().unwrap_or_default().to_owned(), row["share"].as_f64());
         assert_eq!(text(&rows[0]), ("60 of 120".to_owned(), Some(0.5)));
         assert_eq!(text(&rows[1]), ("2,000".to_owned(), None));
         assert_eq!(text(&rows[2]), (format!("{} of {}", usd(0.5), usd(2.0)), Some(0.25)));
-        assert_eq!(spent([stage(None)].iter(), &most).len(), 2, "a model without a price costs no dollars");
+        let (now, is_priced) = cost([stage(None)].iter());
+        assert_eq!(spent("", now, is_priced, &most).len(), 2, "a model without a price costs no dollars");
+        let all = spent(" of all runs", now.plus(Cost { calls: 50, ..Cost::default() }), is_priced, &most);
+        assert_eq!(
+            (all[0]["what"].as_str(), all[0]["text"].as_str()),
+            (Some("requests of all runs"), Some("80 of 120"))
+        );
     }
 
     #[test]
