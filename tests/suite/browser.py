@@ -4,7 +4,8 @@ Needs Chromium and `chromedriver` in the path, and the folder of a package that 
 closed, and ends the browser then.
 
 Commands: {"open": URL, "width": PIXELS, "height": PIXELS, "dark": BOOL, "print": BOOL}, {"script": TEXT},
-{"axe": true}, {"picture": FILE}, {"log": true}, {"cdp": COMMAND, "params": {..}}.
+{"axe": true}, {"picture": FILE}, {"log": true}, {"cdp": COMMAND, "params": {..}}, {"keys": [KEY, ..]} with characters and
+names such as "Enter", {"tab": "new"} for a further tab, {"tab": HANDLE} to go to one, {"close": true} to close the tab.
 """
 
 import base64
@@ -21,6 +22,10 @@ ARGUMENTS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-device-scale-factor=1",
 ]
+KEYS = {
+    "Backspace": "\ue003", "Tab": "\ue004", "Enter": "\ue007", "Shift": "\ue008", "Control": "\ue009", "Escape": "\ue00c",
+    "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015", "Delete": "\ue017",
+}
 RULES = """
 const done = arguments[arguments.length - 1];
 axe.run({ resultTypes: ["violations"] }).then((found) => done(found.violations.map(({ id, impact, help, nodes }) =>
@@ -86,6 +91,20 @@ class Browser:
         self.cdp("Runtime.evaluate", expression=self.axe)
         return self.post("/execute/async", {"script": RULES, "args": []})
 
+    def keys(self, names):
+        """Presses keys one after the other; `Control+z` holds the first one down."""
+        steps = []
+        for name in names:
+            keys = [KEYS.get(key, key) for key in (name.split("+") if len(name) > 1 else [name])]
+            steps += [{"type": "keyDown", "value": key} for key in keys]
+            steps += [{"type": "keyUp", "value": key} for key in reversed(keys)]
+        self.post("/actions", {"actions": [{"type": "key", "id": "keys", "actions": steps}]})
+
+    def tab(self, handle):
+        handle = self.post("/window/new", {"type": "tab"})["handle"] if handle == "new" else handle
+        self.post("/window", {"handle": handle})
+        return handle
+
     def picture(self, file):
         size = self.cdp("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}
@@ -104,6 +123,13 @@ class Browser:
                 return self.picture(file)
             case {"log": _}:
                 return self.log()
+            case {"keys": names}:
+                return self.keys(names)
+            case {"tab": handle}:
+                return self.tab(handle)
+            case {"close": _}:
+                request = urllib.request.Request(self.address + "/window", method="DELETE")
+                return json.load(urllib.request.urlopen(request, timeout=60))["value"]
             case {"cdp": name}:
                 return self.cdp(name, **command.get("params", {}))
 

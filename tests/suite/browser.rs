@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -97,6 +99,44 @@ impl Browser {
     #[track_caller]
     pub(crate) fn script(&mut self, body: &str) -> Value {
         self.ask(&json!({"script": body}))
+    }
+
+    /// Presses keys one after the other: characters, and names such as `Enter` or `Control+z`.
+    #[track_caller]
+    pub(crate) fn keys(&mut self, keys: &[&str]) {
+        self.ask(&json!({"keys": keys}));
+    }
+
+    /// Presses the keys of a text.
+    #[track_caller]
+    pub(crate) fn types(&mut self, text: &str) {
+        let keys: Vec<String> = text.chars().map(String::from).collect();
+        self.keys(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Waits until an expression is true in the page.
+    #[track_caller]
+    pub(crate) fn waits_for(&mut self, expression: &str) {
+        let start = Instant::now();
+        while self.script(&format!("return Boolean({expression})")) != true {
+            let page = self.script("return document.body.innerText");
+            assert!(start.elapsed() < Duration::from_secs(60), "{expression}: {page}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Opens a further tab and goes to it, or goes to the tab with this handle.
+    #[track_caller]
+    pub(crate) fn tab(&mut self, handle: Option<&str>) -> String {
+        let handle = self.ask(&json!({"tab": handle.unwrap_or("new")}));
+        handle.as_str().expect("a handle").to_owned()
+    }
+
+    /// Closes the tab, and goes to the one with this handle.
+    #[track_caller]
+    pub(crate) fn close_tab(&mut self, next: &str) {
+        self.ask(&json!({"close": true}));
+        self.tab(Some(next));
     }
 
     /// What axe-core calls serious or critical.

@@ -91,6 +91,7 @@ mod run;
 mod runs;
 mod same;
 mod serve;
+mod serve_browser;
 mod servers;
 mod sheets;
 mod show;

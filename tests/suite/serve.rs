@@ -29,7 +29,7 @@ output.tone = { type = "string", enum = ["glad", "sad"] }
 const MODEL: &str = "tone";
 
 /// A project with this many sentences that has run once.
-fn project(rows: usize) -> Project {
+pub(crate) fn project(rows: usize) -> Project {
     let text: String = (1..=rows).map(|row| format!("s{row},\"Sentence {row}, \"\"so\"\".\"\n")).collect();
     let project = Project::new().spec(SPEC).file("sentences.csv", format!("id,text\n{text}"));
     project.run(&["run", "pipeline.toml"]).exits(0);
@@ -37,26 +37,26 @@ fn project(rows: usize) -> Project {
 }
 
 /// A running server, with the addresses that it has shown.
-struct Site {
-    running: Running,
-    report: String,
-    sheets: Vec<String>,
+pub(crate) struct Site {
+    pub(crate) running: Running,
+    pub(crate) report: String,
+    pub(crate) sheets: Vec<String>,
 }
 
 /// The status, the headers and the body of a reply.
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Site {
-    fn of(project: &Project) -> Site {
+    pub(crate) fn of(project: &Project) -> Site {
         Site::spawned(project, &["report", "--serve", "pipeline.toml"], 4)
     }
 
     /// A server that shows this number of addresses.
-    fn spawned(project: &Project, arguments: &[&str], count: usize) -> Site {
+    pub(crate) fn spawned(project: &Project, arguments: &[&str], count: usize) -> Site {
         let running = project.spawn(arguments);
         let start = Instant::now();
         loop {
@@ -73,13 +73,13 @@ impl Site {
     }
 
     /// What the page of the report asks for every second.
-    fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         let reply = get(&format!("{}state", self.report));
         serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.body))
     }
 
     /// Waits until the run is as wanted.
-    fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let run = self.state()["run"].clone();
@@ -91,14 +91,14 @@ impl Site {
         }
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.running.sigint();
         self.running.wait().exits(0);
     }
 }
 
 /// Sends a request to an address with more headers, and reads the whole reply.
-fn send(method: &str, address: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(crate) fn send(method: &str, address: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let (place, path) = address.trim_start_matches("http://").split_once('/').expect("a path");
     let mut stream = TcpStream::connect(place).expect("the server listens");
     let host =
@@ -115,18 +115,18 @@ fn send(method: &str, address: &str, headers: &[(&str, &str)], body: &str) -> Re
     Reply { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-fn get(address: &str) -> Reply {
+pub(crate) fn get(address: &str) -> Reply {
     send("GET", address, &[], "")
 }
 
-fn sheet(address: &str) -> Value {
+pub(crate) fn sheet(address: &str) -> Value {
     let reply = get(&format!("{address}sheet"));
     assert_eq!(reply.status, 200, "{}", reply.body);
     serde_json::from_str(&reply.body).expect("JSON")
 }
 
 /// Sends a code for a row, and returns the status.
-fn code(address: &str, version: &Value, row: usize, (column, value): (&str, &str)) -> Reply {
+pub(crate) fn code(address: &str, version: &Value, row: usize, (column, value): (&str, &str)) -> Reply {
     let body =
         json!({ "version": version, "row": row, "key": format!("s{}", row + 1), "column": column, "value": value });
     send("POST", &format!("{address}code"), &[], &body.to_string())
@@ -311,7 +311,7 @@ const LIVE: &str = r#"name = "tones"
 models.a = { provider = "ollama", model = "one" }
 sources.remarks = { type = "file", path = "remarks.csv", key = "id" }
 outputs.tone = { input = "tone", path = "tone.csv" }
-budget = { calls = 500 }
+budget = { calls = 500, total = { calls = 2000 } }
 
 [stages.tone]
 type = "analysis"
@@ -328,7 +328,7 @@ output.tone = { type = "string", enum = ["glad", "sad"] }
 output.score = { type = "integer", minimum = 1, maximum = 5 }
 "#;
 
-fn live(server: &Server, rows: usize) -> Project {
+pub(crate) fn live(server: &Server, rows: usize) -> Project {
     let remarks: String =
         (1..=rows).map(|row| format!("r{row},{} {row}\n", if row == 3 { "Bad" } else { "Hail" })).collect();
     let project = Project::new().spec(LIVE).file("remarks.csv", format!("id,text\n{remarks}"));
@@ -336,7 +336,7 @@ fn live(server: &Server, rows: usize) -> Project {
 }
 
 /// Every remark is glad, but those that begin with `Bad` have no answer.
-fn tones(latency: u64) -> Server {
+pub(crate) fn tones(latency: u64) -> Server {
     let script = |asked: &Asked, _: usize| match asked.question().contains("Bad") {
         true => Say::Text("I can't say <script>alert(1)</script>.".to_owned()),
         false => Say::Json(json!({ "tone": "glad", "score": 3 })),
@@ -365,6 +365,9 @@ fn a_run_is_shown_while_it_goes_and_the_page_can_stop_it() {
     assert_eq!(send("POST", &format!("{}stop", site.report), &[], "").status, 200);
     let run = site.wait(|run| !run["exit"].is_null());
     assert_eq!(run["exit"], 130);
+    let why = "stopped; every finished call is kept. To continue: fanfold run pipeline.toml";
+    assert_eq!((run["why"].as_str(), run["stopping"].clone()), (Some(why), json!(true)));
+    assert_eq!(run["budget"][2]["what"], "requests of all runs");
     let answered = server.answered();
     assert!(answered < 300, "the run went on");
     let start = Instant::now();
@@ -451,4 +454,120 @@ fn answers_are_corrected_in_the_file_of_the_spec() {
         serde_json::from_str(&get(&format!("{}rows?output=tone&from=0&text=hail+60", site.report)).body).expect("JSON");
     assert_eq!(found["rows"].as_array().map(Vec::len), Some(1), "{found}");
     site.end();
+}
+
+#[test]
+fn no_request_reaches_other_files_or_wears_out_the_run() {
+    let project = project(2);
+    project.write("secret.txt", "hidden");
+    let site = Site::of(&project);
+    let anna = &site.sheets[0];
+    for path in [
+        "../secret.txt",
+        "..%2fsecret.txt",
+        "%2e%2e/secret.txt",
+        "sheet/../../secret.txt",
+        "coding/ben.csv",
+        "//secret.txt",
+    ] {
+        for door in [anna, &site.report] {
+            let reply = get(&format!("{door}{path}"));
+            assert!(
+                [403, 404, 423].contains(&reply.status) && !reply.body.contains("hidden"),
+                "{path}: {}",
+                reply.body
+            );
+        }
+    }
+    assert_eq!(get(&format!("{anna}sheet?path=../secret.txt")).body, get(&format!("{anna}sheet")).body);
+    // A note is at most a megabyte. No part of a longer one is saved.
+    let (before, version) = (project.text("coding/anna.csv"), sheet(anna)["version"].clone());
+    let reply = code(anna, &version, 0, ("note", &"x".repeat((1 << 20) + 1)));
+    assert!(reply.status == 422 && reply.body.contains("longer than 1 MiB"), "{}", reply.body);
+    for body in ["", "{", "[]", "\u{0}", "{\"version\":1}"] {
+        assert_eq!(send("POST", &format!("{anna}code"), &[], body).status, 422, "{body:?}");
+    }
+    assert_eq!(project.text("coding/anna.csv"), before);
+    // Requests that never end take no place for long.
+    let place = site.report.trim_start_matches("http://").split('/').next().expect("a place").to_owned();
+    let slow: Vec<TcpStream> = (0..100)
+        .map(|number| {
+            let mut stream = TcpStream::connect(&place).expect("the server listens");
+            let part = [b"GET / HTTP/1.1\r\nHost: 1".as_slice(), b"", b"POST / HTTP/1.1\r\n"][number % 3];
+            stream.write_all(part).expect("the request is sent");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    assert_eq!(get(&site.report).status, 423, "a sheet is open");
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+    drop(slow);
+    site.end();
+}
+
+#[test]
+fn what_people_write_is_saved_as_they_write_it() {
+    let project = project(2);
+    let site = Site::of(&project);
+    let anna = &site.sheets[0];
+    let mut version = sheet(anna)["version"].clone();
+    for note in [
+        "=HYPERLINK(\"http://x\",\"y\")",
+        "+1",
+        "-2",
+        "@x",
+        "a\tb",
+        "two\nlines",
+        "\u{1f600}; \"so\", or",
+        "<b>&amp;</b>",
+        "\\",
+        "'1",
+    ] {
+        let reply = code(anna, &version, 0, ("note", note));
+        assert_eq!(reply.status, 200, "{note:?}: {}", reply.body);
+        let shown = sheet(anna);
+        assert_eq!(
+            (shown["rows"][0]["codes"][1].as_str(), shown["rows"][1]["codes"][1].as_str()),
+            (Some(note), Some(""))
+        );
+        version = shown["version"].clone();
+    }
+    site.end();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_address_that_a_browser_is_started_with_opens_the_report_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let project = project(1).file("bin/xdg-open", "#!/bin/sh\necho \"$1\" > \"$OPENED\"\n");
+    let opener = project.path("bin/xdg-open");
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:/usr/bin:/bin", project.path("bin").display());
+    let opened = project.path("opened").display().to_string();
+    let project = project.env("PATH", &path).env("OPENED", &opened);
+    let site = Site::spawned(&project, &["report", "--serve", "--open", "pipeline.toml"], 4);
+    let start = Instant::now();
+    while !project.has("opened") || project.text("opened").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no browser: {}", site.running.stderr());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let address = project.text("opened").trim().to_owned();
+    assert_ne!(address, site.report, "every user of the machine can read this address");
+    let reply = get(&address);
+    let path = site.report.splitn(4, '/').nth(3).expect("a path");
+    assert!(reply.status == 303 && reply.head.contains(&format!("location: /{path}")), "{}", reply.head);
+    assert_eq!(get(&address).status, 403, "only once");
+    site.end();
+}
+
+#[test]
+fn the_page_says_why_a_run_did_not_begin() {
+    let server = tones(0);
+    let project = live(&server, 3).env("OLLAMA_HOST", "http://127.0.0.1:9");
+    let site = Site::spawned(&project, &["run", "--serve", "pipeline.toml"], 1);
+    let run = site.wait(|run| !run["exit"].is_null());
+    assert_eq!(run["exit"], 3);
+    assert!(run["why"].as_str().is_some_and(|why| why.contains("127.0.0.1:9")), "{run}");
+    site.running.sigint();
+    site.running.wait().exits(3);
 }
