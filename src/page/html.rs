@@ -15,7 +15,8 @@ use super::data::DataTable;
 use super::format::{long_text, shown, shown_rows};
 use crate::report::text::printable;
 
-const STYLE: &str = concat!(include_str!("page.css"), include_str!("chart/chart.css"), include_str!("data.css"));
+pub(super) const STYLE: &str =
+    concat!(include_str!("page.css"), include_str!("chart/chart.css"), include_str!("data.css"));
 const PATTERNS: &str = include_str!("chart/patterns.svg");
 const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("data.js"));
 /// The most bytes of the CSV of one table, so that the page stays small.
@@ -52,7 +53,7 @@ pub(super) fn html(page: &Page, served: Option<&Served>) -> Result<String, Strin
     let safe = |text: &String| Value::from_safe_string(text.clone());
     let served = served.map(|served| context! { links => safe(&served.links), panel => safe(&served.panel) });
     let page = context! {
-        served, title => page.title.as_str(), lead => page.lead.as_str(), notices => &page.notices, sections,
+        served, title => page.title.as_str(), lead => with_fixed_percents(&page.lead), notices => &page.notices, sections,
         style => Value::from_safe_string(STYLE.to_owned()), style_hash => hash(STYLE),
         script => Value::from_safe_string(SCRIPT.to_owned()), script_hash => hash(SCRIPT),
         patterns => Value::from_safe_string(PATTERNS.to_owned()), version => env!("CARGO_PKG_VERSION"),
@@ -94,7 +95,7 @@ impl Writer {
     fn block(&self, block: &Block, id: &str, level: usize) -> Result<String, String> {
         let drawn = match block {
             Block::Data(table) => return self.data(table),
-            Block::Text { text } => context! { parts => Value::from(Serde(inline(text))) },
+            Block::Text { text } => context! { parts => Value::from(Serde(inline(&with_fixed_percents(text)))) },
             Block::Figure(figure) => context! {
                 svg => Value::from_safe_string(figure.chart.svg(&figure.title)?),
                 table => table(&figure.title, &figure.numbers, id)?,
@@ -147,6 +148,11 @@ fn table(title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
         .map(Value::from_safe_string);
     let file = format!("{id}-{}.csv", slug(title));
     Ok(context! { title, columns => &grid.columns, rows, numeric, cut, link, file })
+}
+
+/// A text whose per cent signs stay on the lines of their numbers.
+fn with_fixed_percents(text: &str) -> String {
+    text.replace(" %", "\u{a0}%")
 }
 
 /// A text in parts; the flag marks code, which a text has between backquotes.

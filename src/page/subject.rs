@@ -27,6 +27,6 @@ impl<'a> Subject<'a> {
 
     /// What the calls table shows. It is read once, when a section first needs it.
     pub(super) fn calls(&self) -> Result<&Calls, String> {
-        self.calls.get_or_init(|| Calls::read(self.folder)).as_ref().map_err(Clone::clone)
+        self.calls.get_or_init(|| Calls::read(self.folder, &self.manifest.stages)).as_ref().map_err(Clone::clone)
     }
 }

@@ -67,6 +67,32 @@ const VERSUS: &str = "versus";
 const NAIVE: &str = "naive";
 const INTERCEPT: &str = "intercept";
 
+/// Statistics that are not main ones, in words.
+const OTHERS: [(&str, &str); 3] = [
+    ("matthews", "Matthews' correlation"),
+    ("log_loss", "log loss"),
+    ("f1_macro_difference", "difference in macro F1"),
+];
+
+/// A value of the column `statistic` or `method` in words. Values of other columns are names and stay as they are.
+pub(crate) fn in_words(column: &str, value: &str) -> String {
+    let known =
+        |words: &[(&str, &str)]| words.iter().find(|(name, _)| *name == value).map(|(_, words)| (*words).to_owned());
+    match column {
+        "method" => known(&METHODS).unwrap_or_else(|| value.to_owned()),
+        STATISTIC => MAIN.iter().find_map(|family| known(family)).or_else(|| known(&OTHERS)).unwrap_or_else(|| {
+            // `precision_macro` is the macro precision.
+            let means = ["macro", "micro", "weighted"];
+            let words = match value.rsplit_once('_').filter(|(_, mean)| means.contains(mean)) {
+                Some((of, mean)) => format!("{mean} {of}"),
+                None => value.replace('_', " "),
+            };
+            words.replace("f1", "F1")
+        }),
+        _ => value.to_owned(),
+    }
+}
+
 /// The findings of the stages of a finished run: the name of the stage and its lines.
 pub(crate) fn of_run(plan: &Plan, folder: &RunDir) -> Vec<(String, Vec<String>)> {
     let methods = plan.transforms().filter_map(|id| {
@@ -255,6 +281,21 @@ mod tests {
     }
 
     const NONE: f64 = f64::NAN;
+
+    #[test]
+    fn statistics_and_methods_have_words_and_names_keep_theirs() {
+        let cases = [
+            (STATISTIC, "krippendorff_alpha", "Krippendorff's alpha"),
+            (STATISTIC, "f1_micro", "micro F1"),
+            (STATISTIC, "precision_weighted", "weighted precision"),
+            (STATISTIC, "coverage", "coverage"),
+            ("method", "gold_only", "gold only"),
+            ("column", "tone_a", "tone_a"),
+        ];
+        for (column, value, words) in cases {
+            assert_eq!(in_words(column, value), words);
+        }
+    }
 
     #[test]
     fn an_agreement_is_one_line_about_all_coders() {

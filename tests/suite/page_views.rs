@@ -120,7 +120,7 @@ fn labels_and_other_answers_have_the_numbers_of_the_table_in_every_layout() {
         tones.iter().zip(&parties).filter(|(_, p)| p.as_deref() == Some("X")).map(|(t, _)| t.clone()).collect();
     let row = only(&by_party, &[("party", json!("X")), ("model", json!("a")), ("label", json!("sad"))]);
     assert_eq!((row["answers"].as_u64(), row["of"].as_u64()), (Some(counted(&of_x, "sad")), Some(20)));
-    let weights = numbers(&page, "stage-tone", "Summary of weight");
+    let weights = numbers(&page, "stage-tone", "Summary: weight");
     let own: Vec<f64> = table.floats("weight_b").into_iter().flatten().collect();
     let mean = own.iter().sum::<f64>() / own.len() as f64;
     let row = only(&weights, &[("model", json!("b"))]);
@@ -136,7 +136,7 @@ fn labels_and_other_answers_have_the_numbers_of_the_table_in_every_layout() {
     let long = report(&fanout("fanout = true\nlayout = \"long\""));
     assert_eq!(numbers(&long, "stage-tone", "tone"), shares);
     assert_eq!(numbers(&long, "stage-tone", "tone by party"), by_party);
-    assert_eq!(numbers(&long, "stage-tone", "Summary of weight"), weights);
+    assert_eq!(numbers(&long, "stage-tone", "Summary: weight"), weights);
     let agreement = numbers(&page, "stage-tone", "Agreement of the models: tone");
     assert_eq!(numbers(&long, "stage-tone", "Agreement of the models: tone"), agreement);
     let pairs = table.strings("tone_a").into_iter().zip(table.strings("tone_b"));
@@ -414,7 +414,7 @@ fn surveys_show_each_question_the_skips_and_the_places_of_options() {
     assert_eq!(places.iter().filter_map(|row| row["chosen"].as_u64()).sum::<u64>(), 60);
     assert!((places[0]["expected"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
     numbers(&page, "stage-ask", "media");
-    numbers(&page, "stage-ask", "Summary of age");
+    numbers(&page, "stage-ask", "Summary: age");
     numbers(&page, "stage-ask", "A random sample of the answers to why");
     let jobs = table.strings("job");
     let drawn = numbers(&page, "source-people", "job");
@@ -516,7 +516,7 @@ fn tables_made_from_others_show_pieces_matches_and_rows() {
     let places = [["id", "place"], ["x", "Rome"], ["y", "Bonn"]];
     let project = Project::new().spec(SHAPES).csv("letters.csv", &letters).csv("places.csv", &places);
     let page = report(&project);
-    let pieces = numbers(&page, "stage-pieces", "Documents: pieces of a document");
+    let pieces = numbers(&page, "stage-pieces", "Pieces per document");
     let counts: Vec<u64> = pieces.iter().filter_map(|row| row["count"].as_u64()).collect();
     assert_eq!(counts, [1, 1, 1], "the letters have 3, 1 and 2 pieces");
     let placed = project.table("placed.parquet");
@@ -527,7 +527,7 @@ fn tables_made_from_others_show_pieces_matches_and_rows() {
     let some = project.table("some.parquet").len();
     assert_eq!(only(&kept, &[("part", json!("kept"))])["rows"], some);
     assert_eq!(only(&kept, &[("part", json!("left out"))])["rows"], placed.len() - some);
-    let groups = numbers(&page, "stage-gist", "Summary of Rows of a group");
+    let groups = numbers(&page, "stage-gist", "Summary: Rows of a group");
     assert_eq!((groups[0]["n"].as_u64(), groups[0]["mean"].as_f64()), (Some(3), Some(2.0)));
 }
 

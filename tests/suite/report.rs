@@ -74,19 +74,22 @@ fn the_page_has_the_numbers_of_the_run() {
     let lead = "30 rows of speeches; model: llama3.2. label is neutral in 29 of 29 answers (100 %";
     assert!(page["lead"].as_str().expect("a lead").starts_with(lead), "{}", page["lead"]);
     let run = section(&page, "run");
-    let stage = &rows(run, "Calls and rows of each stage")[0];
+    let mut calls = rows(section(&page, "money"), "Calls by stage and model")[0].clone();
+    ["p50 (s)", "p95 (s)"].iter().for_each(|time| assert!(calls[*time].take().as_f64() > Some(0.0), "{time}"));
     let expected = json!({
-        "stage": "tone", "rows": 30, "answered": 29, "failed": 1, "skipped": 0, "calls": 30, "sent": 30, "retries": 0,
-        "prompt tokens": sums(&project, "prompt_tokens"), "reply tokens": sums(&project, "completion_tokens"), "USD": null,
+        "stage": "tone", "model": "llama", "sent": 30, "reused": 0, "retries": 0, "usd": null, "p50 (s)": null, "p95 (s)": null,
+        "tokens in": sums(&project, "prompt_tokens"), "tokens out": sums(&project, "completion_tokens"),
     });
-    assert_eq!(stage, &expected);
+    assert_eq!(calls, expected);
+    let checks = blocks(run, "checks")[0]["items"].as_array().expect("items");
+    assert_eq!(checks[1]["text"], "tone: 30 rows = 29 answered + 1 failed + 0 skipped");
     let marks: Vec<&Value> =
         blocks(run, "checks")[0]["items"].as_array().expect("items").iter().map(|i| &i["mark"]).collect();
     assert_eq!(marks, ["ok", "failed", "ok"], "the state, a failed row, the lock");
     let figure = rows(section(&page, "rows"), "Rows of each stage");
     let answered =
         |row: &Value| ["answered", "skipped", "failed: rejected"].map(|part| row[part].as_u64().expect(part));
-    assert_eq!(answered(&figure[0]), [29, 0, 1]);
+    assert_eq!((answered(&figure[0]), &figure[0]["rows"]), ([29, 0, 1], &json!(30)));
     let flow = rows(section(&page, "pipeline"), "Tables and rows");
     assert_eq!(
         flow,
@@ -185,9 +188,8 @@ fn a_stopped_run_has_a_page() {
     project.run(&RUN).exits(4);
     let page = page(&project);
     assert!(page["notices"][0].as_str().expect("a notice").contains("stopped"), "{}", page["notices"]);
-    let stage = &rows(section(&page, "run"), "Calls and rows of each stage")[0];
     let rows = rows(section(&page, "rows"), "Rows of each stage");
-    assert_eq!((&stage["rows"], &rows[0]["answered"]), (&json!(40), &stage["answered"]));
+    assert_eq!(rows[0]["rows"], 40);
     let [answered, open] = ["answered", "not reached"].map(|part| rows[0][part].as_u64().expect(part));
     assert_eq!(answered + open, 40);
     assert!(open >= 25, "{rows:?}");

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
+use indexmap::IndexMap;
 
 pub(crate) use failures::{FailedCall, Failures, kind_name};
 pub(crate) use timeline::Timeline;
 
 use crate::prompt::Failure;
 use crate::stats::LogHistogram;
-use crate::store::RunDir;
+use crate::store::{RunDir, StageTotals};
 use crate::table::Value;
 use crate::table::parquet::{Table, TableError};
 
@@ -38,7 +39,7 @@ const COLUMNS: [&str; 15] = [
 
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    /// In the order of the table.
+    /// In the order of the stages.
     pub(crate) groups: Vec<Group>,
     /// The calls of this run that have ended, by model. Recorded answers are not on the timelines.
     pub(crate) ended: Timeline,
@@ -85,7 +86,7 @@ impl Totals {
 
 impl Calls {
     /// Reads the committed calls of a run. The error is a sentence.
-    pub(crate) fn read(run: &RunDir) -> Result<Calls, String> {
+    pub(crate) fn read(run: &RunDir, stages: &IndexMap<String, StageTotals>) -> Result<Calls, String> {
         let mut calls = Calls::default();
         let said = |error: TableError| error.to_string();
         for path in run.call_files().map_err(|error| error.to_string())? {
@@ -97,6 +98,7 @@ impl Calls {
                 first += batch.num_rows() as u64;
             }
         }
+        calls.groups.sort_by_key(|group| stages.get_index_of(&group.stage));
         Ok(calls)
     }
 
@@ -125,7 +127,8 @@ impl Calls {
             return;
         }
         let group = self.group(call.stage, call.model);
-        if call.attempts > 0 {
+        // A replay file has no times.
+        if call.attempts > 0 && call.latency_ms > 0.0 {
             group.latency.add(call.latency_ms);
         }
         if call.is_reused {

@@ -8,6 +8,8 @@ use super::scale::{Axis, Scale, Unit};
 
 const BAR: i32 = 26;
 const MOST_PARTS: usize = 280;
+/// The series whose colour is grey.
+const GREY: usize = 6;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Bars {
@@ -16,6 +18,18 @@ pub(crate) struct Bars {
     pub(crate) bars: Vec<Bar>,
     /// The part whose middle is at zero: the parts before it extend to the left.
     pub(crate) centre: Option<usize>,
+    /// What the parts mean. The parts without a meaning here are plain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tones: Vec<Tone>,
+}
+
+/// The meaning of a part, which its colour shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tone {
+    Plain,
+    Failed,
+    Missing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -28,11 +42,40 @@ pub(crate) struct Bar {
 }
 
 impl Bars {
+    /// Stacked bars of plain parts.
+    pub(crate) fn new(unit: Unit, parts: Vec<String>, bars: Vec<Bar>) -> Bars {
+        Bars { unit, parts, bars, centre: None, tones: Vec::new() }
+    }
+
+    /// The colour of each part: failures are red, and what is missing is grey.
+    fn colors(&self) -> Vec<Color> {
+        let (mut plain, mut failed) = (0.., 0..);
+        let color = |part: usize| match self.tones.get(part) {
+            Some(Tone::Failed) => Color::Failed(failed.next().unwrap_or(0)),
+            Some(Tone::Missing) => Color::Series(GREY),
+            Some(Tone::Plain) | None => Color::Series(plain.next().unwrap_or(0)),
+        };
+        (0..self.parts.len()).map(color).collect()
+    }
+
+    /// The names of the parts that a bar has, with their colours. A scale is named whole.
+    fn legend(&self, picture: &mut Picture, colors: &[Color]) {
+        let has_part = |part: usize| {
+            self.centre.is_some() || self.bars.iter().any(|bar| bar.values.get(part).is_some_and(|value| *value > 0.0))
+        };
+        let named: Vec<usize> = (0..self.parts.len()).filter(|part| has_part(*part)).collect();
+        let colors: Vec<Color> = named.iter().map(|part| colors[*part]).collect();
+        if self.parts.len() > 1 {
+            legend(picture, named.iter().map(|part| self.parts[*part].as_str()), Swatch::Colors(&colors));
+        }
+    }
+
     pub(super) fn picture(&self) -> Picture {
         let mut picture = Picture::new();
         let most = (MOST_PARTS / self.parts.len().max(1)).clamp(1, MOST_ROWS);
         let (shown, rest) = self.bars.split_at(self.bars.len().min(most));
-        legend(&mut picture, self.parts.iter().map(String::as_str), Swatch::Area);
+        let colors = self.colors();
+        self.legend(&mut picture, &colors);
         let labels = widest(shown.iter().map(|bar| bar.label.as_str()), 240);
         let texts = widest(shown.iter().map(|bar| bar.text.as_str()), 230);
         let top = picture.height;
@@ -49,7 +92,7 @@ impl Bars {
             for (part, ends) in edges.windows(2).enumerate() {
                 let (from, to) = (scale.at(ends[0]), scale.at(ends[1]));
                 if ends[1] > ends[0] {
-                    picture.rectangle((from, y - 9), (to.max(from + 1), y + 9), Color::Series(part));
+                    picture.rectangle((from, y - 9), (to.max(from + 1), y + 9), colors[part]);
                 }
                 // A line of paper keeps neighbours apart without their colours.
                 if part > 0 && to > from + 2 && from > scale.at(edges[0]) {

@@ -144,7 +144,7 @@ impl Node {
         picture.rectangle((left, top), (right, bottom), Color::Paper);
         if self.failed > 0.0 {
             let wide = (self.failed.min(1.0) * f64::from(right - left)).round() as i32;
-            picture.rectangle((left, bottom - 5), (left + wide.max(2), bottom), Color::Failed);
+            picture.rectangle((left, bottom - 5), (left + wide.max(2), bottom), Color::Failed(0));
         }
         let around = vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
         picture.path(around, Color::Ink, 1);

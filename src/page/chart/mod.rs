@@ -21,7 +21,7 @@ mod tests;
 
 use serde::Serialize;
 
-pub(crate) use bars::{Bar, Bars};
+pub(crate) use bars::{Bar, Bars, Tone};
 pub(crate) use dots::{Dot, DotRow, Dots};
 pub(crate) use flow::{Edge, Flow, Node};
 pub(crate) use histogram::Histogram;

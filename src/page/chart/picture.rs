@@ -35,7 +35,8 @@ pub(super) enum Color {
     Ink,
     Paper,
     Grid,
-    Failed,
+    /// The colour of failures of kind `n`.
+    Failed(usize),
     /// The colour of series `n`.
     Series(usize),
     /// The colour of the first series, with this opacity.

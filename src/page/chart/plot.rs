@@ -9,8 +9,10 @@ const SWATCH: i32 = 18;
 
 /// What a legend shows before each name.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Swatch {
+pub(super) enum Swatch<'a> {
     Area,
+    /// Areas of these colours, also if there is only one.
+    Colors(&'a [Color]),
     Marker,
     Line,
 }
@@ -91,8 +93,8 @@ pub(super) fn stacked<'a>(marks: &'a [Mark], scale: &Scale, width_of_picture: i3
 }
 
 /// Draws the names of the series at the bottom of the picture. One series needs no legend.
-pub(super) fn legend<'a>(picture: &mut Picture, names: impl ExactSizeIterator<Item = &'a str>, swatch: Swatch) {
-    if names.len() < 2 {
+pub(super) fn legend<'a>(picture: &mut Picture, names: impl ExactSizeIterator<Item = &'a str>, swatch: Swatch<'_>) {
+    if names.len() < 2 && !matches!(swatch, Swatch::Colors(_)) {
         return;
     }
     let (mut x, mut y) = (0, picture.height + LINE / 2);
@@ -104,6 +106,7 @@ pub(super) fn legend<'a>(picture: &mut Picture, names: impl ExactSizeIterator<It
         }
         match swatch {
             Swatch::Area => picture.rectangle((x, y - 6), (x + 12, y + 6), Color::Series(n)),
+            Swatch::Colors(colors) => picture.rectangle((x, y - 6), (x + 12, y + 6), colors[n]),
             Swatch::Marker => picture.marker((x + 6, y), n),
             Swatch::Line => picture.path(vec![(x, y), (x + 14, y)], Color::Series(n), 2),
         }

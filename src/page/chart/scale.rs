@@ -12,6 +12,8 @@ pub(crate) enum Unit {
     /// From 0 to 1, shown as per cent.
     Share,
     Number,
+    /// An amount in each second or at once: a number whose axis starts at 0.
+    Rate,
     Usd,
     Seconds,
     /// Milliseconds since 1970.
@@ -75,7 +77,7 @@ impl Scale {
     /// A scale over `pixels` that has room for all `values`, with about `ticks` ticks.
     pub(super) fn new(axis: &Axis, values: impl Iterator<Item = f64>, pixels: (i32, i32), ticks: i32) -> Self {
         let unit = axis.unit;
-        let zero = matches!(unit, Unit::Count | Unit::Share | Unit::Usd | Unit::Seconds).then_some(0.0);
+        let zero = matches!(unit, Unit::Count | Unit::Share | Unit::Rate | Unit::Usd | Unit::Seconds).then_some(0.0);
         let range = axis.range.map(|(low, high)| [low, high]);
         let values = values.chain(range.into_iter().flatten()).filter(|value| value.is_finite());
         let values = values.map(|value| value.clamp(-LARGEST, LARGEST));
@@ -136,7 +138,7 @@ impl Scale {
             Unit::Moment => moment(tick, "%H:%M:%S%.3f"),
             Unit::Share => format!("{} %", plain(tick * 100.0, self.step * 100.0)),
             Unit::Seconds => format!("{} s", plain(tick, self.step)),
-            Unit::Count | Unit::Number | Unit::Usd => plain(tick, self.step),
+            Unit::Count | Unit::Number | Unit::Rate | Unit::Usd => plain(tick, self.step),
         }
     }
 }

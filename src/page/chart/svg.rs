@@ -24,6 +24,8 @@ const SERIES: [RGBColor; 7] = [
     RGBColor(213, 94, 0),
     RGBColor(120, 120, 120),
 ];
+/// One red for the eye, and a pattern for each.
+const FAILED: [RGBColor; 3] = [RGBColor(193, 18, 31), RGBColor(193, 19, 31), RGBColor(193, 20, 31)];
 const INK: RGBColor = RGBColor(1, 1, 1);
 /// Plotters divides the size of a font by this.
 const PLOTTERS: f64 = 1.24;
@@ -35,7 +37,7 @@ impl Color {
             Color::Ink => INK.mix(1.0),
             Color::Paper => RGBColor(254, 254, 254).mix(1.0),
             Color::Grid => RGBColor(221, 221, 221).mix(1.0),
-            Color::Failed => RGBColor(193, 18, 31).mix(1.0),
+            Color::Failed(n) => FAILED[n % FAILED.len()].mix(1.0),
             Color::Series(n) => SERIES[n % SERIES.len()].mix(1.0),
             Color::Shade(opacity) => RGBColor(0, 114, 179).mix((opacity * 100.0).round() / 100.0),
             Color::Ribbon => RGBColor(150, 150, 150).mix(0.4),

@@ -25,7 +25,7 @@ fn charts(numbers: &[f64], name: &str) -> Vec<(&'static str, Chart)> {
     let at = |n: usize| numbers.get(n % numbers.len().max(1)).copied().unwrap_or(0.0);
     let count = numbers.len();
     let share = |n: usize| if at(n).is_finite() { at(n).abs().fract() } else { 0.0 };
-    let units = [Unit::Count, Unit::Share, Unit::Number, Unit::Usd, Unit::Seconds, Unit::Moment];
+    let units = [Unit::Count, Unit::Share, Unit::Number, Unit::Rate, Unit::Usd, Unit::Seconds, Unit::Moment];
     let unit = units[count % units.len()];
     let bars = |centre| {
         let bar = |n| Bar {
@@ -33,7 +33,8 @@ fn charts(numbers: &[f64], name: &str) -> Vec<(&'static str, Chart)> {
             values: vec![share(n), at(n), at(n + 1).abs()],
             text: format!("{:.1} %", share(n) * 100.0),
         };
-        Chart::Bars(Bars { unit, parts: names(3, name), bars: (0..count).map(bar).collect(), centre })
+        let tones = vec![Tone::Plain, Tone::Failed, Tone::Missing];
+        Chart::Bars(Bars { centre, tones, ..Bars::new(unit, names(3, name), (0..count).map(bar).collect()) })
     };
     let dot = |series, n: usize| Dot { series, at: at(n), interval: Some((at(n) - 0.1, at(n + 1))) };
     let dots = |n| DotRow { label: format!("{name} {n}"), dots: vec![dot(0, n), dot(1, n + 2)] };
@@ -202,6 +203,31 @@ fn every_label_and_mark_is_in_the_picture() {
             assert!(svg.contains("\ntarget\n"), "{kind} lacks its mark: {svg}");
         }
     }
+}
+
+#[test]
+fn failures_have_their_colour_and_every_part_of_a_bar_another_drawing() {
+    let bar = |values: &[f64]| Bar { label: "a".to_owned(), values: values.to_vec(), text: String::new() };
+    let parts =
+        ["answered", "skipped", "failed: timeout", "failed: refused", "not reached"].map(str::to_owned).to_vec();
+    let tones = vec![Tone::Plain, Tone::Plain, Tone::Failed, Tone::Failed, Tone::Missing];
+    let svg = |values: &[f64]| {
+        let bars = Bars { tones: tones.clone(), ..Bars::new(Unit::Count, parts.clone(), vec![bar(values)]) };
+        Chart::Bars(bars).svg("Rows").expect("an SVG")
+    };
+    let whole = svg(&[1.0; 5]);
+    for color in ["#0072B2", "#E69F00", "#C1121F", "#C1131F", "#787878"] {
+        // One in the legend and one in the bar.
+        assert_eq!(whole.matches(&format!("fill=\"{color}\"")).count(), 2, "{color}");
+        assert!(
+            super::super::html::STYLE.contains(&format!("rect[fill=\"{color}\"]")) || color == "#0072B2",
+            "{color}"
+        );
+    }
+    // The legend names only what a bar has.
+    let answered = svg(&[5.0, 0.0, 0.0, 0.0, 0.0]);
+    assert!(answered.contains(">answered<") || answered.contains("answered\n"), "{answered}");
+    assert!(!answered.contains("skipped") && !answered.contains("failed"), "{answered}");
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
             continue;
         }
         let rows = described(subject, output, &parts)?.into_iter().map(row).collect();
-        let columns = ["variable", "label", "type", "values", "range", "n", "null", "failed", "not asked", "source"];
+        let columns =
+            ["variable", "label", "type", "values", "least", "most", "n", "null", "failed", "not asked", "source"];
         blocks.push(Block::Table { title: format!("Variables of {name}"), table: Grid::new(&columns, rows) });
     }
     let section = Section { id: "codebook".to_owned(), title: "Codebook".to_owned(), blocks };
@@ -53,16 +54,20 @@ fn described(subject: &Subject<'_>, output: &OutputSpec, parts: &[Table]) -> Res
 }
 
 fn row(column: Description) -> Vec<serde_json::Value> {
-    let range = column.range.map(|[low, high]| {
-        let range = if low == high { low } else { format!("{low} to {high}") };
-        range + column.unit
-    });
+    // Numbers keep their digits, and each format rounds them.
+    let end = |text: String| match text.parse::<serde_json::Number>() {
+        Ok(number) if column.unit.is_empty() => json!(number),
+        _ => json!(text + column.unit),
+    };
+    let [least, most] = column.range.map_or([json!(null), json!(null)], |range| range.map(end));
+    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
     vec![
         json!(column.name),
-        json!(column.question),
+        json!(filled(column.question)),
         json!(column.kind),
-        json!(column.labels.join("; ")),
-        json!(range),
+        json!(filled(column.labels.join("; "))),
+        least,
+        most,
         json!(column.rows - column.missing),
         json!(column.missing),
         json!(column.failed),

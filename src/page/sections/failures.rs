@@ -80,7 +80,7 @@ fn by_kind(counts: &[(String, FailureKind, u64)]) -> Figure {
             columns: ["kind".to_owned()].into_iter().chain(stages.clone()).collect(),
             rows: kinds.iter().map(row).collect(),
         },
-        chart: Chart::Bars(Bars { unit: Unit::Count, bars: bars.collect(), parts: stages, centre: None }),
+        chart: Chart::Bars(Bars::new(Unit::Count, stages, bars.collect())),
         note: None,
     }
 }

@@ -15,16 +15,16 @@ const MODELS: usize = 4;
 
 pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> {
     let manifest = subject.manifest;
+    let tables = [("Models", models(manifest)), ("Sources", sources(manifest)), ("Versions", versions(subject))];
+    let shown = tables.into_iter().filter(|(_, table)| !table.rows.is_empty());
     let blocks = vec![
         Block::text(story(subject)),
         Block::Checks { items: vec![state(manifest), rows(manifest), lock(subject)] },
-        Block::Table { title: "Calls and rows of each stage".to_owned(), table: counts(manifest) },
-        Block::Table { title: "Models".to_owned(), table: models(manifest) },
-        Block::Table { title: "Sources".to_owned(), table: sources(manifest) },
-        Block::Table { title: "Versions".to_owned(), table: versions(subject) },
+        Block::Fold {
+            title: "Models, sources and versions".to_owned(),
+            blocks: shown.map(|(title, table)| Block::Table { title: title.to_owned(), table }).collect(),
+        },
     ];
-    let is_shown = |block: &Block| !matches!(block, Block::Table { table, .. } if table.rows.is_empty());
-    let blocks = blocks.into_iter().filter(is_shown).collect();
     Ok(Some(Section { id: "run".to_owned(), title: "Run".to_owned(), blocks }))
 }
 
@@ -182,38 +182,6 @@ fn lock(subject: &Subject<'_>) -> Check {
         },
     };
     Check { mark, label: "Lock".to_owned(), text }
-}
-
-fn counts(manifest: &Manifest) -> Grid {
-    let columns = [
-        "stage",
-        "rows",
-        "answered",
-        "failed",
-        "skipped",
-        "calls",
-        "sent",
-        "retries",
-        "prompt tokens",
-        "reply tokens",
-        "USD",
-    ];
-    let row = |(name, totals): (&String, &crate::store::StageTotals)| {
-        vec![
-            json!(name),
-            json!(totals.rows),
-            json!(totals.counts.answered),
-            json!(totals.counts.failed),
-            json!(totals.counts.skipped),
-            json!(totals.needed),
-            json!(totals.calls),
-            json!(totals.attempts.saturating_sub(totals.calls)),
-            json!(totals.prompt_tokens),
-            json!(totals.completion_tokens),
-            json!(totals.usd),
-        ]
-    };
-    Grid::new(&columns, manifest.stages.iter().map(row).collect())
 }
 
 fn models(manifest: &Manifest) -> Grid {

@@ -10,6 +10,8 @@ use crate::report::text::{count, number, usd};
 use crate::store::{Manifest, ModelEntry, StageTotals};
 
 const NOT_RECORDED: &str = "NOT RECORDED";
+/// The statistics of a stage that the paragraph has.
+const LINES: usize = 4;
 /// The texts of a stage that are sent to models, by their names in its settings.
 const PROMPTS: [&str; 3] = ["system", "persona", "prompt"];
 
@@ -77,8 +79,7 @@ impl<'a> Facts<'a> {
 
     /// The stages that asked models, with their settings.
     fn stages(&self) -> impl Iterator<Item = (&str, &Value)> {
-        let stages = self.meaning["stages"].as_object().into_iter().flatten();
-        stages.map(|(name, stage)| (name.as_str(), stage)).filter(|(name, _)| self.manifest.stages.contains_key(*name))
+        self.manifest.stages.keys().filter_map(|name| Some((name.as_str(), self.meaning["stages"].get(name)?)))
     }
 
     fn setting<'b>(&'b self, stage: &str, key: &str) -> Option<&'b Value> {
@@ -90,14 +91,18 @@ impl<'a> Facts<'a> {
         let mut sentences = vec![format!("The data are {}.", self.data().unwrap_or(NOT_RECORDED.to_owned()))];
         sentences.extend(self.manifest.stages.iter().map(|(name, totals)| self.asked(name, totals)));
         sentences.extend(self.manifest.models.iter().map(|(name, model)| self.model(name, model)));
-        sentences.push(format!("The models were called {}.", self.dates().unwrap_or(NOT_RECORDED.to_owned())));
+        sentences.push(match self.dates() {
+            Some(dates) => format!("The models were called {dates}."),
+            None => format!("The dates of the calls: {NOT_RECORDED}."),
+        });
         let measures = [
             ("validation", "Compared with codes of people"),
             ("agreement", "The agreement of coders"),
+            ("calibration", "The calibration of probabilities"),
             ("repeatability", "The repeatability of the answers"),
             ("estimate", "Estimates with a correction for errors of the labels"),
         ];
-        sentences.extend(measures.map(|(kind, words)| format!("{words}: {}.", self.found(kind))));
+        sentences.extend(measures.map(|(kind, words)| format!("{words}: {}.", self.found(kind, LINES))));
         sentences.push(format!("The run {run} was made with fanfold {}.", self.manifest.fanfold));
         sentences.join(" ")
     }
@@ -154,15 +159,17 @@ impl<'a> Facts<'a> {
         Some(if first == last { format!("at {first} UTC") } else { format!("from {first} to {last} UTC") })
     }
 
-    /// The main statistics of the stages of a type.
-    fn found(&self, kind: &str) -> String {
-        let lines: Vec<&str> = self
-            .findings
-            .iter()
-            .filter(|(_, of, _)| of == kind)
-            .flat_map(|(_, _, lines)| lines.iter().map(String::as_str))
-            .collect();
-        if lines.is_empty() { NOT_RECORDED.to_owned() } else { lines.join("; ") }
+    /// The first main statistics of the stages of a type.
+    fn found(&self, kind: &str, most: usize) -> String {
+        let stages = self.findings.iter().filter(|(_, of, _)| of == kind).map(|(name, _, lines)| {
+            let more = match lines.len().saturating_sub(most) {
+                0 => String::new(),
+                more => format!("; {more} more in the section on stage {name}"),
+            };
+            lines[..lines.len().min(most)].join("; ") + &more
+        });
+        let stages: Vec<String> = stages.collect();
+        if stages.is_empty() { NOT_RECORDED.to_owned() } else { stages.join("; ") }
     }
 
     fn checklist(&self) -> Vec<Check> {
@@ -238,7 +245,7 @@ impl<'a> Facts<'a> {
     }
 
     fn measured(&self, kind: &str) -> Option<String> {
-        Some(self.found(kind)).filter(|text| text != NOT_RECORDED)
+        Some(self.found(kind, 1)).filter(|text| text != NOT_RECORDED)
     }
 
     fn citation(&self) -> Vec<Block> {

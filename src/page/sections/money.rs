@@ -10,6 +10,7 @@ use super::super::chart::{Axis, Chart, Line, Lines, Mark, Point, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
 use crate::report::text::{about, count, duration, figure, moment, number, usd};
 use crate::stats::LogHistogram;
+use crate::store::Manifest;
 
 /// The rows that the forecast is about.
 const NEXT: f64 = 10_000.0;
@@ -45,9 +46,12 @@ fn overview(subject: &Subject<'_>, calls: &Calls) -> String {
     parts.extend(sent.usd.map(usd));
     let mut text = format!("{}.", parts.join(", "));
     if let Some((first, last)) = time(&span.first).zip(time(&span.last)) {
-        let took = duration((last - first).to_std().unwrap_or_default());
+        let took = (last - first).to_std().unwrap_or_default();
         let [first, last] = [first, last].map(|time| moment(time.timestamp_millis()));
-        text += &format!(" The first answer came at {first}, the last at {last} (UTC), {took} later.");
+        text += &match took.as_secs() {
+            0 => format!(" The answers came at {last} (UTC), within a second."),
+            _ => format!(" The first answer came at {first}, the last at {last} (UTC), {} later.", duration(took)),
+        };
     }
     text
 }
@@ -59,9 +63,21 @@ struct Need {
     usd: Option<f64>,
 }
 
+/// The source whose rows the first stage asks about.
+fn first_source(manifest: &Manifest) -> Option<&str> {
+    let mut table = manifest.stages.keys().next()?.as_str();
+    while !manifest.sources.contains_key(table) {
+        let stage = manifest.tables.get(table).map(|shape| &shape.input);
+        // The last input is the one whose rows the table has.
+        table = stage.or_else(|| manifest.transforms.get(table)?.inputs.last())?;
+    }
+    Some(table)
+}
+
 /// `None` if the run does not show what a row needs.
 fn next_rows(subject: &Subject<'_>, calls: &Calls) -> Option<String> {
-    let (source, facts) = subject.manifest.sources.iter().max_by_key(|(_, facts)| facts.rows)?;
+    let source = first_source(subject.manifest)?;
+    let facts = &subject.manifest.sources[source];
     let stages = &subject.manifest.stages;
     let mut need = Need::default();
     for (name, totals) in stages.iter().filter(|(_, totals)| totals.counts.total() > 0 && facts.rows > 0) {
@@ -139,7 +155,7 @@ fn in_flight(calls: &Calls) -> Option<Figure> {
 
 fn clock_figure(title: &str, axis: &str, lines: Vec<Line>, seconds: f64) -> Option<Figure> {
     let numbers = points_grid("from (UTC)", &lines);
-    let y = Axis { title: axis.to_owned(), unit: Unit::Number, range: None };
+    let y = Axis { title: axis.to_owned(), unit: Unit::Rate, range: None };
     let chart = Lines { x: clock(), y, lines, diagonal: false, marks: Vec::new() };
     let note = format!("Means of {} each.", spell(seconds));
     let has_points = chart.lines.iter().any(|line| line.points.len() > 1);
@@ -228,7 +244,7 @@ fn latencies(calls: &Calls) -> Option<Figure> {
     };
     let numbers = Grid { columns, rows: models.iter().map(row).collect() };
     let chart = Lines {
-        x: Axis { title: "seconds".to_owned(), unit: Unit::Seconds, range: None },
+        x: Axis { title: "time of a call".to_owned(), unit: Unit::Seconds, range: None },
         y: Axis { title: "share of calls".to_owned(), unit: Unit::Share, range: Some((0.0, 1.0)) },
         lines: models.iter().map(line).collect(),
         diagonal: false,

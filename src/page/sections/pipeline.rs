@@ -106,12 +106,11 @@ fn transforms(subject: &Subject<'_>) -> Vec<Table> {
     };
     let table = |(name, entry): (&String, &crate::store::TransformEntry)| {
         let rows = rows(name);
-        let shown = rows.map_or("not made yet".to_owned(), |rows| count(rows, "row"));
         Table {
             name: name.clone(),
             inputs: entry.inputs.clone(),
             rows: rows.unwrap_or(0),
-            text: format!("{shown}, {}", entry.kind),
+            text: rows.map_or("not made yet".to_owned(), |rows| count(rows, "row")),
             failed: 0.0,
         }
     };

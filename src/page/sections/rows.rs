@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::Subject;
-use super::super::chart::{Bar, Bars, Chart, Unit};
+use super::super::chart::{Bar, Bars, Chart, Tone, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
 use crate::report::text::number;
 use crate::store::{Manifest, StageTotals};
@@ -31,16 +31,22 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
         title: "Rows of each stage".to_owned(),
         numbers: Grid::new(&columns, stages.iter().map(row).collect()),
         chart: Chart::Bars(Bars {
-            unit: Unit::Count,
-            bars: stages.iter().map(bar).collect(),
-            parts: parts.clone(),
-            centre: None,
+            tones: parts.iter().map(|part| tone(part)).collect(),
+            ..Bars::new(Unit::Count, parts.clone(), stages.iter().map(bar).collect())
         }),
         note: Some(
             "Each row is in one part. A skipped row lacks what the prompts need, or its condition is false.".to_owned(),
         ),
     };
     Ok(Some(Section { id: "rows".to_owned(), title: "Rows".to_owned(), blocks: vec![Block::Figure(figure)] }))
+}
+
+fn tone(part: &str) -> Tone {
+    match part {
+        NOT_REACHED => Tone::Missing,
+        part if part.starts_with(FAILED) => Tone::Failed,
+        _ => Tone::Plain,
+    }
 }
 
 /// The kinds of failures of a stage, if each failed row has one failed call. Otherwise the calls do not add up to rows.

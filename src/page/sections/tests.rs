@@ -23,7 +23,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
             let rows: Vec<Vec<Value>> = tests().flat_map(|(test, finding)| examples(test, finding)).collect();
             if !rows.is_empty() {
                 let table = Grid::new(&["test", "row", "value"], rows);
-                blocks.push(Block::Table { title: "First rows against a test".to_owned(), table });
+                blocks.push(Block::Table { title: "First rows that break a test".to_owned(), table });
             }
             blocks
         }
@@ -37,7 +37,10 @@ fn check(test: &TestSpec, finding: &Finding) -> Check {
         (false, Severity::Error) => CheckMark::Failed,
         (false, Severity::Warn) => CheckMark::Open,
     };
-    let text = format!("wanted: {}; found: {}", test.assertion.words, finding.found);
+    let wanted = &test.assertion.words;
+    // A test without a name of its own is called by its words.
+    let wanted = if test.name.ends_with(wanted) { String::new() } else { format!("wanted: {wanted}; ") };
+    let text = format!("{wanted}found: {}", finding.found);
     Check { mark, label: test.name.clone(), text }
 }
 

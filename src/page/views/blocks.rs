@@ -40,6 +40,11 @@ pub(super) fn table(title: String, table: Grid) -> Block {
     Block::Table { title, table }
 }
 
+/// A share in the room of a cell.
+fn brief(share: f64) -> String {
+    if share > 0.0 && share < 5e-4 { "< 0.1 %".to_owned() } else { percent(share) }
+}
+
 /// A matrix of counts or shares by two labels. Each cell is as dark as its share of the row.
 pub(super) fn matrix(title: String, sides: [&str; 2], labels: &[String], values: &[Vec<Option<f64>>]) -> Block {
     let sum = |row: &[Option<f64>]| row.iter().flatten().sum::<f64>();
@@ -47,8 +52,8 @@ pub(super) fn matrix(title: String, sides: [&str; 2], labels: &[String], values:
         |row: &[Option<f64>], value: &Option<f64>| value.filter(|_| sum(row) > 0.0).map(|value| value / sum(row));
     let text = |row: &[Option<f64>], value: &Option<f64>| match share(row, value) {
         // Shares that add up to 1 are written once.
-        Some(share) if (sum(row) - 1.0).abs() < 1e-9 => percent(share),
-        Some(share) => format!("{} ({})", short(value.unwrap_or_default()), percent(share)),
+        Some(share) if (sum(row) - 1.0).abs() < 1e-9 => brief(share),
+        Some(share) => format!("{} ({})", short(value.unwrap_or_default()), brief(share)),
         None => String::new(),
     };
     let shades = values.iter().map(|row| row.iter().map(|value| share(row, value)).collect()).collect();

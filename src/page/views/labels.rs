@@ -22,9 +22,11 @@ const BINS: usize = 20;
 #[derive(Clone, Debug, Default)]
 struct Tally {
     counts: Vec<u64>,
-    /// The answers that are null, and those with a label that is not known.
+    /// The answers that are null, those whose label is too rare to be counted, and those with a label that the spec
+    /// does not have.
     null: u64,
-    other: u64,
+    rare: u64,
+    unknown: u64,
 }
 
 /// For several answers of a model about the same input row: sums over input rows of the answers n, and of the answers
@@ -73,7 +75,7 @@ impl Tally {
     }
 
     fn n(&self) -> u64 {
-        self.counts.iter().sum::<u64>() + self.other
+        self.counts.iter().sum::<u64>() + self.rare
     }
 
     fn count(&self, label: usize) -> u64 {
@@ -161,7 +163,10 @@ impl LabelShares {
         for (i, row) in series.rows(batch.rows).enumerate() {
             let label = text(column, row).map(|value| self.label(&value)).transpose();
             let Ok(label) = label else {
-                self.tallies[at].other += 1;
+                match self.is_open {
+                    true => self.tallies[at].rare += 1,
+                    false => self.tallies[at].unknown += 1,
+                }
                 continue;
             };
             self.tallies[at].add(label);
@@ -207,12 +212,15 @@ impl LabelShares {
             note += &format!(" The {MOST_SHOWN} most frequent of {} labels are shown.", self.labels.len());
         }
         let sum = |of: fn(&Tally) -> u64| self.tallies.iter().map(of).sum::<u64>();
-        let (null, other) = (sum(|tally| tally.null), sum(|tally| tally.other));
+        let (null, rare, unknown) = (sum(|tally| tally.null), sum(|tally| tally.rare), sum(|tally| tally.unknown));
         if null > 0 {
             note += &format!(" Without {} that {} null.", count(null, "answer"), if null == 1 { "is" } else { "are" });
         }
-        if other > 0 {
-            note += &format!(" {} of rarer labels are not shown.", count(other, "answer"));
+        if unknown > 0 {
+            note += &format!(" Without {} of a label that the spec does not have.", count(unknown, "value"));
+        }
+        if rare > 0 {
+            note += &format!(" {} of rarer labels are not shown.", count(rare, "answer"));
         }
         note
     }
@@ -267,7 +275,7 @@ impl LabelShares {
             Bar { label, values, text: format!("n = {}", written(tally.n())) }
         };
         let centre = self.scale.as_ref().map(|_| self.labels.len() / 2);
-        Chart::Bars(Bars { unit: Unit::Share, parts: self.steps(), bars: tallies.map(bar).collect(), centre })
+        Chart::Bars(Bars { centre, ..Bars::new(Unit::Share, self.steps(), tallies.map(bar).collect()) })
     }
 
     /// The labels, with the words of the ends of a scale.

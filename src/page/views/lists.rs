@@ -89,8 +89,7 @@ impl Collect for ListView {
                 note += &format!(" {} are rarer and not shown.", count((all - items.len()) as u64, "item"));
             }
             let bars = items.iter().map(bar).collect();
-            let chart =
-                Chart::Bars(Bars { unit: Unit::Share, parts: vec!["share of lists".to_owned()], bars, centre: None });
+            let chart = Chart::Bars(Bars::new(Unit::Share, vec!["share of lists".to_owned()], bars));
             blocks.push(figure(format!("{}{}", self.title, of_model(series)), chart, numbers, Some(note)));
         }
         Ok(blocks)

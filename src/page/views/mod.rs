@@ -79,7 +79,7 @@ fn section(subject: &Subject<'_>, id: TableId, views: Vec<View>) -> Result<Optio
     let audit = subject.manifest.stages.get(table.name()).and_then(|totals| totals.audit.as_ref());
     blocks.extend(audit.iter().flat_map(|audit| packs::blocks(table.name(), audit)));
     let name = table.name().to_owned();
-    Ok((blocks.len() > 1).then(|| Section { id: format!("stage-{name}"), title: name, blocks }))
+    Ok((blocks.len() > 1).then(|| Section { id: format!("stage-{name}"), title: format!("Stage {name}"), blocks }))
 }
 
 /// `None` for a source, and if no part of the table is finished.
@@ -100,13 +100,12 @@ fn lead(subject: &Subject<'_>, table: &TableSpec, rows: &TableRows<'_>) -> Strin
     let of_input = rows.input_rows.map_or(String::new(), |rows| format!("{} of ", count(rows, "row")));
     match table {
         TableSpec::Stage(stage) => {
-            let (kind, models) = (stage.stage.info.kind, count(stage.model_names.len() as u64, "model"));
-            let names = listed_briefly(&stage.model_names, NAMED);
-            let input = inputs.join(", ");
-            format!("A stage of the type {kind}: {models} ({names}) asked about {of_input}{input}. The table has {n}.")
+            let (kind, names) = (stage.stage.info.kind, listed_briefly(&stage.model_names, NAMED));
+            let n = if rows.input_rows == Some(rows.rows()) { String::new() } else { format!(" The table has {n}.") };
+            format!("`{kind}` asked {names} about {of_input}{}.{n}", inputs.join(", "))
         }
         TableSpec::Transform(transform) => {
-            format!("A stage of the type {}: {n}, made from {}.", transform.transform.info.kind, inputs.join(" and "))
+            format!("`{}` made {n} from {}.", transform.transform.info.kind, inputs.join(" and "))
         }
         TableSpec::Source(_) => n,
     }
@@ -171,7 +170,7 @@ fn collector(view: &View, table: &TableRows<'_>) -> Box<dyn Collect> {
         Shown::Questions { questions } => Box::new(QuestionFlow::new(title, questions, table)),
         Shown::Places { column, order } => Box::new(PlaceView::new(title, column, order, table)),
         Shown::Kept => Box::new(KeptView::new(title)),
-        Shown::Pieces { number, text } => Box::new(PieceView::new(title, number, text, table)),
+        Shown::Pieces { number, text } => Box::new(PieceView::new(number, text, table)),
         Shown::Matches { columns } => Box::new(MatchView::new(title, columns)),
         Shown::Wrong(columns) => Box::new(WrongView::new(title, columns, table)),
         Shown::Rows => Box::new(RowView::new(title, table)),

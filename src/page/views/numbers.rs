@@ -39,7 +39,7 @@ impl NumberView {
         };
         let columns = ["model", "n", "null", "mean", "sd", "minimum", "25 %", "median", "75 %", "maximum"];
         let rows = self.series.iter().zip(&self.found).zip(&self.null).map(row).collect();
-        table(format!("Summary of {}", self.title), named(&columns, rows))
+        table(format!("Summary: {}", self.title), named(&columns, rows))
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn distribution(title: String, axis: &str, found: &Numbers, bounds: [
     let [low, middle, high] = found.quartiles()?;
     let (least, most) = found.ends?;
     if least == most {
-        let text = format!("{title}: all {} are {}.", count(found.n(), "number"), short(least));
+        let text = format!("{title}: {} in {}.", short(least), count(found.n(), "row"));
         return Some(Block::Text { text });
     }
     let mut edges = found.bins.edges();
@@ -60,7 +60,8 @@ pub(super) fn distribution(title: String, axis: &str, found: &Numbers, bounds: [
     let numbers = named(&["from", "to", "count"], rows.collect::<Vec<Vec<Value>>>());
     let mark = |(at, name): (f64, &str)| Mark { at, label: format!("{name} {}", short(at)) };
     let quartiles = [(low, "lower quartile"), (middle, "median"), (high, "upper quartile")];
-    let limits = bounds.into_iter().zip(["minimum", "maximum"]).filter_map(|(bound, name)| Some((bound?, name)));
+    let limits =
+        bounds.into_iter().zip(["lower limit", "upper limit"]).filter_map(|(bound, name)| Some((bound?, name)));
     let marks = quartiles.into_iter().chain(limits).map(mark).collect();
     let axis = Axis { title: axis.to_owned(), unit: Unit::Number, range: None };
     let chart = Histogram { axis, edges, series: vec![title.clone()], counts: vec![counts], marks };
@@ -93,7 +94,8 @@ impl Collect for NumberView {
             distribution(format!("{}{}", self.title, of_model(series)), &series.column, found, self.bounds)
         };
         let mut blocks: Vec<Block> = self.series.iter().zip(&self.found).filter_map(of_series).collect();
-        if !blocks.is_empty() {
+        let is_told = self.found.iter().all(|found| found.ends.is_none_or(|(least, most)| least == most));
+        if !blocks.is_empty() && !(is_told && self.null.iter().all(|null| *null == 0)) {
             blocks.push(self.summary());
         }
         Ok(blocks)

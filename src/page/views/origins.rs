@@ -6,7 +6,7 @@ use serde_json::json;
 use super::blocks::{figure, named};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, Series, TableRows, text};
-use crate::page::chart::{Bar, Bars, Chart, Unit};
+use crate::page::chart::{Bar, Bars, Chart, Tone, Unit};
 use crate::page::content::Block;
 use crate::report::text::percent;
 
@@ -83,8 +83,10 @@ impl Collect for OriginView {
         };
         let columns: Vec<&str> = ["column"].into_iter().chain(parts.iter().copied()).collect();
         let numbers = named(&columns, self.columns.iter().zip(&self.counts).map(row).collect());
-        let parts = parts.iter().map(|part| (*part).to_owned()).collect();
-        let chart = Chart::Bars(Bars { unit: Unit::Share, parts, bars, centre: None });
+        let tone = |part: &&str| if *part == MISSING { Tone::Missing } else { Tone::Plain };
+        let tones = parts.iter().map(tone).collect();
+        let parts = parts.into_iter().map(str::to_owned).collect();
+        let chart = Chart::Bars(Bars { tones, ..Bars::new(Unit::Share, parts, bars) });
         Ok(vec![figure(self.title.clone(), chart, numbers, None)])
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::blocks::{figure, named, of_model};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, Series, TableRows, text};
-use crate::page::chart::{Axis, Bar, Bars, Chart, Edge, Flow, Line, Lines, Node, Point, Unit};
+use crate::page::chart::{Axis, Bar, Bars, Chart, Edge, Flow, Line, Lines, Node, Point, Tone, Unit};
 use crate::page::content::Block;
 use crate::report::text::{cut, number};
 use crate::stats::wilson;
@@ -62,7 +62,8 @@ impl QuestionFlow {
         };
         let parts = ["answered", "skipped", "failed or not reached"].map(str::to_owned).to_vec();
         let bars = self.questions.iter().zip(&self.reached).map(bar).collect();
-        Chart::Bars(Bars { unit: Unit::Count, parts, bars, centre: None })
+        let tones = vec![Tone::Plain, Tone::Missing, Tone::Failed];
+        Chart::Bars(Bars { tones, ..Bars::new(Unit::Count, parts, bars) })
     }
 }
 

@@ -7,13 +7,14 @@ use super::blocks::{figure, named, series_name};
 use super::collect::Collect;
 use super::numbers::distribution;
 use super::table::{Batch, Grouping, Series, TableRows, number, text};
-use crate::page::chart::{Bar, Bars, Chart, Unit};
+use crate::page::chart::{Bar, Bars, Chart, Tone, Unit};
 use crate::page::content::Block;
 use crate::report::text::{cut, number as written};
 
 /// How a quote is found, and the parts of a bar. The last one counts answers without a quote.
 const FOUND: [&str; 5] = ["exact", "normalised", "fuzzy", "no", ""];
 const PARTS: [&str; 5] = ["exact", "normalised", "fuzzy", "not found", "no quote"];
+const TONES: [Tone; 5] = [Tone::Plain, Tone::Plain, Tone::Plain, Tone::Failed, Tone::Missing];
 /// The quotes of a kind that are shown, and the characters on both sides.
 const SHOWN: usize = 6;
 const AROUND: usize = 120;
@@ -174,7 +175,7 @@ impl Collect for QuoteView {
         let numbers = named(&columns, shown.iter().map(row).collect());
         let bars = shown.iter().map(bar).collect();
         let parts = PARTS.map(str::to_owned).to_vec();
-        let chart = Chart::Bars(Bars { unit: Unit::Share, parts, bars, centre: None });
+        let chart = Chart::Bars(Bars { tones: TONES.to_vec(), ..Bars::new(Unit::Share, parts, bars) });
         let mut blocks = vec![figure(self.title.clone(), chart, numbers, None)];
         for quotes in shown {
             let title = format!("Where the quotes of {} begin in their texts", quotes.name);

@@ -7,7 +7,7 @@ use super::blocks::{figure, named};
 use super::collect::Collect;
 use super::numbers::distribution;
 use super::table::{Batch, Grouping, TableRows, number, text};
-use crate::page::chart::{Bar, Bars, Chart, Unit};
+use crate::page::chart::{Bar, Bars, Chart, Tone, Unit};
 use crate::page::content::Block;
 use crate::report::text::{number as written, percent};
 
@@ -16,7 +16,8 @@ fn two_counts(title: &str, parts: [&str; 2], counts: [u64; 2]) -> Block {
     let share = counts[0] as f64 / (counts[0] + counts[1]).max(1) as f64;
     let bar = Bar { label: "rows".to_owned(), values: counts.map(|n| n as f64).to_vec(), text: percent(share) };
     let rows = parts.iter().zip(counts).map(|(part, n)| vec![json!(part), json!(n)]).collect();
-    let bars = Bars { unit: Unit::Count, parts: parts.map(str::to_owned).to_vec(), bars: vec![bar], centre: None };
+    let parts = parts.map(str::to_owned).to_vec();
+    let bars = Bars { tones: vec![Tone::Plain, Tone::Missing], ..Bars::new(Unit::Count, parts, vec![bar]) };
     figure(title.to_owned(), Chart::Bars(bars), named(&["part", "rows"], rows), None)
 }
 
@@ -50,7 +51,6 @@ impl Collect for KeptView {
 
 /// The pieces of each document. The pieces of a document follow each other, numbered from 1.
 pub(super) struct PieceView {
-    title: String,
     number: String,
     text: String,
     last: Option<f64>,
@@ -59,11 +59,10 @@ pub(super) struct PieceView {
 }
 
 impl PieceView {
-    pub(super) fn new(title: &str, number: &str, text: &str, table: &TableRows<'_>) -> PieceView {
+    pub(super) fn new(number: &str, text: &str, table: &TableRows<'_>) -> PieceView {
         let numbers = |name: &str| Numbers::new(Bins::within([None, None], true), table.seed, name);
         let (pieces, words) = (numbers("pieces"), numbers("words"));
-        let (title, number, text) = (title.to_owned(), number.to_owned(), text.to_owned());
-        PieceView { title, number, text, last: None, pieces, words }
+        PieceView { number: number.to_owned(), text: text.to_owned(), last: None, pieces, words }
     }
 }
 
@@ -90,8 +89,8 @@ impl Collect for PieceView {
         // The last document has no next one that would end it.
         self.last.take().into_iter().for_each(|last| self.pieces.add(last));
         let none = [None, None];
-        let counts = distribution(format!("{}: pieces of a document", self.title), "Pieces", &self.pieces, none);
-        let words = distribution(format!("{}: words of a piece", self.title), "Words", &self.words, none);
+        let counts = distribution("Pieces per document".to_owned(), "Pieces", &self.pieces, none);
+        let words = distribution("Words per piece".to_owned(), "Words", &self.words, none);
         Ok(counts.into_iter().chain(words).collect())
     }
 }

@@ -106,7 +106,7 @@ impl Collect for Alike {
         let numbers = named(&columns, self.series.iter().enumerate().map(row).collect());
         let note =
             "Rows where all answers have a label. Fleiss' kappa measures the agreement of the answers beyond chance.";
-        let chart = Chart::Bars(Bars { unit: Unit::Share, parts: parts.clone(), bars, centre: None });
+        let chart = Chart::Bars(Bars::new(Unit::Share, parts.clone(), bars));
         let title = format!("Repeated answers: {}", self.title);
         Ok(vec![figure(title, chart, numbers, Some(note.to_owned()))])
     }

@@ -82,7 +82,7 @@ impl Texts {
         let Some(lengths) = lengths else { return Ok(Vec::new()) };
         let n = self.lengths.n();
         let mut blocks = vec![lengths];
-        if let Some(most) = most {
+        if let Some(most) = most.filter(|_| self.at_most > 0) {
             let share = percent(self.at_most as f64 / n as f64);
             let texts = count(self.at_most, "text");
             let text = format!(

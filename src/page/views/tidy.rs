@@ -1,5 +1,7 @@
 //! Tidy tables: their statistics as points with intervals, matrices and curves, for all rows and for each group.
 
+use std::collections::HashMap;
+
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
@@ -8,7 +10,8 @@ use super::collect::Collect;
 use super::table::{Batch, Grouping, TableRows};
 use crate::page::chart::{Axis, Chart, Dot, DotRow, Dots, Line, Lines, Mark, Matrix, Point, Unit};
 use crate::page::content::Block;
-use crate::report::text::{listed_briefly, percent};
+use crate::report::findings::in_words;
+use crate::report::text::percent;
 use crate::stage::{Curve, Estimates, Shown, View};
 use crate::table::cells_at;
 
@@ -108,11 +111,6 @@ fn is_of(row: &Row, statistic: &str) -> bool {
     row.get(STATISTIC).and_then(Value::as_str) == Some(statistic)
 }
 
-/// A name as people read it: `f1_macro` is `f1 macro`.
-fn plain(name: &str) -> String {
-    name.replace('_', " ")
-}
-
 fn chosen<'r>(estimates: &Estimates, rows: &[&'r Row]) -> Vec<&'r Row> {
     let fits = |row: &&&Row| {
         let of = |column: &&str| word(row, column).is_some();
@@ -126,19 +124,14 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
     let columns = estimates.columns;
     let rows = chosen(estimates, rows);
     let line = |row: &Row| {
-        let words: Vec<String> = estimates
-            .lines
-            .iter()
-            .filter_map(|column| {
-                word(row, column).map(|word| match *column {
-                    STATISTIC => plain(&word),
-                    _ => word,
-                })
-            })
-            .collect();
+        let of = |column: &&str| word(row, column).map(|word| in_words(column, &word));
+        let words: Vec<String> = estimates.lines.iter().filter_map(of).collect();
         if words.is_empty() { title.to_owned() } else { words.join(" · ") }
     };
-    let series_of = |row: &Row| estimates.series.and_then(|column| word(row, column)).unwrap_or_default();
+    let series_of = |row: &Row| {
+        let of = |column| word(row, column).map(|word| in_words(column, &word));
+        estimates.series.and_then(of).unwrap_or_default()
+    };
     let series: IndexSet<String> = rows.iter().map(|row| series_of(row)).collect();
     let mut lines: IndexMap<String, Vec<Dot>> = IndexMap::new();
     let mut numbers = Vec::new();
@@ -176,7 +169,7 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
     let unit = if estimates.shares { Unit::Share } else { Unit::Number };
     let range = Some((0.0, 1.0)).filter(|_| estimates.shares && estimates.mark.is_none());
     let axis = Axis { title: if estimates.shares { "Share" } else { "Estimate" }.to_owned(), unit, range };
-    let name = |name: &String| if name.is_empty() { "estimate".to_owned() } else { plain(name) };
+    let name = |name: &String| if name.is_empty() { "estimate".to_owned() } else { name.clone() };
     let names: Vec<String> = series.iter().map(name).collect();
     let marks: Vec<Mark> = estimates.mark.iter().map(|at| Mark { at: *at, label: at.to_string() }).collect();
     let chart = |rows| {
@@ -198,19 +191,28 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
     blocks
 }
 
-/// The different notes, each with the lines that it is about.
+/// The different notes, each with the lines that it is about. A line is named alone if all its series have the note.
 fn notes(rows: &[&Row], line: &dyn Fn(&Row) -> String, series: &dyn Fn(&Row) -> String) -> Vec<String> {
-    let mut about: IndexMap<String, Vec<String>> = IndexMap::new();
+    let mut about: IndexMap<String, IndexMap<String, Vec<String>>> = IndexMap::new();
+    let mut of_line: HashMap<String, usize> = HashMap::new();
     for row in rows {
+        *of_line.entry(line(row)).or_default() += 1;
         for note in word(row, "note").iter().flat_map(|note| note.split("; ")) {
-            let of = match series(row) {
-                of if of.is_empty() => line(row),
-                of => format!("{} ({of})", line(row)),
-            };
-            about.entry(note.to_owned()).or_default().push(of);
+            about.entry(note.to_owned()).or_default().entry(line(row)).or_default().push(series(row));
         }
     }
-    about.into_iter().map(|(note, of)| format!("{}: {note}.", listed_briefly(&of, MOST_NOTES))).collect()
+    let name = |(line, series): (&String, &Vec<String>)| match series.len() == of_line[line] {
+        true => line.clone(),
+        false => format!("{line} ({})", series.join(", ")),
+    };
+    let listed = |lines: &IndexMap<String, Vec<String>>| match (lines.len(), lines.len() == of_line.len()) {
+        (2.., true) => "all lines".to_owned(),
+        (n, _) => {
+            let more = if n > MOST_NOTES { format!("; and {} more", n - MOST_NOTES) } else { String::new() };
+            lines.iter().take(MOST_NOTES).map(name).collect::<Vec<_>>().join("; ") + &more
+        }
+    };
+    about.iter().map(|(note, lines)| format!("{}: {note}.", listed(lines))).collect()
 }
 
 fn listed_notes(notes: &[String]) -> String {
@@ -273,7 +275,7 @@ fn pairs(title: &str, coders: &str, (above, below): (&[&str], &str), rows: &[&Ro
     let names: Vec<String> = names.into_iter().collect();
     let (row_title, column_title) = ("Coder".to_owned(), "Coder".to_owned());
     let chart = Matrix { row_title, column_title, rows: names.clone(), columns: names, shades, texts };
-    let note = format!("Above the diagonal: {}. Below it: the share of equal codes.", plain(above));
+    let note = format!("Above the diagonal: {}. Below it: the share of equal codes.", in_words(STATISTIC, above));
     let numbers = named(&["coder", "other coder", "statistic", "estimate"], numbers);
     Some(figure(title.to_owned(), Chart::Matrix(chart), numbers, Some(note)))
 }
