@@ -34,7 +34,8 @@
     const search = labelled("Search", element("input", undefined, { type: "search" }));
     const filters = data.columns.map((column, place) => {
       const values = new Set(data.rows.map((row) => textOf(row.cells[place])));
-      if (values.size < 2 || values.size > CHOICES || [...values].some((value) => value.length > 40)) return null;
+      // A column with another value in nearly every row has nothing to choose.
+      if (values.size < 2 || values.size > Math.min(CHOICES, data.rows.length / 2 + 1) || [...values].some((value) => value.length > 40)) return null;
       const select = labelled(column.name, element("select"));
       select.append(element("option", "all", { value: "all" }));
       [...values].sort().forEach((value) => select.append(element("option", value || "(empty)", { value: "=" + value })));

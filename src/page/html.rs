@@ -3,6 +3,7 @@
 //! The templates escape every text. The policy of the page allows only its own style and script, by their hashes.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,8 +20,9 @@ pub(super) const STYLE: &str =
     concat!(include_str!("page.css"), include_str!("chart/chart.css"), include_str!("data.css"));
 const PATTERNS: &str = include_str!("chart/patterns.svg");
 const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("data.js"));
-/// The most bytes of the CSV of one table, so that the page stays small.
+/// The most bytes of the CSV of one table, and of all tables, so that the page stays small.
 const CSV_BYTES: usize = 200_000;
+const ALL_CSV_BYTES: usize = 450_000;
 /// The rows of data that are shown without the script.
 const PLAIN_ROWS: usize = 20;
 
@@ -68,6 +70,8 @@ fn hash(text: &str) -> String {
 
 struct Writer {
     environment: Environment<'static>,
+    /// The bytes that are left for CSV.
+    csv_bytes: Cell<usize>,
 }
 
 impl Writer {
@@ -78,7 +82,7 @@ impl Writer {
         environment.add_template("page", include_str!("page.html"))?;
         environment.add_template("block", include_str!("block.html"))?;
         environment.add_template("data", include_str!("data.html"))?;
-        Ok(Writer { environment })
+        Ok(Writer { environment, csv_bytes: Cell::new(ALL_CSV_BYTES) })
     }
 
     fn render(&self, template: &str, context: Value) -> Result<String, String> {
@@ -98,9 +102,9 @@ impl Writer {
             Block::Text { text } => context! { parts => Value::from(Serde(inline(&with_fixed_percents(text)))) },
             Block::Figure(figure) => context! {
                 svg => Value::from_safe_string(figure.chart.svg(&figure.title)?),
-                table => table(&figure.title, &figure.numbers, id)?,
+                table => self.table(&figure.title, &figure.numbers, id)?,
             },
-            Block::Table { title, table: grid } => context! { table => table(title, grid, id)? },
+            Block::Table { title, table: grid } => context! { table => self.table(title, grid, id)? },
             Block::Group { blocks, .. } => context! { inner => self.blocks(blocks, id, (level + 1).min(6))? },
             Block::Fold { blocks, .. } => context! { inner => self.blocks(blocks, id, level)? },
             Block::Code { text, .. } => context! { text => long_text(text) },
@@ -121,6 +125,26 @@ impl Writer {
         let more = table.rows.len() > rows.len();
         self.render("data", context! { json, rows, numbers, columns, more, label => table.path.clone() })
     }
+
+    /// A table as it is shown, with a link to all its numbers as CSV.
+    fn table(&self, title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
+        let csv = grid.csv()?;
+        let grid = &grid.without_empty_columns();
+        let numeric: Vec<bool> = (0..grid.columns.len()).map(|column| grid.is_numeric(column)).collect();
+        let (rows, cut) = shown_rows(grid);
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+        let left = self.csv_bytes.get();
+        let has_room = csv.len() <= CSV_BYTES.min(left);
+        self.csv_bytes.set(left - if has_room { csv.len() } else { 0 });
+        let no_csv = (!has_room).then_some("Its CSV is too long for this page; `--format json` has all numbers.");
+        let cut: Vec<&str> = cut.as_deref().into_iter().chain(no_csv).collect();
+        let link = (has_room && !grid.rows.is_empty())
+            .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)))
+            // Base64 has no character that ends an attribute.
+            .map(Value::from_safe_string);
+        let file = format!("{id}-{}.csv", slug(title));
+        Ok(context! { title, columns => &grid.columns, rows, numeric, cut => cut.join(" "), link, file })
+    }
 }
 
 /// Writes a value escaped and without characters that control a terminal or turn the direction of text.
@@ -133,21 +157,6 @@ fn write_printable(
         Some(Cow::Owned(text)) => escape_formatter(out, state, &Value::from(text)),
         _ => escape_formatter(out, state, value),
     }
-}
-
-/// A table as it is shown, with a link to all its numbers as CSV.
-fn table(title: &str, grid: &Grid, id: &str) -> Result<Value, String> {
-    let csv = grid.csv()?;
-    let grid = &grid.without_empty_columns();
-    let numeric: Vec<bool> = (0..grid.columns.len()).map(|column| grid.is_numeric(column)).collect();
-    let (rows, cut) = shown_rows(grid);
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
-    let link = (csv.len() <= CSV_BYTES && !grid.rows.is_empty())
-        .then(|| format!("data:text/csv;charset=utf-8;base64,{}", BASE64_STANDARD.encode(csv)))
-        // Base64 has no character that ends an attribute.
-        .map(Value::from_safe_string);
-    let file = format!("{id}-{}.csv", slug(title));
-    Ok(context! { title, columns => &grid.columns, rows, numeric, cut, link, file })
 }
 
 /// A text whose per cent signs stay on the lines of their numbers.

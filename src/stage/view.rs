@@ -73,6 +73,8 @@ pub(crate) enum Shown {
     },
     /// The rows of the input that the table has, and those that it lacks.
     Kept,
+    /// How many prompts each row needed, by the calls table.
+    Prompts,
     /// The rows with a value in at least one of these columns of another table.
     Matches {
         columns: Vec<String>,

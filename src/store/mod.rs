@@ -57,7 +57,7 @@ pub(crate) use manifest::{
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use project::{Hold, Project};
-pub(crate) use provenance::{Origin, OriginError, origin};
+pub(crate) use provenance::{Origin, OriginError, origin, source_table};
 pub(crate) use recall::{Recalled, add_replay, recalled};
 pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};

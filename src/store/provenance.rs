@@ -56,6 +56,14 @@ pub(crate) fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, Origi
     Err(OriginError::Gone { message })
 }
 
+/// The rows of a source that a run kept. They may be more than the run read.
+pub(crate) fn source_table(project: &Project, entry: &SourceEntry) -> Option<Table> {
+    let start = entry.content.get(..32).unwrap_or(&entry.content);
+    let names = [format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)];
+    let mut tables = names.iter().filter_map(|name| Table::open(&project.sources().join(name)).ok());
+    tables.find(|table| table.rows() >= entry.rows)
+}
+
 fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     if file.extension().is_none_or(|end| end != "parquet") {
         return Ok(None);
@@ -181,10 +189,7 @@ impl Origin {
         }
         let gone = || OriginError::Gone { message: format!("the rows of source `{name}` do not exist any more") };
         let entry = self.manifest.sources.get(name).ok_or_else(gone)?;
-        let start = entry.content.get(..32).unwrap_or(&entry.content);
-        let names = [format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)];
-        let mut tables = names.iter().filter_map(|name| Table::open(&self.project.sources().join(name)).ok());
-        tables.find(|table| table.rows() >= entry.rows).ok_or_else(gone)
+        source_table(&self.project, entry).ok_or_else(gone)
     }
 
     pub(crate) fn open(&self, path: &Path) -> Result<Table, OriginError> {

@@ -56,7 +56,7 @@ impl StoredTable {
         if facts.codebook {
             return Err("it describes the columns of a table".to_owned());
         }
-        if !manifest.stages.contains_key(&facts.input) {
+        if !manifest.stages.contains_key(&facts.input) && !manifest.transforms.contains_key(&facts.input) {
             return Err(format!("it contains the rows of the source `{}` and no answers", facts.input));
         }
         let parts = (0..).map_while(|number| run.committed(&facts.input, number));
@@ -65,7 +65,8 @@ impl StoredTable {
         match parts.first() {
             None if facts.rows == 0 => Err("it has no rows".to_owned()),
             Some(first) if rows == facts.rows => {
-                let identity = Some(Identity::of(manifest, &facts.input));
+                let identity = Identity::of_statistics(&first.schema());
+                let identity = Some(identity.unwrap_or_else(|| Identity::of(manifest, &facts.input)));
                 Ok(StoredTable { schema: first.schema(), location: Location::Parts(parts), identity })
             }
             _ => Err(format!("{} contains only {rows} of its {} rows", run.root().display(), facts.rows)),
@@ -116,6 +117,11 @@ impl StoredTable {
         Ok((Matching { columns: key.into_iter().chain(a.within).collect(), numbered }, [a.fold, b.fold]))
     }
 
+    /// Whether its rows are the statistics of a method.
+    pub(crate) fn has_statistics(&self) -> bool {
+        Identity::of_statistics(&self.schema).is_some()
+    }
+
     pub(crate) fn has(&self, column: &str) -> bool {
         self.schema.index_of(column).is_ok()
     }
@@ -146,6 +152,17 @@ impl StoredTable {
 }
 
 impl Identity {
+    /// What tells the rows of the table of a method apart: all columns before the estimate, and the method. `None` for
+    /// other tables.
+    fn of_statistics(schema: &SchemaRef) -> Option<Identity> {
+        let estimate = schema.index_of("estimate").ok().filter(|_| schema.index_of("ci_low").is_ok())?;
+        let names = schema.fields().iter().map(|field| field.name());
+        let mut columns: Vec<String> = names.clone().take(estimate).cloned().collect();
+        columns.extend(names.skip(estimate).filter(|name| *name == "method").cloned());
+        let key = columns.iter().position(|name| name == "statistic").map(|place| columns.remove(place))?;
+        Some(Identity { key: Some(key), within: columns, fold: 1 })
+    }
+
     fn of(manifest: &Manifest, stage: &str) -> Identity {
         let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
         let mut input = stage;

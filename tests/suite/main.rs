@@ -70,6 +70,7 @@ mod outputs;
 mod pack;
 mod pack_kinds;
 mod page_browser;
+mod page_edges;
 mod page_numbers;
 mod page_views;
 mod pipelines;

@@ -179,6 +179,14 @@ fn changes_are_those_of_diff() {
         parts.iter().any(|part| part[1] == true && part[0].as_str().is_some_and(|t| t.trim() == "whole")),
         "{parts:?}"
     );
+    // The table of a method is compared statistic by statistic.
+    let check = diff["tables"].as_array().expect("tables").iter().find(|t| t["name"] == "check").expect("check");
+    let said = texts(titled(changes, "group", "Table check"));
+    let counts = format!("{} rows in both runs, {} differ", check["rows"]["matched"], check["rows"]["differ"]);
+    assert!(said.starts_with(&counts) && check["rows"]["differ"].as_u64() > Some(0), "{counts}: {said}");
+    let rows = &titled(titled(changes, "group", "Table check"), "table", "ows that differ")["table"]["rows"];
+    let of_accuracy = rows.as_array().expect("rows").iter().find(|row| row[0] == "accuracy label");
+    assert!(of_accuracy.is_some_and(|row| row[1].as_str().expect("changes").contains("estimate: ")), "{rows:#}");
     let changed = &titled(group, "table", "rows that differ")["table"];
     assert!(changed["columns"].as_array().expect("columns").contains(&Value::from("text")), "{changed:#}");
 }

@@ -7,7 +7,7 @@ use crate::server::{Say, Server};
 
 /// The page about the run of `pipeline.toml`.
 #[track_caller]
-fn report(project: &Project) -> Value {
+pub(crate) fn report(project: &Project) -> Value {
     project.run(&["run", "pipeline.toml"]).exits(0);
     // Every chart can be drawn.
     project.run(&["report", "pipeline.toml", "-o", "page.html"]).exits(0);
@@ -31,7 +31,7 @@ fn blocks<'p>(page: &'p Value, section: &str) -> Vec<&'p Value> {
 
 /// The rows of the numbers of a figure or of a table, as objects.
 #[track_caller]
-fn numbers(page: &Value, section: &str, title: &str) -> Vec<Value> {
+pub(crate) fn numbers(page: &Value, section: &str, title: &str) -> Vec<Value> {
     let all = blocks(page, section);
     let titles: Vec<&Value> = all.iter().map(|block| &block["title"]).collect();
     let found = all.iter().find(|block| block["title"] == title && block["type"] != "fold");
@@ -53,7 +53,7 @@ fn only<'r>(rows: &'r [Value], cells: &[(&str, Value)]) -> &'r Value {
     found[0]
 }
 
-fn texts<'p>(page: &'p Value, section: &str) -> Vec<&'p str> {
+pub(crate) fn texts<'p>(page: &'p Value, section: &str) -> Vec<&'p str> {
     blocks(page, section).iter().filter_map(|block| block["text"].as_str()).collect()
 }
 
@@ -191,7 +191,7 @@ input = "rows"
 when = "true"
 [stages.check]
 type = "validation"
-input = "all"
+input = "rows"
 truth = "human"
 predicted = ["a", "b"]
 by = ["party"]
@@ -493,6 +493,19 @@ input = "pieces"
 group_by = ["id"]
 models = ["a"]
 prompt = "{% for row in rows %}{{ row.pieces }}{% endfor %}"
+[stages.tree]
+type = "reduce"
+input = "pieces"
+group_by = ["id"]
+models = ["a"]
+strategy = "tree"
+max_input_tokens = 36
+prompt = "Sum up: {% for row in rows %}{{ row.piece }} {{ row.piece }} {{ row.piece }} {% endfor %}"
+combine = "All: {% for answer in answers %}{{ answer.k }} {% endfor %}"
+output.k = { type = "string", enum = ["up", "down"] }
+[outputs.tree]
+input = "tree"
+path = "tree.parquet"
 [outputs.gist]
 input = "gist"
 path = "gist.parquet"
@@ -527,8 +540,23 @@ fn tables_made_from_others_show_pieces_matches_and_rows() {
     let some = project.table("some.parquet").len();
     assert_eq!(only(&kept, &[("part", json!("kept"))])["rows"], some);
     assert_eq!(only(&kept, &[("part", json!("left out"))])["rows"], placed.len() - some);
-    let groups = numbers(&page, "stage-gist", "Summary: Rows of a group");
+    let groups = numbers(&page, "stage-gist", "Summary: Rows per group");
     assert_eq!((groups[0]["n"].as_u64(), groups[0]["mean"].as_f64()), (Some(3), Some(2.0)));
+    // A group whose rows do not fit into one prompt has prompts about parts and about their answers.
+    let (rows, stages) = (project.calls().ints("row"), project.calls().texts("stage"));
+    let of_row =
+        |row| rows.iter().zip(&stages).filter(|(of, stage)| **of == Some(row) && *stage == "tree").count() as u64;
+    let wanted: Vec<u64> = [1, 2, 3].map(of_row).to_vec();
+    assert_eq!(wanted.iter().min(), Some(&1), "{wanted:?}");
+    assert!(wanted.iter().max() > Some(&2), "{wanted:?}");
+    let mut shown = Vec::new();
+    for bin in numbers(&page, "stage-tree", "Prompts per group") {
+        let prompts = (bin["from"].as_f64().expect("an edge") + 0.5) as u64;
+        shown.extend(vec![prompts; bin["count"].as_u64().expect("a count") as usize]);
+    }
+    let mut wanted = wanted;
+    wanted.sort_unstable();
+    assert_eq!(shown, wanted);
 }
 
 #[test]

@@ -135,12 +135,21 @@ impl Diff {
                 let (in_a, in_b) = (&a_run.lock.outputs, &b_run.lock.outputs);
                 report.only_a.extend(in_a.keys().filter(|name| !in_b.contains_key(*name)).cloned());
                 report.only_b.extend(in_b.keys().filter(|name| !in_a.contains_key(*name)).cloned());
+                let (mut first, mut has_gold) = (None, false);
                 for output in in_a.keys().filter(|name| in_b.contains_key(*name)) {
                     let compared = match a_run.table(output).and_then(|table| Ok((table, b_run.table(output)?))) {
-                        Ok(tables) => self.compared((a, &tables.0), (b, &tables.1), output)?,
+                        Ok(tables) => {
+                            has_gold |= self.gold.as_ref().is_some_and(|gold| tables.0.has(gold));
+                            let compared = self.compared((a, &tables.0), (b, &tables.1), output)?;
+                            first.get_or_insert(tables.0);
+                            compared
+                        }
                         Err(why) => Compared::Not(why),
                     };
                     report.tables.push(ComparedTable { name: output.clone(), compared });
+                }
+                if let Some(table) = first.filter(|_| !has_gold) {
+                    check_columns(self.gold.as_slice(), &table, &a.name)?;
                 }
             }
             (Argument::Lock(_) | Argument::Version(_), Argument::Table(_))
@@ -159,6 +168,7 @@ impl Diff {
             }
             _ => {
                 let tables = (a.one_table()?, b.one_table()?);
+                check_columns(self.gold.as_slice(), &tables.0, &a.name)?;
                 let compared = self.compared((a, &tables.0), (b, &tables.1), "")?;
                 report.tables.push(ComparedTable { name: b.name.clone(), compared });
             }
@@ -173,25 +183,28 @@ impl Diff {
         (b_named, b): (&Named, &StoredTable),
         output: &str,
     ) -> Result<Compared, Failure> {
+        // The rows of the table of a method are statistics, which have their own names.
+        let is_of_rows = !a.has_statistics();
         let (by, folds) = match self.key.as_slice() {
-            [] => match a.matching(b) {
-                Ok(matching) => matching,
-                Err(why) => return Ok(Compared::Not(why)),
-            },
-            columns => {
+            columns if !columns.is_empty() && is_of_rows => {
                 check_columns(columns, a, &a_named.name)?;
                 check_columns(columns, b, &b_named.name)?;
                 (Matching { columns: columns.to_vec(), numbered: false }, [1, 1])
             }
+            _ => match a.matching(b) {
+                Ok(matching) => matching,
+                Err(why) => return Ok(Compared::Not(why)),
+            },
         };
-        check_columns(self.gold.as_slice(), a, &a_named.name)?;
-        check_columns(&self.columns, a, &a_named.name)?;
+        let shown = if is_of_rows { self.columns.as_slice() } else { &[] };
+        check_columns(shown, a, &a_named.name)?;
         let run = [a_named, b_named].into_iter().find_map(|named| named.argument.run());
-        let shown = match (self.columns.as_slice(), run) {
+        let shown = match (shown, run) {
             ([], Some(run)) => run.manifest.reads(output).into_iter().filter(|column| a.has(column)).collect(),
             (columns, _) => columns.to_vec(),
         };
-        let wanted = Wanted { examples: self.examples, shown, gold: self.gold.clone() };
+        let gold = self.gold.clone().filter(|column| a.has(column));
+        let wanted = Wanted { examples: self.examples, shown, gold };
         let (read_a, read_b) = (|| a.read(), || b.read());
         let one = Side { schema: a.schema(), read: &read_a, fold: folds[0] };
         let other = Side { schema: b.schema(), read: &read_b, fold: folds[1] };

@@ -3,6 +3,7 @@
 mod failures;
 mod timeline;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -19,6 +20,8 @@ use crate::table::Value;
 use crate::table::parquet::{Table, TableError};
 
 const BATCH: usize = 8192;
+/// The most models with separate timelines.
+const MODELS: usize = 8;
 const COLUMNS: [&str; 15] = [
     "row",
     "row_key",
@@ -62,6 +65,33 @@ pub(crate) struct Group {
     pub(crate) reused: Totals,
     /// The milliseconds of sent calls and of recorded ones.
     pub(crate) latency: LogHistogram,
+    pub(crate) per_row: CallsPerRow,
+}
+
+/// The number of rows by the number of their calls. The calls about a row follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct CallsPerRow {
+    row: Option<i64>,
+    calls: u64,
+    rows: BTreeMap<u64, u64>,
+}
+
+impl CallsPerRow {
+    fn add(&mut self, row: Option<i64>) {
+        if self.calls > 0 && self.row != row {
+            *self.rows.entry(std::mem::take(&mut self.calls)).or_default() += 1;
+        }
+        self.row = row;
+        self.calls += 1;
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<u64, u64> {
+        let mut rows = self.rows.clone();
+        if self.calls > 0 {
+            *rows.entry(self.calls).or_default() += 1;
+        }
+        rows
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,6 +128,9 @@ impl Calls {
                 first += batch.num_rows() as u64;
             }
         }
+        for timeline in [&mut calls.ended, &mut calls.in_flight, &mut calls.spent, &mut calls.tokens] {
+            *timeline = std::mem::take(timeline).largest(MODELS);
+        }
         calls.groups.sort_by_key(|group| stages.get_index_of(&group.stage));
         Ok(calls)
     }
@@ -127,6 +160,7 @@ impl Calls {
             return;
         }
         let group = self.group(call.stage, call.model);
+        group.per_row.add(call.row);
         // A replay file has no times.
         if call.attempts > 0 && call.latency_ms > 0.0 {
             group.latency.add(call.latency_ms);
@@ -168,6 +202,7 @@ impl Calls {
 
 /// A row of the calls table.
 struct Call<'a> {
+    row: Option<i64>,
     stage: &'a str,
     model: &'a str,
     is_reused: bool,
@@ -184,13 +219,15 @@ struct Reader<'a>([Option<&'a ArrayRef>; COLUMNS.len()]);
 
 impl<'a> Reader<'a> {
     fn call(&self, row: usize) -> Call<'a> {
-        let [_, _, stage, model, reused, attempts, prompt, completion, latency, _, _, pack, _, at, usd] = self.0;
+        let [number_of_row, _, stage, model, reused, attempts, prompt, completion, latency, _, _, pack, _, at, usd] =
+            self.0;
         let text = |column: Option<&'a ArrayRef>| column.and_then(|column| column.as_string_opt::<i32>());
         let text = |column| text(column).filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row));
         let count = |column| if let Value::Integer(count) = Value::of(column, row) { count.max(0) as u64 } else { 0 };
         let number = |column| if let Value::Number(number) = Value::of(column, row) { Some(number) } else { None };
         let at = text(at).and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
         Call {
+            row: if let Value::Integer(number) = Value::of(number_of_row, row) { Some(number) } else { None },
             stage: text(stage).unwrap_or_default(),
             model: text(model).unwrap_or_default(),
             is_reused: Value::of(reused, row) == Value::Boolean(true),

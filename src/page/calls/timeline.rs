@@ -54,6 +54,25 @@ impl Timeline {
         })
     }
 
+    /// The timeline with the `most` largest series, and the others as one.
+    pub(crate) fn largest(self, most: usize) -> Timeline {
+        let sum = |place: usize| -> f64 { self.bins.values().filter_map(|amounts| amounts.get(place)).sum() };
+        let mut order: Vec<usize> = (0..self.series.len()).collect();
+        order.sort_by(|a, b| sum(*b).total_cmp(&sum(*a)));
+        if order.len() <= most + 1 {
+            return self;
+        }
+        let places: Vec<usize> =
+            (0..order.len()).map(|of| order.iter().position(|at| *at == of).unwrap_or(most)).collect();
+        let names = order[..most].iter().map(|place| self.series[*place].clone());
+        let series = names.chain([format!("{} other models", order.len() - most)]).collect();
+        let mut few = Timeline { width: self.width, series, bins: BTreeMap::new() };
+        for (bin, amounts) in self.bins {
+            amounts.into_iter().enumerate().for_each(|(of, amount)| few.put(bin, places[of].min(most), amount));
+        }
+        few
+    }
+
     fn place(&mut self, series: &str) -> usize {
         self.series.iter().position(|name| name == series).unwrap_or_else(|| {
             self.series.push(series.to_owned());
@@ -108,6 +127,16 @@ mod tests {
             assert_eq!((sum("a"), sum("b")), (2000.0, 500.0));
             assert!(bins.windows(2).all(|two| two[1].0 - two[0].0 == timeline.width));
         }
+    }
+
+    #[test]
+    fn the_small_series_become_one() {
+        let mut timeline = Timeline::default();
+        ["a", "b", "c", "d"].iter().zip([1.0, 8.0, 2.0, 4.0]).for_each(|(name, n)| timeline.add(5, name, n));
+        let few = timeline.clone().largest(2);
+        assert_eq!(few.series(), ["b", "d", "2 other models"]);
+        assert_eq!(few.bins().collect::<Vec<_>>(), [(5, vec![8.0, 4.0, 3.0])]);
+        assert_eq!(timeline.clone().largest(3).series(), timeline.series(), "one series is not called others");
     }
 
     #[test]

@@ -214,7 +214,8 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
 }
 
 fn row_name(key: &[Cell]) -> String {
-    key.iter().map(|cell| cut(&cell.text(), 60)).collect::<Vec<_>>().join(" ")
+    let named = key.iter().filter(|cell| **cell != Cell::Null);
+    named.map(|cell| cut(&cell.text(), 60)).collect::<Vec<_>>().join(" ")
 }
 
 fn columns_grid(columns: &[&ColumnDiff], matched: u64) -> Grid {

@@ -127,7 +127,7 @@ impl<'a> Facts<'a> {
         let packed = self.setting(name, "rows_per_prompt").map(|rows| format!(", {rows} rows in a prompt"));
         let counts = &totals.counts;
         format!(
-            "Stage {name} asked {models} about {} of {input}{times}{}: {} were answered, {} failed and {} were skipped.",
+            "Stage {name} asked {models} about {} of {input}{times}{}: {} answered, {} failed, {} skipped.",
             count(totals.rows, "row"),
             packed.unwrap_or_default(),
             number(counts.answered),

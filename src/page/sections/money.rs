@@ -16,6 +16,8 @@ use crate::store::Manifest;
 const NEXT: f64 = 10_000.0;
 /// The shares of the table of latencies.
 const SHARES: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
+/// The most models whose quantiles are marked in the chart.
+const MARKED: usize = 4;
 /// The share of the calls that the curve of latencies shows. Few calls may take very long.
 const SHOWN: f64 = 0.995;
 
@@ -225,7 +227,7 @@ fn latencies(calls: &Calls) -> Option<Figure> {
     models.retain(|(_, latency)| latency.count() > 0);
     let seconds = |latency: &LogHistogram, share| latency.quantile(share).map_or(0.0, |ms| ms / 1e3);
     let mut marks = Vec::new();
-    for (model, latency) in &models {
+    for (model, latency) in models.iter().filter(|_| models.len() <= MARKED) {
         for (name, share) in [("p50", 0.5), ("p95", 0.95)] {
             let label = if models.len() > 1 { format!("{name} {model}") } else { name.to_owned() };
             marks.push(Mark { at: seconds(latency, share), label });

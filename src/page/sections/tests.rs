@@ -38,7 +38,7 @@ fn check(test: &TestSpec, finding: &Finding) -> Check {
         (false, Severity::Warn) => CheckMark::Open,
     };
     let wanted = &test.assertion.words;
-    // A test without a name of its own is called by its words.
+    // Without a name in the spec, the name ends with these words.
     let wanted = if test.name.ends_with(wanted) { String::new() } else { format!("wanted: {wanted}; ") };
     let text = format!("{wanted}found: {}", finding.found);
     Check { mark, label: test.name.clone(), text }

@@ -36,6 +36,27 @@ pub(super) fn of_model(series: &Series) -> String {
     if series.model.is_empty() { String::new() } else { format!(", {}", series.model) }
 }
 
+/// The most models that have their own charts.
+pub(super) const MODELS: usize = 12;
+
+/// The blocks about the first models, each with its series.
+pub(super) fn of_models<T>(
+    series: &[Series],
+    found: &[T],
+    mut blocks: impl FnMut(&Series, &T) -> Result<Vec<Block>, String>,
+) -> Result<Vec<Block>, String> {
+    let mut all = Vec::new();
+    for (series, found) in series.iter().zip(found).take(MODELS) {
+        all.extend(blocks(series, found)?);
+    }
+    if series.len() > MODELS && !all.is_empty() {
+        all.push(Block::Text {
+            text: format!("The charts of the first {MODELS} of {} models are shown.", series.len()),
+        });
+    }
+    Ok(all)
+}
+
 pub(super) fn table(title: String, table: Grid) -> Block {
     Block::Table { title, table }
 }

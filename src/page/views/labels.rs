@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::blocks::{figure, fold, named, of_model, series_name};
+use super::blocks::{figure, fold, named, of_model, of_models, series_name};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, NO_GROUP, Series, TableRows, in_order, number, text};
 use crate::page::chart::{Axis, Bar, Bars, Chart, Dot, DotRow, Dots, Histogram, Unit};
@@ -324,9 +324,9 @@ impl LabelShares {
     }
 
     /// How probable the labels are, for each model.
-    fn probable(&self) -> Vec<Block> {
+    fn probable(&self) -> Result<Vec<Block>, String> {
         let edges: Vec<f64> = (0..=BINS).map(|edge| edge as f64 / BINS as f64).collect();
-        let of_series = |(series, bins): (&Series, &Vec<[u64; BINS]>)| {
+        of_models(&self.series, &self.probable, |series, bins| {
             let labels = &self.labels[..bins.len()];
             let row = |bin: usize| {
                 let ends = [json!(edges[bin]), json!(edges[bin + 1])];
@@ -343,9 +343,9 @@ impl LabelShares {
                 marks: Vec::new(),
             };
             let title = format!("How probable the labels of {} are{}", self.title, of_model(series));
-            (!bins.is_empty()).then(|| figure(title, Chart::Histogram(chart), numbers, None))
-        };
-        self.series.iter().zip(&self.probable).filter_map(of_series).collect()
+            let shown = (!bins.is_empty()).then(|| figure(title, Chart::Histogram(chart), numbers, None));
+            Ok(shown.into_iter().collect())
+        })
     }
 }
 
@@ -379,7 +379,7 @@ impl Collect for LabelShares {
         let models = || self.series.iter().map(series_name).zip(&self.tallies);
         let chart = if self.scale.is_some() { self.bars(models()) } else { self.dots() };
         let mut blocks = vec![figure(self.title.clone(), chart, self.numbers(), Some(self.note()))];
-        blocks.extend(self.probable());
+        blocks.extend(self.probable()?);
         if self.labels.len() <= MOST_IN_GROUPS || self.scale.is_some() {
             blocks.extend(self.by_group(groupings));
         }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::blocks::{figure, named, of_model};
+use super::blocks::{figure, named, of_model, of_models};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, Series, TableRows};
 use crate::page::chart::{Bar, Bars, Chart, Unit};
@@ -62,8 +62,16 @@ impl Collect for ListView {
     }
 
     fn blocks(&mut self, _: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let mut blocks = Vec::new();
-        for (series, (lists, counts)) in self.series.iter().zip(&self.found).filter(|(_, (lists, _))| *lists > 0) {
+        of_models(&self.series, &self.found, |series, (lists, counts)| {
+            let title = format!("{}{}", self.title, of_model(series));
+            if *lists == 0 {
+                return Ok(Vec::new());
+            }
+            if self.is_open && counts.len() > 1 && counts.values().all(|n| *n == 1) {
+                let (lists, items) = (count(*lists, "list"), count(counts.len() as u64, "item"));
+                let text = format!("{title}: {lists} with {items}. No item is in two lists.");
+                return Ok(vec![Block::Text { text }]);
+            }
             let mut items: Vec<(&String, &u64)> = counts.iter().collect();
             if self.is_open {
                 items.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -90,8 +98,7 @@ impl Collect for ListView {
             }
             let bars = items.iter().map(bar).collect();
             let chart = Chart::Bars(Bars::new(Unit::Share, vec!["share of lists".to_owned()], bars));
-            blocks.push(figure(format!("{}{}", self.title, of_model(series)), chart, numbers, Some(note)));
-        }
-        Ok(blocks)
+            Ok(vec![figure(title, chart, numbers, Some(note))])
+        })
     }
 }

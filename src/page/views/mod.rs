@@ -36,7 +36,7 @@ use self::numbers::NumberView;
 use self::origins::OriginView;
 use self::questions::{PlaceView, QuestionFlow};
 use self::quotes::QuoteView;
-use self::relations::{KeptView, MatchView, PieceView};
+use self::relations::{KeptView, MatchView, PieceView, PromptView};
 use self::replicates::Alike;
 use self::table::{Batch, TableRows};
 use self::texts::TextView;
@@ -67,28 +67,19 @@ pub(super) fn sections(subject: &Subject<'_>) -> Result<Vec<Section>, String> {
 
 fn section(subject: &Subject<'_>, id: TableId, views: Vec<View>) -> Result<Option<Section>, String> {
     let table = subject.plan.spec.table(id);
-    let Some(rows) = opened(subject, id) else { return Ok(None) };
+    let Some(rows) = TableRows::open(subject, id) else { return Ok(None) };
     let mut blocks = vec![Block::Text { text: lead(subject, table, &rows) }];
     let (of_input, own): (Vec<View>, Vec<View>) =
         views.into_iter().partition(|view| matches!(view.shown, Shown::Wrong(_)));
     blocks.extend(shown(&own, &rows)?);
     if let Some(input) = table.inputs().first().filter(|_| !of_input.is_empty()) {
-        let input = opened(subject, *input).map(|input| shown(&of_input, &input));
+        let input = TableRows::open(subject, *input).map(|input| shown(&of_input, &input));
         blocks.extend(input.transpose()?.unwrap_or_default());
     }
     let audit = subject.manifest.stages.get(table.name()).and_then(|totals| totals.audit.as_ref());
     blocks.extend(audit.iter().flat_map(|audit| packs::blocks(table.name(), audit)));
     let name = table.name().to_owned();
     Ok((blocks.len() > 1).then(|| Section { id: format!("stage-{name}"), title: format!("Stage {name}"), blocks }))
-}
-
-/// `None` for a source, and if no part of the table is finished.
-fn opened<'a>(subject: &'a Subject<'_>, id: TableId) -> Option<TableRows<'a>> {
-    let spec = &subject.plan.spec;
-    let table = spec.table(id);
-    // The last input is the one whose rows the table has.
-    let input_rows = table.inputs().last().and_then(|input| row_count(subject, *input));
-    TableRows::open(subject.folder, table, (spec.seed.unwrap_or_default(), input_rows))
 }
 
 /// What the stage does, in one sentence.
@@ -108,16 +99,6 @@ fn lead(subject: &Subject<'_>, table: &TableSpec, rows: &TableRows<'_>) -> Strin
             format!("`{}` made {n} from {}.", transform.transform.info.kind, inputs.join(" and "))
         }
         TableSpec::Source(_) => n,
-    }
-}
-
-/// The number of rows of a table, if the manifest says it.
-fn row_count(subject: &Subject<'_>, id: TableId) -> Option<u64> {
-    let table = subject.plan.spec.table(id);
-    match table {
-        TableSpec::Source(_) => Some(subject.manifest.sources.get(table.name())?.rows),
-        TableSpec::Stage(stage) => Some(subject.manifest.stages.get(table.name())?.rows * stage.answers.fold()),
-        TableSpec::Transform(_) => Some(subject.folder.committed(table.name(), 0)?.table.rows()),
     }
 }
 
@@ -170,6 +151,7 @@ fn collector(view: &View, table: &TableRows<'_>) -> Box<dyn Collect> {
         Shown::Questions { questions } => Box::new(QuestionFlow::new(title, questions, table)),
         Shown::Places { column, order } => Box::new(PlaceView::new(title, column, order, table)),
         Shown::Kept => Box::new(KeptView::new(title)),
+        Shown::Prompts => Box::new(PromptView::new(title)),
         Shown::Pieces { number, text } => Box::new(PieceView::new(number, text, table)),
         Shown::Matches { columns } => Box::new(MatchView::new(title, columns)),
         Shown::Wrong(columns) => Box::new(WrongView::new(title, columns, table)),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::bins::{Bins, Numbers};
-use super::blocks::{figure, named, of_model, table};
+use super::blocks::{figure, named, of_model, of_models, table};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, Series, TableRows, number};
 use crate::page::chart::{Axis, Chart, Histogram, Mark, Unit};
@@ -90,10 +90,10 @@ impl Collect for NumberView {
     }
 
     fn blocks(&mut self, _: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let of_series = |(series, found): (&Series, &Numbers)| {
-            distribution(format!("{}{}", self.title, of_model(series)), &series.column, found, self.bounds)
-        };
-        let mut blocks: Vec<Block> = self.series.iter().zip(&self.found).filter_map(of_series).collect();
+        let mut blocks = of_models(&self.series, &self.found, |series, found| {
+            let title = format!("{}{}", self.title, of_model(series));
+            Ok(distribution(title, &series.column, found, self.bounds).into_iter().collect())
+        })?;
         let is_told = self.found.iter().all(|found| found.ends.is_none_or(|(least, most)| least == most));
         if !blocks.is_empty() && !(is_told && self.null.iter().all(|null| *null == 0)) {
             blocks.push(self.summary());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::blocks::{figure, named, of_model};
+use super::blocks::{figure, named, of_model, of_models};
 use super::collect::Collect;
 use super::table::{Batch, Grouping, Series, TableRows, text};
 use crate::page::chart::{Axis, Bar, Bars, Chart, Edge, Flow, Line, Lines, Node, Point, Tone, Unit};
@@ -166,8 +166,10 @@ impl Collect for PlaceView {
     }
 
     fn blocks(&mut self, _: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let mut blocks = Vec::new();
-        for (series, places) in self.series.iter().zip(&self.places).filter(|(_, places)| !places.shown.is_empty()) {
+        of_models(&self.series, &self.places, |series, places| {
+            if places.shown.is_empty() {
+                return Ok(Vec::new());
+            }
             let numbers = |place: usize| (places.chosen[place], places.shown[place]);
             let point = |place: usize| {
                 let (chosen, shown) = numbers(place);
@@ -207,9 +209,8 @@ impl Collect for PlaceView {
             let note =
                 "Expected: the share that each place would have if the places did not matter. 95 % Wilson intervals.";
             let numbers = named(&columns, all.map(row).collect());
-            blocks.push(figure(title, Chart::Lines(chart), numbers, Some(note.to_owned())));
-        }
-        Ok(blocks)
+            Ok(vec![figure(title, Chart::Lines(chart), numbers, Some(note.to_owned()))])
+        })
     }
 }
 

@@ -49,6 +49,36 @@ impl Collect for KeptView {
     }
 }
 
+/// How many prompts each row needed.
+pub(super) struct PromptView {
+    title: String,
+}
+
+impl PromptView {
+    pub(super) fn new(title: &str) -> PromptView {
+        PromptView { title: title.to_owned() }
+    }
+}
+
+impl Collect for PromptView {
+    fn reads(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn add(&mut self, _: &Batch<'_>) {}
+
+    fn blocks(&mut self, table: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
+        let mut prompts = Numbers::new(Bins::within([None, None], true), table.seed, "prompts");
+        let groups = &table.subject.calls()?.groups;
+        for group in groups.iter().filter(|group| group.stage == table.spec.name()) {
+            for (calls, rows) in group.per_row.counts() {
+                (0..rows).for_each(|_| prompts.add(calls as f64));
+            }
+        }
+        Ok(distribution(self.title.clone(), "Prompts", &prompts, [None, None]).into_iter().collect())
+    }
+}
+
 /// The pieces of each document. The pieces of a document follow each other, numbered from 1.
 pub(super) struct PieceView {
     number: String,

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 
-use crate::spec::{ColumnRole, Form, StageSpec, TableSpec};
-use crate::store::RunDir;
+use crate::page::Subject;
+use crate::spec::{ColumnRole, Form, StageSpec, TableId, TableSpec};
+use crate::store::{Project, source_table};
 use crate::table::parquet::Table;
 use crate::table::{Cutter, Guard, Value, cell_at};
 
@@ -23,6 +24,7 @@ pub(super) const NO_GROUP: usize = usize::MAX;
 type Cells = Vec<Option<String>>;
 
 pub(super) struct TableRows<'a> {
+    pub(super) subject: &'a Subject<'a>,
     pub(super) spec: &'a TableSpec,
     pub(super) schema: SchemaRef,
     /// The seed of samples.
@@ -75,16 +77,22 @@ impl Batch<'_> {
 }
 
 impl<'a> TableRows<'a> {
-    /// `None` if no part of the table is finished.
-    pub(super) fn open(
-        folder: &RunDir,
-        spec: &'a TableSpec,
-        (seed, input_rows): (u64, Option<u64>),
-    ) -> Option<TableRows<'a>> {
-        let parts: Vec<Table> =
-            (0..).map_while(|number| folder.committed(spec.name(), number)).map(|part| part.table).collect();
-        let schema = parts.first()?.schema();
-        Some(TableRows { spec, schema, seed, input_rows, parts })
+    /// `None` if no part of the table is finished, and for a source of which the run kept no rows.
+    pub(super) fn open(subject: &'a Subject<'_>, id: TableId) -> Option<TableRows<'a>> {
+        let whole = &subject.plan.spec;
+        let spec = whole.table(id);
+        let parts: Vec<Table> = match spec {
+            TableSpec::Source(source) => {
+                let entry = subject.manifest.sources.get(source.name.as_str())?;
+                let kept = source_table(&Project::of(&whole.folder), entry);
+                kept.filter(|table| table.rows() == entry.rows).into_iter().collect()
+            }
+            _ => (0..).map_while(|n| subject.folder.committed(spec.name(), n)).map(|part| part.table).collect(),
+        };
+        // The last input is the one whose rows the table has.
+        let input_rows = spec.inputs().last().and_then(|input| row_count(subject, *input));
+        let (schema, seed) = (parts.first()?.schema(), whole.seed.unwrap_or_default());
+        Some(TableRows { subject, spec, schema, seed, input_rows, parts })
     }
 
     pub(super) fn rows(&self) -> u64 {
@@ -234,6 +242,16 @@ impl<'a> TableRows<'a> {
         let reads = info.needs.iter().chain(&info.uses).filter(|column| **column < self.schema.fields().len());
         let mut texts = reads.filter(|column| *self.schema.field(**column).data_type() == DataType::Utf8);
         texts.next().map(|column| self.schema.field(*column).name().clone())
+    }
+}
+
+/// The number of rows of a table, if the run knows it.
+fn row_count(subject: &Subject<'_>, id: TableId) -> Option<u64> {
+    let table = subject.plan.spec.table(id);
+    match table {
+        TableSpec::Source(_) => Some(subject.manifest.sources.get(table.name())?.rows),
+        TableSpec::Stage(stage) => Some(subject.manifest.stages.get(table.name())?.rows * stage.answers.fold()),
+        TableSpec::Transform(_) => Some(subject.folder.committed(table.name(), 0)?.table.rows()),
     }
 }
 

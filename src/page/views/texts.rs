@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::bins::{Bins, Numbers, Sample};
-use super::blocks::{named, of_model, table};
+use super::blocks::{named, of_model, of_models, table};
 use super::collect::Collect;
 use super::numbers::distribution;
 use super::table::{Batch, Grouping, Series, TableRows, text};
@@ -129,11 +129,8 @@ impl Collect for TextView {
     }
 
     fn blocks(&mut self, table: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let mut blocks = Vec::new();
-        for (series, texts) in self.series.iter().zip(&self.texts) {
-            let title = format!("{}{}", self.title, of_model(series));
-            blocks.extend(texts.blocks(&title, self.most, table)?);
-        }
-        Ok(blocks)
+        of_models(&self.series, &self.texts, |series, texts| {
+            texts.blocks(&format!("{}{}", self.title, of_model(series)), self.most, table)
+        })
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Message, Prompt, TemplateValue};
 use crate::stage::ask::{Ask, StageInfo};
-use crate::stage::view::{self, View};
+use crate::stage::view::{self, Shown, View};
 use crate::table::{Cell, Row};
 
 /// The prefix of a hidden column's name. The rest is the name of the column whose cells it gathers.
@@ -252,8 +252,10 @@ fn tokens(prompt: &Prompt) -> u64 {
 impl Ask for BoundReduce {
     fn views(&self, info: &StageInfo) -> Vec<View> {
         let [rows, left_out] = &self.counts;
-        let counts = [view::numbers("Rows of a group", rows), view::numbers("Rows left out of a group", left_out)];
-        info.views().into_iter().chain(counts).collect()
+        let counts = [view::numbers("Rows per group", rows), view::numbers("Rows left out per group", left_out)];
+        let prompts = View::new("Prompts per group", Shown::Prompts);
+        let prompts = Some(prompts).filter(|_| self.strategy != Strategy::Single);
+        info.views().into_iter().chain(counts).chain(prompts).collect()
     }
 
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
