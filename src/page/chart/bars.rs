@@ -82,7 +82,7 @@ impl Bars {
         let bottom = top + BAR * shown.len() as i32;
         let plot = Plot { left: labels + 8, right: picture.width - texts - 12, top, bottom };
         let edges: Vec<Vec<f64>> = shown.iter().map(|bar| self.edges(bar)).collect();
-        let axis = Axis { title: String::new(), unit: self.unit, range: None };
+        let axis = Axis::new("", self.unit);
         let mut scale = Scale::new(&axis, edges.iter().flatten().copied().chain([0.0]), (plot.left, plot.right), 5);
         scale.is_signed = self.centre.is_none();
         plot.x_axis(&mut picture, &scale, "");

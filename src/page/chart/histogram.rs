@@ -42,7 +42,7 @@ impl Histogram {
         let bins = self.edges.len().saturating_sub(1);
         let count = |series: &Vec<u64>, bin: usize| series.get(bin).copied().unwrap_or(0) as f64;
         let totals: Vec<f64> = (0..bins).map(|bin| self.counts.iter().map(|series| count(series, bin)).sum()).collect();
-        let y_axis = Axis { title: "count".to_owned(), unit: Unit::Count, range: None };
+        let y_axis = Axis::new("count", Unit::Count);
         let y_scale = |from, to| Scale::new(&y_axis, totals.iter().copied(), (from, to), HEIGHT / 40);
         let ticks = y_scale(0, 1).ticks();
         let (left, right) = (widest(ticks.iter().map(|(_, text)| text.as_str()), 100) + 12, picture.width - 16);

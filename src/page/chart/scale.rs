@@ -28,6 +28,17 @@ pub(crate) struct Axis {
     pub(crate) range: Option<(f64, f64)>,
 }
 
+impl Axis {
+    pub(crate) fn new(title: impl Into<String>, unit: Unit) -> Axis {
+        Axis { title: title.into(), unit, range: None }
+    }
+
+    /// From 0 to 100 %.
+    pub(crate) fn shares(title: impl Into<String>) -> Axis {
+        Axis { range: Some((0.0, 1.0)), ..Axis::new(title, Unit::Share) }
+    }
+}
+
 /// A line with a name.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Mark {

@@ -38,20 +38,20 @@ fn asked_again(now: &Manifest) -> Option<Block> {
     };
     let stages = now.stages.iter().flat_map(|(stage, totals)| totals.changes.iter().map(move |of| (stage, of)));
     let rows: Vec<_> = stages.map(|(stage, (model, changes))| row(stage, model, changes)).collect();
-    let columns = ["stage", "model", "equal", "different", "newly failed", "newly answered"].map(str::to_owned);
+    let columns = ["stage", "model", "equal", "different", "newly failed", "newly answered"];
     let title = "Answers that were asked again".to_owned();
-    (!rows.is_empty()).then(|| Block::Table { title, table: Grid { columns: columns.to_vec(), rows } })
+    (!rows.is_empty()).then(|| Block::Table { title, table: Grid::new(&columns, rows) })
 }
 
 /// What is different from the run `before`.
 fn since(before: &NamedRun, subject: &Subject<'_>) -> Vec<Block> {
     let now = subject.manifest;
-    let mut blocks = vec![Block::Text { text: format!("This run is compared with the run {}.", before.name) }];
+    let mut blocks = vec![Block::text(format!("This run is compared with the run {}.", before.name))];
     blocks.extend(settings(&before.dir, subject.folder));
     blocks.extend(data(&before.manifest, now));
     for (output, facts) in now.outputs.iter().filter(|(_, facts)| !facts.codebook && facts.sheet.is_none()) {
         if !before.manifest.outputs.contains_key(output) {
-            blocks.push(Block::Text { text: format!("The table {output} is new.") });
+            blocks.push(Block::text(format!("The table {output} is new.")));
             continue;
         }
         let tables = || {
@@ -63,11 +63,11 @@ fn since(before: &NamedRun, subject: &Subject<'_>) -> Vec<Block> {
             Ok((by, found)) => {
                 let is_cut = facts.rows.max(before.manifest.outputs[output].rows) > COMPARED;
                 let note = format!("The first {} rows of each run are compared.", number(COMPARED));
-                let note = is_cut.then_some(Block::Text { text: note });
+                let note = is_cut.then_some(Block::text(note));
                 let blocks = note.into_iter().chain(table_blocks(now, &by, &found)).collect();
                 Block::Group { title: format!("Table {output}"), blocks }
             }
-            Err(why) => Block::Text { text: format!("The table {} was not compared: {why}.", facts.path) },
+            Err(why) => Block::text(format!("The table {} was not compared: {why}.", facts.path)),
         });
     }
     blocks
@@ -93,7 +93,7 @@ fn settings(old: &RunDir, new: &RunDir) -> Vec<Block> {
         match (&old, &new) {
             (Some(Value::String(old)), Some(Value::String(new))) if is_prose(old) || is_prose(new) => {
                 let [old, new] = marked_words(old, new);
-                let name = |text: &str| Block::Text { text: text.to_owned() };
+                let name = |text: &str| Block::text(text.to_owned());
                 let blocks =
                     vec![name("Before:"), Block::Marked { parts: old }, name("Now:"), Block::Marked { parts: new }];
                 texts.push(Block::Group { title: setting, blocks });
@@ -104,15 +104,13 @@ fn settings(old: &RunDir, new: &RunDir) -> Vec<Block> {
             }
         }
     }
-    let columns = ["setting", "before", "now"].map(str::to_owned).to_vec();
-    let table = Block::Table { title: "Settings that differ".to_owned(), table: Grid { columns, rows } };
-    match (&table, texts.is_empty()) {
-        (Block::Table { table, .. }, true) if table.rows.is_empty() => {
-            vec![Block::Text { text: "The settings are the same.".to_owned() }]
-        }
-        (Block::Table { table, .. }, _) if table.rows.is_empty() => texts,
-        _ => texts.into_iter().chain([table]).collect(),
+    let has_rows = !rows.is_empty();
+    if texts.is_empty() && !has_rows {
+        return vec![Block::text("The settings are the same.")];
     }
+    let title = "Settings that differ".to_owned();
+    let table = Block::Table { title, table: Grid::new(&["setting", "before", "now"], rows) };
+    texts.into_iter().chain(Some(table).filter(|_| has_rows)).collect()
 }
 
 /// The changes of sources and of model builds.
@@ -120,7 +118,7 @@ fn data(old: &Manifest, new: &Manifest) -> Option<Block> {
     let (old, new) = (Lock::of_manifest(old)?, Lock::of_manifest(new)?);
     let mut changes: Vec<String> = old.drift(&new).iter().filter_map(data_change).collect();
     changes.dedup();
-    (!changes.is_empty()).then(|| Block::Text { text: format!("Data and models: {}.", changes.join("; ")) })
+    (!changes.is_empty()).then(|| Block::text(format!("Data and models: {}.", changes.join("; "))))
 }
 
 fn compared(subject: &Subject<'_>, output: &str, [a, b]: [StoredTable; 2]) -> Result<(Matching, TableDiff), String> {
@@ -170,7 +168,7 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
         vec![format!("{} in both runs", count(found.matched, "row")), format!("{} differ", number(found.differ))];
     let sides = [(found.only_a, "gone"), (found.only_b, "new")];
     counts.extend(sides.iter().filter(|(rows, _)| *rows > 0).map(|(rows, what)| format!("{} {what}", number(*rows))));
-    let mut blocks = vec![Block::Text { text: format!("{}.", counts.join(", ")) }];
+    let mut blocks = vec![Block::text(format!("{}.", counts.join(", ")))];
     for (keys, rows, what) in
         [(&found.examples_only_a, found.only_a, "gone"), (&found.examples_only_b, found.only_b, "new")]
     {
@@ -178,7 +176,7 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
             let names = keys.iter().map(|key| row_name(key)).collect::<Vec<_>>().join(", ");
             let more = rows - keys.len() as u64;
             let more = if more > 0 { format!(" and {}", count(more, "more row")) } else { String::new() };
-            blocks.push(Block::Text { text: format!("Rows that are {what}: {names}{more}.") });
+            blocks.push(Block::text(format!("Rows that are {what}: {names}{more}.")));
         }
     }
     let columns = [(&found.columns_only_a, "gone"), (&found.columns_only_b, "new")];
@@ -186,7 +184,7 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
         columns
             .into_iter()
             .filter(|(names, _)| !names.is_empty())
-            .map(|(names, what)| Block::Text { text: format!("Columns that are {what}: {}.", names.join(", ")) }),
+            .map(|(names, what)| Block::text(format!("Columns that are {what}: {}.", names.join(", ")))),
     );
     let differ: Vec<&ColumnDiff> = found.columns.iter().filter(|column| column.differ > 0).collect();
     if !differ.is_empty() {
@@ -194,7 +192,7 @@ fn table_blocks(now: &Manifest, by: &Matching, found: &TableDiff) -> Vec<Block> 
         blocks.push(Block::Table { title, table: columns_grid(&differ, found.matched) });
     }
     for column in differ {
-        blocks.extend(column.gold.map(|gold| Block::Text { text: gold_text(&column.name, &gold) }));
+        blocks.extend(column.gold.map(|gold| Block::text(gold_text(&column.name, &gold))));
         let is_label = |confusion: &&Confusion| {
             let is_truth = |label: &Cell| matches!(label, Cell::Boolean(_) | Cell::Null);
             !now.labels(&column.name).is_empty() || confusion.labels.iter().all(is_truth)
@@ -227,7 +225,7 @@ fn columns_grid(columns: &[&ColumnDiff], matched: u64) -> Grid {
         let start = [Value::from(column.name.as_str()), column.differ.into(), share.into()];
         start.into_iter().chain(counts).chain([distance.into()]).collect()
     };
-    Grid { columns: names.map(str::to_owned).to_vec(), rows: columns.iter().map(row).collect() }
+    Grid::new(&names, columns.iter().map(row).collect())
 }
 
 fn gold_text(column: &str, gold: &GoldDiff) -> String {

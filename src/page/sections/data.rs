@@ -26,13 +26,13 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
         let bytes = left.max(0.0) / (outputs.len() - done) as f64;
         let search = Search { output: name.as_str(), from: 0, text: "", rows: ROWS, bytes: bytes as usize };
         blocks[place] = Some(match rows(subject, &search) {
-            Ok(table) if table.total == 0 => Block::Text { text: format!("{} has no rows.", output.path) },
+            Ok(table) if table.total == 0 => Block::text(format!("{} has no rows.", output.path)),
             Ok(table) => {
                 left -= size(&table);
-                let text = Block::Text { text: about(&table) };
+                let text = Block::text(about(&table));
                 Block::Group { title: output.path.clone(), blocks: vec![text, Block::Data(Box::new(table))] }
             }
-            Err(why) => Block::Text { text: format!("The rows of {} are not shown: {why}.", output.path) },
+            Err(why) => Block::text(format!("The rows of {} are not shown: {why}.", output.path)),
         });
     }
     let blocks: Vec<Block> = blocks.into_iter().flatten().collect();

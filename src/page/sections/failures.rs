@@ -23,7 +23,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
     }
     let sum: u64 = counts.iter().map(|(_, _, calls)| calls).sum();
     let text = format!("{} failed. The first of each kind are below, with what to change.", count(sum, "call"));
-    let mut blocks = vec![Block::Text { text }, Block::Figure(by_kind(&counts))];
+    let mut blocks = vec![Block::text(text), Block::Figure(by_kind(&counts))];
     blocks.extend(over_time(failures).map(Block::Figure));
     for call in failures.first(SHOWN) {
         blocks.push(shown(call)?);
@@ -32,7 +32,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
         let first = subject.manifest.stages[stage].errors.get(kind_name(*kind));
         let rows = first.map(|first| first.rows.join(", ")).unwrap_or_default();
         let message = first.map(|first| first.message.clone()).unwrap_or_default();
-        let blocks = vec![Block::Text { text: message }, Block::Text { text: cure(*kind).to_owned() }];
+        let blocks = vec![Block::text(message), Block::text(cure(*kind).to_owned())];
         Block::Group { title: format!("{}: stage {stage}, rows {rows}", kind_name(*kind)), blocks }
     }));
     Ok(Some(Section { id: "failures".to_owned(), title: "Failures".to_owned(), blocks }))
@@ -99,7 +99,7 @@ fn over_time(failures: &Failures) -> Option<Figure> {
     });
     let numbers =
         Grid { columns: ["from (UTC)".to_owned()].into_iter().chain(series.clone()).collect(), rows: rows.collect() };
-    let axis = Axis { title: "time".to_owned(), unit: Unit::Moment, range: None };
+    let axis = Axis::new("time", Unit::Moment);
     Some(Figure {
         title: "Failed calls over time".to_owned(),
         chart: Chart::Histogram(Histogram { axis, edges, series, counts, marks: Vec::new() }),
@@ -112,15 +112,15 @@ fn over_time(failures: &Failures) -> Option<Figure> {
 fn shown(call: &FailedCall) -> Result<Block, String> {
     let FailedCall { row, stage, model, failure, .. } = call;
     let title = format!("{}: row {row}, stage {stage}, model {model}", kind_name(failure.kind));
-    let mut blocks = vec![Block::Text { text: failure.message.clone() }];
+    let mut blocks = vec![Block::text(failure.message.clone())];
     match call.reply().map_err(|error| error.to_string())? {
         Some(reply) => {
             let title = format!("The reply{}", cut_note(&reply));
             blocks.push(Block::Code { title, text: cut(&reply, REPLY) });
         }
-        None => blocks.push(Block::Text { text: "There was no reply.".to_owned() }),
+        None => blocks.push(Block::text("There was no reply.")),
     }
-    blocks.push(Block::Text { text: format!("What to do: {}.", cure(failure.kind)) });
+    blocks.push(Block::text(format!("What to do: {}.", cure(failure.kind))));
     Ok(Block::Group { title, blocks })
 }
 

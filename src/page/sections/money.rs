@@ -26,8 +26,8 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
     if calls.groups.is_empty() {
         return Ok(None);
     }
-    let mut blocks = vec![Block::Text { text: overview(subject, calls) }];
-    blocks.extend(next_rows(subject, calls).map(|text| Block::Text { text }));
+    let mut blocks = vec![Block::text(overview(subject, calls))];
+    blocks.extend(next_rows(subject, calls).map(|text| Block::text(text)));
     let figures = [spending(subject, calls), rate(calls), in_flight(calls), latencies(calls)];
     blocks.extend(figures.into_iter().flatten().map(Block::Figure));
     blocks.push(Block::Table { title: "Calls by stage and model".to_owned(), table: table(calls) });
@@ -138,7 +138,7 @@ fn spending(subject: &Subject<'_>, calls: &Calls) -> Option<Figure> {
             false => note += &format!(" The budget of {text} is far above the chart."),
         }
     }
-    let y = Axis { title: what.to_lowercase(), unit, range: None };
+    let y = Axis::new(what.to_lowercase(), unit);
     let chart = Lines { x: clock(), y, lines, diagonal: false, marks: Vec::new() };
     Some(Figure { title: format!("{what} over time"), chart: Chart::Lines(chart), numbers, note: Some(note) })
 }
@@ -157,7 +157,7 @@ fn in_flight(calls: &Calls) -> Option<Figure> {
 
 fn clock_figure(title: &str, axis: &str, lines: Vec<Line>, seconds: f64) -> Option<Figure> {
     let numbers = points_grid("from (UTC)", &lines);
-    let y = Axis { title: axis.to_owned(), unit: Unit::Rate, range: None };
+    let y = Axis::new(axis, Unit::Rate);
     let chart = Lines { x: clock(), y, lines, diagonal: false, marks: Vec::new() };
     let note = format!("Means of {} each.", spell(seconds));
     let has_points = chart.lines.iter().any(|line| line.points.len() > 1);
@@ -170,7 +170,7 @@ fn spell(seconds: f64) -> String {
 }
 
 fn clock() -> Axis {
-    Axis { title: "time".to_owned(), unit: Unit::Moment, range: None }
+    Axis::new("time", Unit::Moment)
 }
 
 /// The amount of each bin divided by `divisor`, a line for each series.
@@ -246,8 +246,8 @@ fn latencies(calls: &Calls) -> Option<Figure> {
     };
     let numbers = Grid { columns, rows: models.iter().map(row).collect() };
     let chart = Lines {
-        x: Axis { title: "time of a call".to_owned(), unit: Unit::Seconds, range: None },
-        y: Axis { title: "share of calls".to_owned(), unit: Unit::Share, range: Some((0.0, 1.0)) },
+        x: Axis::new("time of a call", Unit::Seconds),
+        y: Axis::shares("share of calls"),
         lines: models.iter().map(line).collect(),
         diagonal: false,
         marks,
@@ -276,7 +276,7 @@ fn table(calls: &Calls) -> Grid {
         let (sent, reused) = (calls.total(|group| group.sent), calls.total(|group| group.reused));
         rows.push(["all", ""].map(Value::from).into_iter().chain(cells(sent, reused.calls, None)).collect());
     }
-    Grid { columns: columns.map(str::to_owned).to_vec(), rows }
+    Grid::new(&columns, rows)
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ impl Collect for ModelAgreement {
         let rows = count(self.whole, "row");
         let share = percent(self.equal as f64 / self.whole as f64);
         let text = format!("The models agree in {} of {rows} with the answers of all models ({share}).", self.equal);
-        let mut blocks = vec![self.matrix(), Block::Text { text }];
+        let mut blocks = vec![self.matrix(), Block::text(text)];
         blocks.extend(fold(format!("Pairs of models: {}", self.title), self.confusions()));
         blocks.extend(self.rows(table)?);
         Ok(blocks)

@@ -50,9 +50,7 @@ pub(super) fn of_models<T>(
         all.extend(blocks(series, found)?);
     }
     if series.len() > MODELS && !all.is_empty() {
-        all.push(Block::Text {
-            text: format!("The charts of the first {MODELS} of {} models are shown.", series.len()),
-        });
+        all.push(Block::text(format!("The charts of the first {MODELS} of {} models are shown.", series.len())));
     }
     Ok(all)
 }

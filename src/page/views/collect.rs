@@ -5,9 +5,11 @@ use crate::page::content::Block;
 
 pub(super) trait Collect {
     /// The columns of the table that it reads.
-    fn reads(&self) -> Vec<String>;
+    fn reads(&self) -> Vec<String> {
+        Vec::new()
+    }
 
-    fn add(&mut self, batch: &Batch<'_>);
+    fn add(&mut self, _: &Batch<'_>) {}
 
     /// What the page shows after the last row. Empty if there is nothing to say. The error is a sentence.
     fn blocks(&mut self, table: &TableRows<'_>, groupings: &[Grouping]) -> Result<Vec<Block>, String>;

@@ -253,11 +253,7 @@ impl LabelShares {
             };
             DotRow { label: name.clone(), dots: (0..self.series.len()).filter_map(dot).collect() }
         };
-        let axis = Axis {
-            title: format!("Share of {}", if self.are_answers { "answers" } else { "rows" }),
-            unit: Unit::Share,
-            range: Some((0.0, 1.0)),
-        };
+        let axis = Axis::shares(if self.are_answers { "Share of answers" } else { "Share of rows" });
         let series = self.series.iter().map(series_name).collect();
         let total = |label: usize| self.tallies.iter().map(|tally| tally.count(label)).sum::<u64>();
         let mut labels: Vec<(usize, &String)> = self.labels.iter().enumerate().collect();

@@ -67,10 +67,10 @@ impl Collect for ListView {
             if *lists == 0 {
                 return Ok(Vec::new());
             }
-            if self.is_open && counts.len() > 1 && counts.values().all(|n| *n == 1) {
+            if self.is_open && counts.values().all(|n| *n == 1) {
                 let (lists, items) = (count(*lists, "list"), count(counts.len() as u64, "item"));
                 let text = format!("{title}: {lists} with {items}. No item is in two lists.");
-                return Ok(vec![Block::Text { text }]);
+                return Ok(vec![Block::text(text)]);
             }
             let mut items: Vec<(&String, &u64)> = counts.iter().collect();
             if self.is_open {

@@ -36,7 +36,7 @@ use self::numbers::NumberView;
 use self::origins::OriginView;
 use self::questions::{PlaceView, QuestionFlow};
 use self::quotes::QuoteView;
-use self::relations::{KeptView, MatchView, PieceView, PromptView};
+use self::relations::{MatchView, PieceView, TableView};
 use self::replicates::Alike;
 use self::table::{Batch, TableRows};
 use self::texts::TextView;
@@ -68,7 +68,7 @@ pub(super) fn sections(subject: &Subject<'_>) -> Result<Vec<Section>, String> {
 fn section(subject: &Subject<'_>, id: TableId, views: Vec<View>) -> Result<Option<Section>, String> {
     let table = subject.plan.spec.table(id);
     let Some(rows) = TableRows::open(subject, id) else { return Ok(None) };
-    let mut blocks = vec![Block::Text { text: lead(subject, table, &rows) }];
+    let mut blocks = vec![Block::text(lead(subject, table, &rows))];
     let (of_input, own): (Vec<View>, Vec<View>) =
         views.into_iter().partition(|view| matches!(view.shown, Shown::Wrong(_)));
     blocks.extend(shown(&own, &rows)?);
@@ -150,8 +150,8 @@ fn collector(view: &View, table: &TableRows<'_>) -> Box<dyn Collect> {
         Shown::Origins { columns } => Box::new(OriginView::new(title, columns, table)),
         Shown::Questions { questions } => Box::new(QuestionFlow::new(title, questions, table)),
         Shown::Places { column, order } => Box::new(PlaceView::new(title, column, order, table)),
-        Shown::Kept => Box::new(KeptView::new(title)),
-        Shown::Prompts => Box::new(PromptView::new(title)),
+        Shown::Kept => Box::new(TableView::of_kept_rows(title)),
+        Shown::Prompts => Box::new(TableView::of_prompts(title)),
         Shown::Pieces { number, text } => Box::new(PieceView::new(number, text, table)),
         Shown::Matches { columns } => Box::new(MatchView::new(title, columns)),
         Shown::Wrong(columns) => Box::new(WrongView::new(title, columns, table)),

@@ -49,7 +49,7 @@ pub(super) fn distribution(title: String, axis: &str, found: &Numbers, bounds: [
     let (least, most) = found.ends?;
     if least == most {
         let text = format!("{title}: {} in {}.", short(least), count(found.n(), "row"));
-        return Some(Block::Text { text });
+        return Some(Block::text(text));
     }
     let mut edges = found.bins.edges();
     if found.bins.is_by_one() {
@@ -63,7 +63,7 @@ pub(super) fn distribution(title: String, axis: &str, found: &Numbers, bounds: [
     let limits =
         bounds.into_iter().zip(["lower limit", "upper limit"]).filter_map(|(bound, name)| Some((bound?, name)));
     let marks = quartiles.into_iter().chain(limits).map(mark).collect();
-    let axis = Axis { title: axis.to_owned(), unit: Unit::Number, range: None };
+    let axis = Axis::new(axis, Unit::Number);
     let chart = Histogram { axis, edges, series: vec![title.clone()], counts: vec![counts], marks };
     let note = found.sample.is_partial().then(|| {
         let sample = count(found.sample.items.len() as u64, "number");

@@ -26,7 +26,7 @@ pub(super) fn blocks(stage: &str, audit: &Audit) -> Vec<Block> {
     }
     let mut blocks = Vec::new();
     if !rows.is_empty() {
-        let axis = Axis { title: "Rows".to_owned(), unit: Unit::Count, range: None };
+        let axis = Axis::new("Rows", Unit::Count);
         let series = ["only alone", "only in a pack"].map(str::to_owned).to_vec();
         let chart = Chart::Dots(Dots { axis, series, rows, marks: Vec::new() });
         let columns = ["column", "label", "only alone", "only in a pack", "McNemar's p", "rows that differ"];
@@ -39,7 +39,7 @@ pub(super) fn blocks(stage: &str, audit: &Audit) -> Vec<Block> {
     }
     if let Some((alone, packed)) = audit.single.mean().zip(audit.packed.mean()) {
         let text = format!("A row alone needs {} tokens, and a row in a pack {} tokens.", short(alone), short(packed));
-        blocks.push(Block::Text { text });
+        blocks.push(Block::text(text));
     }
     blocks
 }

@@ -17,7 +17,7 @@ pub(super) fn section(spec: &Spec, source: &SourceSpec) -> Result<Option<Section
     let Some(population) = source.source.population() else { return Ok(None) };
     let report = population.report(&spec.folder, 0).map_err(|error| error.message)?;
     let name = source.name.as_str();
-    let mut blocks = vec![Block::Text { text: format!("{} people: {}.", number(report.rows), population.about()) }];
+    let mut blocks = vec![Block::text(format!("{} people: {}.", number(report.rows), population.about()))];
     blocks.extend(report.raking.as_ref().map(raked));
     let mut parts: Vec<Block> = report.parts.iter().map(block).collect();
     let more = parts.split_off(parts.len().min(OPEN));
@@ -33,7 +33,7 @@ fn raked(raking: &RakingReport) -> Block {
         short(raking.design_effect),
         short(raking.effective_sample_size),
     );
-    Block::Text { text }
+    Block::text(text)
 }
 
 fn title(of: &[String], depends_on: &[String]) -> String {
@@ -51,7 +51,7 @@ fn block(part: &Part) -> Block {
                 label: share.option.clone(),
                 dots: vec![dot(0, share.target), dot(1, share.drawn)],
             };
-            let axis = Axis { title: "Share of people".to_owned(), unit: Unit::Share, range: None };
+            let axis = Axis::new("Share of people", Unit::Share);
             let series = ["target", "drawn"].map(str::to_owned).to_vec();
             let chart = Dots { axis, series, rows: options.iter().map(row).collect(), marks: Vec::new() };
             let rows = options.iter().map(|share| vec![json!(share.option), json!(share.target), json!(share.drawn)]);
@@ -67,7 +67,7 @@ fn block(part: &Part) -> Block {
                 short(*minimum),
                 short(*maximum),
             );
-            Block::Text { text }
+            Block::text(text)
         }
     }
 }

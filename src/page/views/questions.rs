@@ -197,10 +197,9 @@ impl Collect for PlaceView {
                 ]
             };
             let columns = ["place", "chosen", "shown", "share", "low", "high", "expected"];
-            let axis = |title: &str, unit, range| Axis { title: title.to_owned(), unit, range };
             let chart = Lines {
-                x: axis("Place in which the option was shown", Unit::Number, None),
-                y: axis("Share of respondents that chose it", Unit::Share, Some((0.0, 1.0))),
+                x: Axis::new("Place in which the option was shown", Unit::Number),
+                y: Axis::shares("Share of respondents that chose it"),
                 lines,
                 diagonal: false,
                 marks: Vec::new(),

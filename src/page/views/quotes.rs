@@ -135,7 +135,7 @@ impl Quotes {
                 continue;
             }
             let drawn = if sample.is_partial() { "a random sample of the quotes" } else { "the quotes" };
-            blocks.push(Block::Text { text: format!("{}: {drawn} that are {kind}.", self.name) });
+            blocks.push(Block::text(format!("{}: {drawn} that are {kind}.", self.name)));
             for Passage { row, before, words, after } in passages {
                 let row = format!("Row {}: {before}", table.row_name(*row)?);
                 blocks.push(Block::Marked { parts: vec![(row, false), (words.clone(), true), (after.clone(), false)] });

@@ -21,62 +21,45 @@ fn two_counts(title: &str, parts: [&str; 2], counts: [u64; 2]) -> Block {
     figure(title.to_owned(), Chart::Bars(bars), named(&["part", "rows"], rows), None)
 }
 
-/// The rows of the input that are in the table, and those that are not.
-pub(super) struct KeptView {
+/// What the page shows of a table without its rows.
+pub(super) struct TableView {
     title: String,
+    blocks: fn(&str, &TableRows<'_>) -> Result<Option<Block>, String>,
 }
 
-impl KeptView {
-    pub(super) fn new(title: &str) -> KeptView {
-        KeptView { title: title.to_owned() }
+impl TableView {
+    /// The rows of the input that are in the table, and those that are not.
+    pub(super) fn of_kept_rows(title: &str) -> TableView {
+        TableView { title: title.to_owned(), blocks: kept }
+    }
+
+    /// How many prompts each row needed.
+    pub(super) fn of_prompts(title: &str) -> TableView {
+        TableView { title: title.to_owned(), blocks: prompts }
     }
 }
 
-impl Collect for KeptView {
-    fn reads(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn add(&mut self, _: &Batch<'_>) {}
-
+impl Collect for TableView {
     fn blocks(&mut self, table: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let kept = table.rows();
-        let left_out = table.input_rows.and_then(|rows| rows.checked_sub(kept));
-        Ok(left_out
-            .map(|left_out| two_counts(&self.title, ["kept", "left out"], [kept, left_out]))
-            .into_iter()
-            .collect())
+        Ok((self.blocks)(&self.title, table)?.into_iter().collect())
     }
 }
 
-/// How many prompts each row needed.
-pub(super) struct PromptView {
-    title: String,
+fn kept(title: &str, table: &TableRows<'_>) -> Result<Option<Block>, String> {
+    let kept = table.rows();
+    let left_out = table.input_rows.and_then(|rows| rows.checked_sub(kept));
+    Ok(left_out.map(|left_out| two_counts(title, ["kept", "left out"], [kept, left_out])))
 }
 
-impl PromptView {
-    pub(super) fn new(title: &str) -> PromptView {
-        PromptView { title: title.to_owned() }
-    }
-}
-
-impl Collect for PromptView {
-    fn reads(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn add(&mut self, _: &Batch<'_>) {}
-
-    fn blocks(&mut self, table: &TableRows<'_>, _: &[Grouping]) -> Result<Vec<Block>, String> {
-        let mut prompts = Numbers::new(Bins::within([None, None], true), table.seed, "prompts");
-        let groups = &table.subject.calls()?.groups;
-        for group in groups.iter().filter(|group| group.stage == table.spec.name()) {
-            for (calls, rows) in group.per_row.counts() {
-                (0..rows).for_each(|_| prompts.add(calls as f64));
-            }
+fn prompts(title: &str, table: &TableRows<'_>) -> Result<Option<Block>, String> {
+    let mut prompts = Numbers::new(Bins::within([None, None], true), table.seed, "prompts");
+    let groups = &table.subject.calls()?.groups;
+    for group in groups.iter().filter(|group| group.stage == table.spec.name()) {
+        for (calls, rows) in group.per_row.counts() {
+            (0..rows).for_each(|_| prompts.add(calls as f64));
         }
-        Ok(distribution(self.title.clone(), "Prompts", &prompts, [None, None]).into_iter().collect())
     }
+    Ok(distribution(title.to_owned(), "Prompts", &prompts, [None, None]))
 }
 
 /// The pieces of each document. The pieces of a document follow each other, numbered from 1.
@@ -163,7 +146,7 @@ impl Collect for MatchView {
         let more = table.input_rows.and_then(|rows| table.rows().checked_sub(rows)).filter(|more| *more > 0);
         blocks.extend(more.map(|more| {
             let text = format!("Several matches of one row make {} rows more than the input has.", written(more));
-            Block::Text { text }
+            Block::text(text)
         }));
         Ok(blocks)
     }

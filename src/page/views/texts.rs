@@ -89,7 +89,7 @@ impl Texts {
                 "{texts} of {n} ({share}) {} as long as the limit of {most} characters allows.",
                 if self.at_most == 1 { "is" } else { "are" }
             );
-            blocks.push(Block::Text { text });
+            blocks.push(Block::text(text));
         }
         let repeated = self.repeated();
         if !repeated.is_empty() {

@@ -82,7 +82,7 @@ impl Collect for TidyView {
             inner.extend(self.blocks_of(&format!("{}, {}", self.view.title, names.join(", ")), rows));
         }
         if all > MOST_GROUPS && !inner.is_empty() {
-            inner.push(Block::Text { text: format!("The first {MOST_GROUPS} of {all} groups are shown.") });
+            inner.push(Block::text(format!("The first {MOST_GROUPS} of {all} groups are shown.")));
         }
         blocks.extend(fold(format!("{} by {}", self.view.title, self.view.by.join(" and ")), inner));
         Ok(blocks)
@@ -158,7 +158,7 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
     let notes = notes(&rows, &line, &series_of);
     let mut blocks = Vec::new();
     if estimates.notes {
-        blocks.extend(notes.iter().map(|note| Block::Text { text: note.clone() }));
+        blocks.extend(notes.iter().map(|note| Block::text(note.clone())));
     }
     let (all, most) = (lines.len(), if estimates.apart { MOST_APART } else { MOST_LINES });
     lines.truncate(most);
@@ -304,10 +304,7 @@ fn curve(title: &str, curve: &Curve, rows: &[&Row]) -> Option<Block> {
         return None;
     }
     lines.values_mut().for_each(|points| points.sort_by(|a, b| a.x.total_cmp(&b.x)));
-    let axis = |title: &str| {
-        let (unit, range) = if curve.shares { (Unit::Share, Some((0.0, 1.0))) } else { (Unit::Number, None) };
-        Axis { title: title.to_owned(), unit, range }
-    };
+    let axis = |title| if curve.shares { Axis::shares(title) } else { Axis::new(title, Unit::Number) };
     let chart = Lines {
         x: axis(curve.titles[0]),
         y: axis(curve.titles[1]),
@@ -357,7 +354,7 @@ impl Collect for RowView {
         let numbers = named(&columns, self.rows.iter().map(row).collect());
         let mut blocks = vec![super::blocks::table(self.title.clone(), numbers)];
         if self.all > self.rows.len() as u64 {
-            blocks.push(Block::Text { text: format!("The first {LISTED} of {} rows are shown.", self.all) });
+            blocks.push(Block::text(format!("The first {LISTED} of {} rows are shown.", self.all)));
         }
         Ok(fold(self.title.clone(), blocks))
     }

@@ -112,7 +112,7 @@ impl Collect for WrongView {
         let title = format!("{kind}: {}", self.title);
         let list = vec![table(title.clone(), grid)];
         let list = if probability.is_some() { list } else { fold(title, list) };
-        Ok([Block::Text { text }].into_iter().chain(list).collect())
+        Ok([Block::text(text)].into_iter().chain(list).collect())
     }
 }
 
