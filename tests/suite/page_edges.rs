@@ -12,7 +12,7 @@ fn all_types(models: usize, rows: &[[&str; 2]]) -> Project {
         names.iter().map(|name| format!("models.{name} = {{ provider = \"mock\", model = \"{name}\" }}\n")).collect();
     let spec = format!(
         "{entries}sources.s = {{ type = \"file\", path = \"s.csv\" }}\noutputs.tone = {{ input = \"tone\", path = \"tone.parquet\" }}\n\
-         [stages.tone]\ntype = \"analysis\"\ninput = \"s\"\nmodels = {}\nfanout = {}\nprompt = \"What is it? {{{{ text }}}}\"\n\
+         [stages.tone]\ntype = \"analysis\"\ninput = \"s\"\nmodels = {}\nfanout = {}\nwhen = \"text != ''\"\nprompt = \"What is it? {{{{ text }}}}\"\n\
          [stages.tone.output]\nlabel = {{ type = \"string\", enum = [\"a\", \"b\"], prob = true }}\nyes = {{ type = \"boolean\" }}\n\
          number = {{ type = \"number\", minimum = 0, maximum = 1 }}\nwhole = {{ type = \"integer\" }}\n\
          list = {{ type = \"array\", items = {{ type = \"string\" }} }}\nwords = {{ type = \"string\" }}\n",

@@ -280,7 +280,7 @@ fn methods_show_the_statistics_of_their_tables() {
     let page = report(&project);
     let check = project.table("check.parquet");
     let whole = numbers(&page, "stage-check", "Predictions against human");
-    for (name, line) in [("accuracy", "accuracy"), ("f1_macro", "f1 macro"), ("matthews", "matthews")] {
+    for (name, line) in [("accuracy", "accuracy"), ("f1_macro", "macro F1"), ("matthews", "Matthews' correlation")] {
         let of = [("statistic", Some(name)), ("column", Some("b")), ("party", None), ("label", None), ("versus", None)];
         let row = only(&whole, &[("line", json!(line)), ("column", json!("b"))]);
         assert_eq!(row["estimate"].as_f64(), estimate(&check, &of), "{name}");
@@ -500,7 +500,7 @@ group_by = ["id"]
 models = ["a"]
 strategy = "tree"
 max_input_tokens = 36
-prompt = "Sum up: {% for row in rows %}{{ row.piece }} {{ row.piece }} {{ row.piece }} {% endfor %}"
+prompt = "Sum up: {% for row in rows %}{{ row.pieces }} {{ row.pieces }} {{ row.pieces }} {% endfor %}"
 combine = "All: {% for answer in answers %}{{ answer.k }} {% endfor %}"
 output.k = { type = "string", enum = ["up", "down"] }
 [outputs.tree]
@@ -551,8 +551,7 @@ fn tables_made_from_others_show_pieces_matches_and_rows() {
     assert!(wanted.iter().max() > Some(&2), "{wanted:?}");
     let mut shown = Vec::new();
     for bin in numbers(&page, "stage-tree", "Prompts per group") {
-        let prompts = (bin["from"].as_f64().expect("an edge") + 0.5) as u64;
-        shown.extend(vec![prompts; bin["count"].as_u64().expect("a count") as usize]);
+        shown.extend(vec![bin["value"].as_u64().expect("prompts"); bin["count"].as_u64().expect("a count") as usize]);
     }
     let mut wanted = wanted;
     wanted.sort_unstable();

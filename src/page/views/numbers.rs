@@ -1,6 +1,6 @@
 //! Numbers: their histogram with the median, the quartiles and the bounds of the spec.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bins::{Bins, Numbers};
 use super::blocks::{figure, named, of_model, of_models, table};
@@ -52,12 +52,15 @@ pub(super) fn distribution(title: String, axis: &str, found: &Numbers, bounds: [
         return Some(Block::text(text));
     }
     let mut edges = found.bins.edges();
-    if found.bins.is_by_one() {
-        edges.iter_mut().for_each(|edge| *edge -= 0.5);
-    }
     let counts = found.bins.counts();
-    let rows = counts.iter().enumerate().map(|(bin, n)| vec![json!(edges[bin]), json!(edges[bin + 1]), json!(n)]);
-    let numbers = named(&["from", "to", "count"], rows.collect::<Vec<Vec<Value>>>());
+    let numbers = if found.bins.is_by_one() {
+        let rows = counts.iter().zip(&edges).map(|(n, edge)| vec![json!(*edge as i64), json!(n)]).collect();
+        edges.iter_mut().for_each(|edge| *edge -= 0.5);
+        named(&["value", "count"], rows)
+    } else {
+        let rows = counts.iter().zip(edges.windows(2)).map(|(n, ends)| vec![json!(ends[0]), json!(ends[1]), json!(n)]);
+        named(&["from", "to", "count"], rows.collect())
+    };
     let mark = |(at, name): (f64, &str)| Mark { at, label: format!("{name} {}", short(at)) };
     let quartiles = [(low, "lower quartile"), (middle, "median"), (high, "upper quartile")];
     let limits =
