@@ -499,8 +499,8 @@ input = "pieces"
 group_by = ["id"]
 models = ["a"]
 strategy = "tree"
-max_input_tokens = 36
-prompt = "Sum up: {% for row in rows %}{{ row.pieces }} {{ row.pieces }} {{ row.pieces }} {% endfor %}"
+max_input_tokens = 60
+prompt = "Sum up: {% for row in rows %}{% for time in range(10) %}{{ row.pieces }} {% endfor %}{% endfor %}"
 combine = "All: {% for answer in answers %}{{ answer.k }} {% endfor %}"
 output.k = { type = "string", enum = ["up", "down"] }
 [outputs.tree]
