@@ -27,7 +27,7 @@ impl Matrix {
         let mut picture = Picture::new();
         let (rows, rest) = self.rows.split_at(self.rows.len().min(MOST));
         let (columns, rest_columns) = self.columns.split_at(self.columns.len().min(MOST));
-        let labels = widest(rows.iter().map(String::as_str), 160);
+        let labels = widest(rows.iter().chain([&self.row_title]).map(String::as_str), 160);
         let left = labels + 10;
         let room = (picture.width - left) / columns.len().max(1) as i32;
         let wanted = widest(columns.iter().chain(self.texts.iter().flatten()).map(String::as_str), 110) + 10;
@@ -69,7 +69,9 @@ impl Matrix {
         }
         picture.height = bottom + 6;
         picture.rest(rest.iter().map(String::as_str));
-        picture.rest(rest_columns.iter().map(String::as_str));
+        if rest != rest_columns {
+            picture.rest(rest_columns.iter().map(String::as_str));
+        }
         picture
     }
 }
