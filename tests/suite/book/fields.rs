@@ -81,9 +81,10 @@ fn kinds(schema: &Value) -> Vec<(String, Value)> {
     let variants = schema.get("oneOf").or_else(|| schema.get("allOf")).and_then(Value::as_array);
     let mut kinds = Vec::new();
     for variant in variants.into_iter().flatten() {
-        let variant = variant.get("then").filter(|_| variant.get("if").is_some()).unwrap_or(variant);
-        if let Some(kind) = variant["properties"]["type"]["const"].as_str() {
-            kinds.push((kind.to_owned(), variant.clone()));
+        // Either the type is a field of the variant, or the condition of the variant.
+        let kind = |schema: &Value| schema["properties"]["type"]["const"].as_str().map(str::to_owned);
+        if let Some(kind) = kind(variant).or_else(|| kind(&variant["if"])) {
+            kinds.push((kind, variant.get("then").unwrap_or(variant).clone()));
         }
     }
     kinds
@@ -96,7 +97,7 @@ impl Writer<'_> {
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             let alias = flowing(&field["description"]).starts_with("Another word for");
-            if alias || field.get("const").is_some() {
+            if alias || field.is_boolean() || field.get("const").is_some() {
                 continue;
             }
             let (dotted, path) = (format!("{prefix}{name}"), [path, &[Step::Key(name.clone())]].concat());

@@ -20,6 +20,8 @@ pub(crate) struct Page {
     /// The ids of the headings, as mdBook and code hosts make them.
     pub(crate) anchors: Vec<String>,
     pub(crate) links: Vec<String>,
+    /// Code inside of sentences.
+    pub(crate) inline: Vec<String>,
     pub(crate) title: String,
 }
 
@@ -53,12 +55,15 @@ impl Page {
                     page.pieces.push(Piece::Code { language, text, range });
                 }
                 Event::Html(html) | Event::InlineHtml(html) => page.html(&html),
-                Event::Text(text) | Event::Code(text) => {
+                Event::Text(ref text) | Event::Code(ref text) => {
+                    if matches!(event, Event::Code(_)) {
+                        page.inline.push(text.to_string());
+                    }
                     if let Some((_, code, place)) = &mut code {
                         *place = if code.is_empty() { range } else { place.start..range.end };
-                        code.push_str(&text);
+                        code.push_str(text);
                     } else if let Some(heading) = &mut heading {
-                        heading.push_str(&text);
+                        heading.push_str(text);
                     }
                 }
                 _ => {}

@@ -129,6 +129,50 @@ fn the_commands_have_the_help_of_the_program() {
     }
 }
 
+/// What the book says about a command that does not exist, or a flag that the command lacks.
+fn unknown(said: &str, help: &BTreeMap<String, String>) -> Option<String> {
+    let words: Vec<&str> = said.split_whitespace().skip(1).collect();
+    let command = match words[..] {
+        [first, second, ..] if help.contains_key(&format!("{first} {second}")) => format!("{first} {second}"),
+        [first, ..] => first.to_owned(),
+        [] => return None,
+    };
+    let flags = words.iter().filter(|word| word.starts_with("--")).filter_map(|word| word.split(['=', '|']).next());
+    match help.get(&command) {
+        // `fanfold --version`, or several commands such as `ledger info|verify`.
+        None if command.starts_with('-') || command.contains('|') => None,
+        None => Some(format!("`{said}`: there is no command `{command}`")),
+        Some(text) => {
+            let known = |flag: &str| text.split([' ', ',', '[', '=', '\n']).any(|word| word == flag);
+            flags.filter(|flag| !known(flag)).map(|flag| format!("`{said}`: there is no `{flag}`")).next()
+        }
+    }
+}
+
+#[test]
+fn commands_inside_of_sentences_exist_with_their_flags() {
+    let commands = page("docs/src/reference/commands.md");
+    let sections = commands.split("\n## fanfold ").skip(1).filter_map(|section| section.split_once('\n'));
+    let help: BTreeMap<String, String> = sections.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for path in pages() {
+        for said in Page::of(&page(&path)).inline.iter().filter(|code| code.starts_with("fanfold ")) {
+            count += 1;
+            wrong.extend(unknown(said, &help).map(|problem| format!("{path}: {problem}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 50, "{count}");
+    for (said, right) in [
+        ("fanfold run SPEC --fresh", true),
+        ("fanfold ledger gc --dry-run", true),
+        ("fanfold walk", false),
+        ("fanfold run --fush", false),
+    ] {
+        assert_eq!(unknown(said, &help).is_none(), right, "{said}");
+    }
+}
+
 #[test]
 fn the_environment_variables_of_the_code_are_listed() {
     let listed = page("docs/src/reference/exit-codes.md");
