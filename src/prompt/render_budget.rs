@@ -212,15 +212,10 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_book_lists_the_filters() {
-        let mut names = FILTERS.clone();
-        names.sort_unstable();
-        let list = format!("- Filters: `{}`.", names.join(" "));
-        assert!(include_str!("../../docs/src/reference/templates.md").contains(&list), "the page lacks: {list}");
-    }
+#[test]
+fn the_book_lists_the_filters() {
+    let mut names = FILTERS.clone();
+    names.sort_unstable();
+    let list = format!("- Filters: `{}`.", names.join(" "));
+    assert!(include_str!("../../docs/src/reference/templates.md").contains(&list), "the page lacks: {list}");
 }

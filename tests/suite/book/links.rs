@@ -35,7 +35,7 @@ fn broken(path: &str, pages: &BTreeMap<String, Page>) -> Vec<String> {
         let reached = root.join(&target).exists() && (!in_book || target.starts_with("docs/src/"));
         let headed =
             anchor.is_empty() || pages.get(&target).is_some_and(|page| page.anchors.iter().any(|a| a == anchor));
-        if !outside && !(reached && headed) {
+        if !(outside || reached && headed) {
             broken.push(format!("{path}: {link}"));
         }
     }
