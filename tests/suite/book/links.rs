@@ -56,6 +56,12 @@ fn every_link_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn the_readme_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(lines <= 200, "{lines} lines: put the rest into the book");
+}
+
+#[test]
 fn the_contents_list_every_page_once_with_its_title() {
     let contents = page("docs/src/SUMMARY.md");
     let entries =
