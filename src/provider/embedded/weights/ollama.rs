@@ -186,7 +186,7 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
     match fs::metadata(&path) {
         Ok(found) if found.is_file() => {
             let unused = manifest.layers.iter().filter_map(|layer| unused(layer, store)).collect();
-            Ok(Located { path, sha256: Some(digest), builtin: None, unused })
+            Ok(Located { path, sha256: Some(digest), origin: None, unused })
         }
         Ok(_) => Err(wrong("names weights that are not a file")),
         Err(error) => {

@@ -82,7 +82,7 @@ fn weights_are_found_by_name() {
             let found = find(id, &stores).unwrap_or_else(|e| panic!("{id}: {e:?}"));
             assert_eq!(found.path, folder.path().join("blobs").join(format!("sha256-{DIGEST}")));
             assert_eq!(found.sha256.as_deref(), Some(DIGEST));
-            assert_eq!(found.builtin, None);
+            assert_eq!(found.origin, None);
         }
     }
 }

@@ -15,7 +15,8 @@ fn folders(env: &[(&str, &str)]) -> Result<Folders, EndpointError> {
 
 /// Folders below one, with one store of Ollama's.
 pub(super) fn below(folder: &Path) -> Folders {
-    Folders { models: folder.join("models"), ollama: vec![folder.join("ollama")] }
+    let hub = folders(&[("HOME", "/nowhere"), ("HF_HOME", &folder.to_string_lossy())]).unwrap().hub;
+    Folders { models: folder.join("models"), ollama: vec![folder.join("ollama")], hub }
 }
 
 #[test]
@@ -109,8 +110,8 @@ fn a_file_with_the_wrong_content_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     fs::write(&path, "abc").unwrap();
-    let builtin = Builtin::find("smollm2-135m");
-    let located = Located { path, sha256: Some("0".repeat(64)), builtin, unused: Vec::new() };
+    let origin = Builtin::find("smollm2-135m").map(Origin::Builtin);
+    let located = Located { path, sha256: Some("0".repeat(64)), origin, unused: Vec::new() };
     let error = verify(&located).unwrap_err();
     assert!(error.message.contains("ba7816bf8f01") && error.message.contains("000000000000"), "{error}");
     assert!(error.help.unwrap().contains("fanfold models pull smollm2-135m"));

@@ -53,7 +53,8 @@ fn skipped(test: &str, why: &str) {
 fn weights() -> Result<PathBuf, String> {
     let set = env::var_os("FANFOLD_MODELS").filter(|folder| !folder.is_empty());
     let models = set.map_or_else(|| temporary().join("models"), PathBuf::from);
-    let folders = Folders { models, ollama: Vec::new() };
+    let set = |name: &str| (name == "FANFOLD_MODELS").then(|| models.display().to_string());
+    let folders = Folders::from_env(&set).map_err(|error| error.message)?;
     let builtin = Builtin::find("smollm2-135m").expect("a built-in model");
     pull(builtin, &folders, &|_, _| {}).map_err(|error| error.message)
 }
