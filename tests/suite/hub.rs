@@ -340,7 +340,7 @@ fn a_run_fetches_the_model_once_and_locks_its_hash() {
     hub.asked();
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(hub.ranges(), [""]);
-    let lock = project.text("pipeline.lock");
+    let lock = project.text("pipeline.toml.lock");
     assert!(lock.contains(&hash) && lock.contains("Q4_1"), "{lock}");
     assert_eq!(project.bytes(&file_of(COMMIT)).len(), size);
     // From now on the cache is enough, and what the branch has now does not matter.
@@ -348,7 +348,7 @@ fn a_run_fetches_the_model_once_and_locks_its_hash() {
     let first = project.text("out/tone.csv");
     std::fs::remove_dir_all(project.path(".fanfold")).expect("the ledger");
     project.run(&["run", "pipeline.toml"]).exits(0);
-    assert_eq!((project.text("out/tone.csv"), project.text("pipeline.lock")), (first, lock));
+    assert_eq!((project.text("out/tone.csv"), project.text("pipeline.toml.lock")), (first, lock));
     assert_eq!(hub.asked().len(), 0);
     project.run(&["models", "pipeline.toml"]).exits(0);
     // On another machine the branch has another file, and the lock says so.
