@@ -180,7 +180,18 @@ fn the_environment_variables_of_the_code_are_listed() {
     for path in sources(&root().join("src")) {
         let text = std::fs::read_to_string(&path).expect("a file");
         for word in literals(text.split("#[cfg(test)]").next().unwrap_or_default()) {
-            let own = ["FANFOLD_", "OLLAMA_", "CLICOLOR", "NO_COLOR", "XDG_", "CANDLE_", "GITHUB_ACTIONS"];
+            let own = [
+                "FANFOLD_",
+                "OLLAMA_",
+                "HF_",
+                "HUGGINGFACE_",
+                "TRANSFORMERS_",
+                "CLICOLOR",
+                "NO_COLOR",
+                "XDG_",
+                "CANDLE_",
+                "GITHUB_ACTIONS",
+            ];
             if own.iter().any(|start| word.starts_with(start))
                 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
             {
