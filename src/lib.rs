@@ -96,6 +96,7 @@
 //! | show something else of a run that goes on in the browser | `src/serve/watch.rs`, and `src/serve/live.js` for the page |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
+//! | change what programs learn of a run, and so the Python module and the functions for R | `Serialize` of `RunSummary` in `src/report/summary.rs`, and `src/report/table_files.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |

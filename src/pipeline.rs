@@ -17,6 +17,7 @@ use crate::report::diagnostics;
 use crate::report::findings;
 use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
+use crate::report::table_files::RunFiles;
 use crate::run::{self, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
@@ -230,8 +231,17 @@ impl Ready {
             None => read(&plan, &folder, &outcome.manifest).await,
             Some(_) => Default::default(),
         };
-        let elapsed = created.elapsed();
-        let summary = RunSummary { manifest: outcome.manifest, elapsed, calls, columns, findings, replaced };
+        let summary = RunSummary {
+            manifest: outcome.manifest,
+            elapsed: created.elapsed(),
+            calls,
+            columns,
+            findings,
+            folder: folder.root().display().to_string(),
+            files: RunFiles::new(&plan, &folder),
+            lock: outcome.lock.as_ref().map(Lock::to_json),
+            replaced,
+        };
         Ok(Report { summary, plan, folder, stopped: outcome.stopped, lock })
     }
 }

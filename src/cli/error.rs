@@ -96,7 +96,7 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let failure = Failure::new(Exit::Spec, error.to_string());
         match error {
-            LoadError::Setting(error) => failure.help_if(error.help),
+            LoadError::Setting(error) | LoadError::Source(error) => failure.help_if(error.help),
             LoadError::Io(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
                 failure.help(neighbours(FilePath::new(""), &path))
             }

@@ -39,9 +39,7 @@ pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Documen
 }
 
 fn show(Loaded { problems, document, .. }: &Loaded, terminal: &Terminal) {
-    if !problems.is_empty() {
-        terminal.marked(terminal.problems(problems, document).trim_end());
-    }
+    terminal.problems(problems, document);
 }
 
 /// Returns the lock next to the spec at `spec`. Reports an unreadable lock and continues without one.

@@ -46,7 +46,7 @@ pub(crate) use error::Failure;
 pub(crate) use exit::Exit;
 pub(crate) use load::load_spec;
 pub(crate) use output::OutputFormat;
-pub(crate) use terminal::Terminal;
+pub(crate) use terminal::{LogFormat, Terminal};
 
 use crate::spec::schema::schema;
 
@@ -59,6 +59,9 @@ struct Arguments {
     /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", hide_possible_values = true)]
     color: terminal::When,
+    /// Format of standard error: text, or one event per line as JSON.
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
+    log: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,22 +99,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // `--help` and `--version` also end here; their text goes to standard output.
         Err(error) => {
             if let Some(failure) = only_spec::failure(&error) {
-                return failure.show(&Terminal::new(terminal::When::Auto)).into();
+                return failure.show(&Terminal::new(terminal::When::Auto, LogFormat::Text)).into();
             }
             if let Some((word, help)) = guess::unknown_command(&error) {
-                Terminal::new(terminal::When::Auto).error(&format!("there is no command `{word}`"), Some(&help));
+                Terminal::new(terminal::When::Auto, LogFormat::Text)
+                    .error(&format!("there is no command `{word}`"), Some(&help));
                 return Exit::Spec.into();
             }
             let typed: Vec<String> = typed.iter().map(|word| word.to_string_lossy().into_owned()).collect();
             if let Some((flag, help)) = guess::unknown_flag(&error, &typed, &Arguments::command()) {
-                Terminal::new(terminal::When::Auto).error(&format!("there is no `{flag}`"), Some(&help));
+                Terminal::new(terminal::When::Auto, LogFormat::Text)
+                    .error(&format!("there is no `{flag}`"), Some(&help));
                 return Exit::Spec.into();
             }
             let _ = error.print();
             return if error.use_stderr() { Exit::Spec } else { Exit::Ok }.into();
         }
     };
-    let terminal = Terminal::new(arguments.color);
+    let terminal = Terminal::new(arguments.color, arguments.log);
     runtime::raise_open_files();
     arguments.command.run(&terminal).unwrap_or_else(|failure| failure.show(&terminal)).into()
 }

@@ -48,7 +48,7 @@ pub(crate) enum PlanFormat {
 
 impl Plan {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let selection = self.selected.selection();
+        let selection = self.selected.selection(&self.spec);
         let most = if self.row.is_some() { usize::MAX } else { self.render };
         let render = Render { most, row: self.row.as_deref(), ..Render::default() };
         let request = Request { selection: Some(&selection), render, ..Request::default() };

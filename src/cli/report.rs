@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::load::{load_again, load_lock};
+use super::load::{load_again, load_lock, load_spec_with};
 use super::past_run::PastRun;
 use super::runtime::block_on;
+use super::selection::SourceArguments;
 use super::serve::{ending, serve};
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::name::suggestion;
@@ -34,6 +35,8 @@ pub(crate) struct Report {
     /// An earlier run, by its name in `fanfold runs` [default: the run of the spec as it is, or else the last one].
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
+    #[command(flatten)]
+    sources: SourceArguments,
     /// Opens the page in the browser.
     #[arg(long)]
     open: bool,
@@ -86,7 +89,12 @@ impl Report {
     }
 
     fn page(&self, terminal: &Terminal) -> Result<Page, Failure> {
-        let spec = load_spec(&self.spec, terminal)?;
+        let files = self.sources.settings(&self.spec);
+        if self.run.is_none() && !files.is_empty() {
+            let help = "name the run too: `--run NAME`, from `fanfold runs`";
+            return Err(Failure::new(Exit::Spec, "`--source` says nothing about the run").help(help));
+        }
+        let spec = load_spec_with(&self.spec, &files, terminal)?;
         let run = match &self.run {
             Some(name) => PastRun::named(spec, name)?,
             None => PastRun::last_or_replayed(spec, &self.spec, terminal)?,

@@ -57,7 +57,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["replay", "dry_run"])]
     fresh: bool,
     /// Change nothing: refuse to start if the spec, an input or a model build differs from the lock (exit code 5).
-    #[arg(long, conflicts_with_all = ["some_rows", "select", "set"])]
+    #[arg(long, conflicts_with_all = ["some_rows", "select", "set", "source"])]
     locked: bool,
     /// Format of the summary: text on standard error, or in addition JSON on standard output.
     #[arg(long, value_enum, default_value = "human")]
@@ -70,14 +70,11 @@ pub(crate) struct Run {
     #[arg(short, long)]
     yes: bool,
     /// Write nothing but errors to standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with_all = ["verbose", "log"])]
     quiet: bool,
     /// Show the whole summary, also of a run that sent nothing.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "log")]
     verbose: bool,
-    /// Format of standard error: text, or one event per line as JSON.
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", conflicts_with_all = ["quiet", "verbose"])]
-    log: LogFormat,
     /// Show progress, failures and the report at an address of this machine, until Ctrl-C [default: a free port].
     #[arg(long, value_name = "PORT", num_args = 0..=1, conflicts_with_all = ["dry_run", "pilot"])]
     serve: Option<Option<u16>>,
@@ -85,18 +82,8 @@ pub(crate) struct Run {
     #[arg(long, requires = "serve")]
     open: bool,
     /// Rewrite the lock, even if a model build differs from it.
-    #[arg(long, conflicts_with_all = ["locked", "some_rows", "select", "set"])]
+    #[arg(long, conflicts_with_all = ["locked", "some_rows", "select", "set", "source"])]
     update_lock: bool,
-}
-
-/// The format of standard error during a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Text for people, with progress.
-    #[default]
-    Text,
-    /// One JSON object per line: start, calls, part, failures, wait, wait_end, note, error, end.
-    Json,
 }
 
 impl Run {
@@ -110,7 +97,7 @@ impl Run {
 
     /// Runs without a report. Returns `None` if the run finished and its tables are those of the lock.
     pub(crate) fn quietly(self, terminal: &Terminal) -> Result<(), Failure> {
-        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
         let (report, _) = self.execute(spec, self.recall(), None, None)?;
         match (&report.stopped, &report.lock) {
             (Some(reason), _) => Err(self.stopped(reason, &report.plan.spec.budget)),
@@ -120,11 +107,7 @@ impl Run {
     }
 
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let notes = match self.log {
-            LogFormat::Json => Notes::Json,
-            LogFormat::Text if self.quiet => Notes::None,
-            LogFormat::Text => Notes::Text,
-        };
+        let notes = if self.quiet { Notes::None } else { terminal.notes };
         let terminal = Terminal { notes, ..*terminal };
         let mut live = None;
         let ended = self.start(&terminal, &mut live);
@@ -146,7 +129,7 @@ impl Run {
 
     /// Runs. Sets `live` if the run is shown in the browser.
     fn start(&self, terminal: &Terminal, live: &mut Option<Live>) -> Result<Exit, Failure> {
-        let selection = self.selected.selection();
+        let selection = self.selected.selection(&self.spec);
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
             let format = if json { PlanFormat::Json } else { PlanFormat::Human };
@@ -155,7 +138,7 @@ impl Run {
         if let Some(calls) = self.pilot {
             return self.send_pilot(&selection, calls, terminal);
         }
-        let mut spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
+        let mut spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
         *live = self.serve.map(|port| Live::start((&spec, &self.spec), port, self.open, terminal)).transpose()?;
         // A missing model does no harm if every answer is recorded.
         let notes = check_files(&spec, &env).into_iter().filter(|problem| problem.rule == "unused-modelfile");
@@ -170,7 +153,7 @@ impl Run {
                     return self.show(&report, &waits, terminal);
                 };
                 let missing = count(*missing, "call");
-                spec = load_again(&self.spec, &self.selected.set)?;
+                spec = load_again(&self.spec, &self.selected.changes(&self.spec))?;
                 add_recorded(&spec, terminal)?;
                 let cost = self.cost(&selection, terminal)?;
                 terminal.note(&format!("{shown} lacks {missing} of this run, which are sent: {cost}"));
@@ -196,7 +179,8 @@ impl Run {
     /// What the calls that are not recorded will cost.
     fn cost(&self, selection: &Selection, terminal: &Terminal) -> Result<String, Failure> {
         let request = Request { selection: Some(selection), ..Request::default() };
-        let (spec, lock) = (load_again(&self.spec, &self.selected.set)?, load_lock(&self.spec, terminal));
+        let (spec, lock) =
+            (load_again(&self.spec, &self.selected.changes(&self.spec))?, load_lock(&self.spec, terminal));
         Ok(cost_and_time(&pipeline::plan_against(spec, lock, request, &env)?.forecast.amounts()))
     }
 
@@ -208,7 +192,7 @@ impl Run {
         terminal: Option<&Terminal>,
         live: Option<&Live>,
     ) -> Result<(Report, Vec<String>), Failure> {
-        let selection = self.selected.selection();
+        let selection = self.selected.selection(&self.spec);
         let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
         match terminal {
             Some(terminal) => block_on(watched(ready, terminal, live)),
@@ -223,7 +207,7 @@ impl Run {
             return Ok(true);
         }
         let request = Request { selection: Some(selection), fresh: self.fresh, ..Request::default() };
-        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
         let plan = pipeline::plan_against(spec, load_lock(&self.spec, terminal), request, &env)?;
         let Some(question) = question(&plan.forecast.amounts(), most) else { return Ok(true) };
         warnings(&plan.forecast, &plan.preview.plan.spec.budget).iter().for_each(|line| terminal.note(line));
@@ -231,7 +215,7 @@ impl Run {
     }
 
     fn send_pilot(&self, selection: &Selection, calls: u64, terminal: &Terminal) -> Result<Exit, Failure> {
-        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
         let budget = spec.budget;
         let lock = load_lock(&self.spec, terminal);
         let stop = Stop::default();
@@ -296,7 +280,7 @@ impl Run {
                 ));
             }
             LockChange::Ignored(path) => {
-                let ran = self.selected.words();
+                let ran = self.selected.words(&self.spec);
                 if report.summary.manifest.stages.values().all(|totals| totals.rows == 0) {
                     terminal.note("warning: no source has these rows");
                 }

@@ -1,10 +1,12 @@
 //! The arguments of `run` and `plan` that choose rows, stages and settings.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::name::listed;
+use crate::name::{Name, listed};
 use crate::plan::{RowChoice, Selection};
 use crate::report::runs::{rows_in_words, settings_in_words};
+use crate::table::parquet::folder_of;
 
 /// Rows, stages and settings. The outputs of such a run have other names than those of a full run.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -25,7 +27,52 @@ pub(crate) struct SelectionArguments {
     /// Change a setting of the spec for this time, such as `models.small.temperature=0.7`; may be repeated. The outputs are
     /// written as `NAME.set-models.small.temperature-0.7.csv`.
     #[arg(long, value_name = "SETTING=VALUE")]
-    pub(crate) set: Vec<String>,
+    set: Vec<String>,
+    #[command(flatten)]
+    sources: SourceArguments,
+}
+
+/// Other files for the sources of a spec.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct SourceArguments {
+    /// Read the rows of a source from another file for this time, such as `speeches=new.parquet`; may be repeated. The
+    /// outputs are written as `NAME.source-speeches-new.parquet.csv`.
+    #[arg(long, value_name = "NAME=FILE")]
+    source: Vec<SourceFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SourceFile {
+    name: Name,
+    file: PathBuf,
+}
+
+impl FromStr for SourceFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = text.split_once('=').ok_or("write the source and its file, such as speeches=new.csv")?;
+        if file.is_empty() {
+            return Err(format!("the file of `{name}` is missing"));
+        }
+        Ok(SourceFile { name: Name::new(name)?, file: PathBuf::from(file) })
+    }
+}
+
+impl SourceArguments {
+    /// The settings that read these files. Paths are relative to the folder of `spec`, if the file is in it.
+    pub(crate) fn settings(&self, spec: &Path) -> Vec<String> {
+        let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+        let folder = real(folder_of(spec));
+        let setting = |SourceFile { name, file }: &SourceFile| {
+            let (is_there, file) = (file.exists(), real(file));
+            let file = file.strip_prefix(&folder).unwrap_or(&file).display().to_string();
+            let file = if cfg!(windows) { file.replace('\\', "/") } else { file };
+            // A file whose name looks like a glob.
+            format!("sources.{name}={}", if is_there { glob::Pattern::escape(&file) } else { file })
+        };
+        self.source.iter().map(setting).collect()
+    }
 }
 
 /// The numbers of the first and the last row, from 1.
@@ -60,17 +107,22 @@ impl SelectionArguments {
         }
     }
 
-    pub(crate) fn selection(&self) -> Selection {
-        Selection { stages: self.select.clone(), rows: self.choice(), set: self.set.clone() }
+    pub(crate) fn selection(&self, spec: &Path) -> Selection {
+        Selection { stages: self.select.clone(), rows: self.choice(), set: self.changes(spec) }
     }
 
-    /// What a partial run ran.
-    pub(crate) fn words(&self) -> String {
+    /// The settings of `spec` that are changed for this time.
+    pub(crate) fn changes(&self, spec: &Path) -> Vec<String> {
+        [self.sources.settings(spec), self.set.clone()].concat()
+    }
+
+    /// What a partial run of `spec` ran.
+    pub(crate) fn words(&self, spec: &Path) -> String {
         let stages = (!self.select.is_empty())
             .then(|| format!("{} with the stages before", listed(self.select.iter().map(String::as_str))));
         let parts: Vec<String> = rows_in_words(self.choice()).into_iter().chain(stages).collect();
         let ran = if parts.is_empty() { String::new() } else { format!("ran only {}", parts.join(", and only ")) };
-        let settings = settings_in_words(&self.set).map(|set| format!("ran {set}"));
+        let settings = settings_in_words(&self.changes(spec)).map(|set| format!("ran {set}"));
         [ran].into_iter().filter(|ran| !ran.is_empty()).chain(settings).collect::<Vec<_>>().join("; ")
     }
 
@@ -84,8 +136,10 @@ impl SelectionArguments {
             RowChoice::Range(first, u64::MAX) => Some(format!(" --rows {first}:")),
             RowChoice::Range(first, last) => Some(format!(" --rows {first}:{last}")),
         };
+        let files = self.sources.source.iter().map(|SourceFile { name, file }| format!("{name}={}", file.display()));
+        let files = files.map(|file| format!(" --source {}", quoted(&file)));
         let set = self.set.iter().map(|setting| format!(" --set {}", quoted(setting)));
-        stages.chain(rows).chain(set).collect()
+        stages.chain(rows).chain(files).chain(set).collect()
     }
 }
 
@@ -108,6 +162,28 @@ mod tests {
         assert_eq!(range("7"), Ok((7, 7)));
         for wrong in ["", ":", "a:b", "0:5", "9:5", "1:2:3", "-1:4"] {
             assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_source_is_relative_to_the_spec_if_it_is_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("data")).unwrap();
+        std::fs::write(real.join("data/new.csv"), "a\n").unwrap();
+        let settings = |file: &Path, spec: &str| {
+            let source = vec![format!("speeches={}", file.display()).parse().unwrap()];
+            SourceArguments { source }.settings(&real.join(spec))
+        };
+        let file = real.join("data").join("..").join("data").join("new.csv");
+        assert_eq!(settings(&file, "spec.toml"), ["sources.speeches=data/new.csv"]);
+        let beside = format!("sources.speeches={}", real.join("data/new.csv").display());
+        assert_eq!(settings(&file, "other/spec.toml"), [beside]);
+        std::fs::write(real.join("a[1].csv"), "a\n").unwrap();
+        assert_eq!(settings(&real.join("a[1].csv"), "spec.toml"), ["sources.speeches=a[[]1[]].csv"]);
+        assert_eq!(settings(&real.join("a*.csv"), "spec.toml"), ["sources.speeches=a*.csv"]);
+        for wrong in ["speeches", "speeches=", "=new.csv", "a b=new.csv"] {
+            assert!(wrong.parse::<SourceFile>().is_err(), "{wrong}");
         }
     }
 

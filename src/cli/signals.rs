@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::terminal::Notes;
 use super::{Exit, Terminal};
 use crate::run::{First, Stop, StopReason};
 
@@ -44,6 +47,9 @@ pub(crate) async fn listen(stop: Stop, terminal: Terminal) {
 
 fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     stop.drain(reason);
+    if terminal.notes == Notes::Json {
+        return terminal.event(json!({ "event": "stopping" }));
+    }
     terminal.note("stopping: waiting up to 30 s for calls in flight; press Ctrl-C again to abort them");
 }
 

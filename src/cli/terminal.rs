@@ -28,6 +28,16 @@ pub(crate) enum When {
     Never,
 }
 
+/// The format of standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line: start, calls, part, failures, wait, wait_end, stopping, problem, note, error, end.
+    Json,
+}
+
 /// How much is written to standard error, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Notes {
@@ -64,7 +74,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    pub(crate) fn new(color: When) -> Self {
+    pub(crate) fn new(color: When, log: LogFormat) -> Self {
         let is_able = std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         let live = std::io::stderr().is_terminal() && is_able;
         let colors = |is_terminal: bool| match color {
@@ -73,7 +83,12 @@ impl Terminal {
             When::Auto => has_color(is_terminal, |name| std::env::var(name).ok()),
         };
         let page_color = colors(std::io::stdout().is_terminal() && is_able);
-        Terminal { color: colors(live), page_color, live, notes: Notes::Text }
+        Terminal {
+            color: colors(live),
+            page_color,
+            live,
+            notes: if log == LogFormat::Json { Notes::Json } else { Notes::Text },
+        }
     }
 
     /// Whether a person can answer a question.
@@ -137,9 +152,14 @@ impl Terminal {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// The problems of a spec, with lines that fit a terminal.
-    pub(crate) fn problems(&self, problems: &[Diagnostic], document: &Document) -> String {
-        diagnostics::human(problems, document, self.color, self.live.then(|| self.width()))
+    /// Shows the problems of a spec: with lines that fit a terminal, or as events.
+    pub(crate) fn problems(&self, problems: &[Diagnostic], document: &Document) {
+        if self.notes == Notes::Json {
+            diagnostics::events(problems, document).into_iter().for_each(|event| self.event(event));
+        } else if !problems.is_empty() {
+            let width = self.live.then(|| self.width());
+            self.marked(diagnostics::human(problems, document, self.color, width).trim_end());
+        }
     }
 
     pub(crate) fn note(&self, text: &str) {
@@ -164,10 +184,7 @@ impl Terminal {
 
     /// Shows an error at its place in a spec.
     pub(crate) fn located(&self, problem: &Diagnostic, document: &Document) {
-        match self.notes {
-            Notes::Json => self.error(&problem.message, problem.help.as_deref()),
-            _ => self.marked(self.problems(std::slice::from_ref(problem), document).trim_end()),
-        }
+        self.problems(std::slice::from_ref(problem), document);
     }
 
     pub(crate) fn error(&self, message: &str, help: Option<&str>) {

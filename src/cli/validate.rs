@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::output::on_github;
 use super::runtime::env;
+use super::selection::SourceArguments;
 use super::{Exit, Failure, Terminal, only_spec};
 use crate::document::{Diagnostic, Path};
 use crate::inventory::check_files;
@@ -14,7 +15,7 @@ use crate::plan::{select, sources_read};
 use crate::report::diagnostics;
 use crate::source::SourceError;
 use crate::spec::SourceSpec;
-use crate::spec::load::{Loaded, load};
+use crate::spec::load::{Loaded, load_with};
 
 /// The most rows of a source whose keys are checked. A run checks all.
 const KEYS: u64 = 1_000_000;
@@ -28,6 +29,8 @@ pub(crate) struct Validate {
     /// The specs [default: the only spec of this folder].
     #[arg(value_name = "SPEC", default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     specs: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArguments,
     /// Output format [default: `human`, or `github` in a GitHub workflow].
     #[arg(long, value_enum)]
     format: Option<ProblemFormat>,
@@ -51,7 +54,7 @@ impl Validate {
         let format = self.format.unwrap_or(default);
         let mut exit = Exit::Ok;
         for path in &self.specs {
-            match load(path) {
+            match load_with(path, &self.sources.settings(path)) {
                 Ok(mut loaded) => {
                     let files = loaded.spec.as_ref().map(|spec| check_files(spec, &env));
                     loaded.problems.extend(files.into_iter().flatten());
@@ -87,9 +90,7 @@ impl ProblemFormat {
     fn write(self, Loaded { problems, document, .. }: &Loaded, terminal: &Terminal) {
         match self {
             ProblemFormat::Human if problems.is_empty() => terminal.note(&format!("{}: no problems", document.name)),
-            ProblemFormat::Human => {
-                terminal.marked(terminal.problems(problems, document).trim_end());
-            }
+            ProblemFormat::Human => terminal.problems(problems, document),
             ProblemFormat::Json => terminal.json(&diagnostics::json(problems, document)),
             ProblemFormat::Github => terminal.text(&diagnostics::github(problems, document)),
             ProblemFormat::Sarif => terminal.json(&diagnostics::sarif(problems, document)),

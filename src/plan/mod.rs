@@ -230,8 +230,14 @@ impl Plan {
         of
     }
 
+    /// Whether it is the spec as it is written, with all rows and stages.
     pub(crate) fn is_whole(&self) -> bool {
-        self.rows == RowChoice::All && self.set.is_empty() && self.selected.is_whole()
+        self.set.is_empty() && self.has_all_rows()
+    }
+
+    /// Whether all rows and stages run, perhaps with changed settings.
+    pub(crate) fn has_all_rows(&self) -> bool {
+        self.rows == RowChoice::All && self.selected.is_whole()
     }
 
     fn named(&self, identity: Value) -> String {

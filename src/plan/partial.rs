@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::rows::RowChoice;
 use crate::spec::Spec;
+use crate::spec::load::other_file;
 
 /// The longest list of stages or settings in a file name, in bytes. A longer list becomes a hash.
 const LONGEST: usize = 80;
@@ -36,8 +37,11 @@ pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> 
 pub(super) fn mark(stages: &[String], rows: RowChoice, set: &[String]) -> Option<String> {
     let stages: BTreeSet<&str> = stages.iter().map(String::as_str).collect();
     let select = named("select", stages.into_iter().collect::<Vec<_>>().join("+"));
+    let (files, set): (Vec<&String>, Vec<&String>) = set.iter().partition(|setting| other_file(setting).is_some());
+    let files = files.into_iter().filter_map(|file| other_file(file)).map(|(source, file)| format!("{source}-{file}"));
+    let files = named("source", files.collect::<Vec<_>>().join("+"));
     let set = named("set", set.iter().map(|setting| setting.replace('=', "-")).collect::<Vec<_>>().join("+"));
-    let marks: Vec<String> = [select, rows.mark(), set].into_iter().flatten().collect();
+    let marks: Vec<String> = [select, rows.mark(), files, set].into_iter().flatten().collect();
     (!marks.is_empty()).then(|| marks.join("."))
 }
 
@@ -73,6 +77,9 @@ mod tests {
         assert_eq!(mark(&["why", "tone", "why"], five, &[]).as_deref(), Some("select-tone+why.limit-5"));
         let set = ["models.a.temperature=0.7", "seed=3"];
         assert_eq!(mark(&[], all, &set).as_deref(), Some("set-models.a.temperature-0.7+seed-3"));
+        let files = ["sources.a=new.csv", "seed=3"];
+        assert_eq!(mark(&[], all, &files).as_deref(), Some("source-a-new.csv.set-seed-3"));
+        assert_eq!(mark(&[], all, &["sources.a=d/new.csv"]).map(|mark| mark.len()), Some(19));
         for unfit in ["stages.a.prompt=../{{ x }}", &"models.a.model=m".repeat(9)] {
             assert_eq!(mark(&[], all, &[unfit]).map(|mark| mark.len()), Some(16), "{unfit}");
         }

@@ -4,7 +4,7 @@
 //! such calls, the length of a reply is assumed and the time is unknown. A maximum has replies of `max_tokens` tokens
 //! and no retries.
 
-use tiktoken_rs::tokenizer::get_tokenizer;
+use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 
 use super::estimate::StageEstimate;
 use super::volume::Volume;
@@ -198,10 +198,16 @@ impl Measured<'_> {
         if tokens > 0 {
             return (bytes as f64 / tokens as f64, Origin::Stage(self.volume.recorded.calls));
         }
-        let tokenizer = get_tokenizer(model).filter(|_| !self.sample.is_empty());
-        let counted = tokenizer.and_then(|tokenizer| {
-            let tokens = tiktoken_rs::bpe_for_tokenizer(tokenizer).ok()?.count_ordinary(self.sample).max(1);
-            Some((self.sample.len() as f64 / tokens as f64, Origin::Tokenizer("tiktoken")))
+        // The tokenizers of models that are no longer offered would take 1.7 MB of the program.
+        let tokenizer =
+            get_tokenizer(model).filter(|_| !self.sample.is_empty()).and_then(|tokenizer| match tokenizer {
+                Tokenizer::O200kBase | Tokenizer::O200kHarmony => Some(tiktoken_rs::o200k_base_singleton()),
+                Tokenizer::Cl100kBase => Some(tiktoken_rs::cl100k_base_singleton()),
+                _ => None,
+            });
+        let counted = tokenizer.map(|tokenizer| {
+            let tokens = tokenizer.count_ordinary(self.sample).max(1);
+            (self.sample.len() as f64 / tokens as f64, Origin::Tokenizer("tiktoken"))
         });
         counted.unwrap_or((BYTES, Origin::Assumed))
     }

@@ -124,8 +124,23 @@ fn clean(text: &str) -> String {
     normalize_untrusted_str(text).replace(|c: char| !is_printable(c), "\u{fffd}")
 }
 
+/// The problems as events of a log.
+pub(crate) fn events(problems: &[Diagnostic], document: &Document) -> Vec<Value> {
+    let event = |mut problem: Value| {
+        problem["event"] = json!("problem");
+        problem["file"] = json!(document.name);
+        problem
+    };
+    values(problems, document).into_iter().map(event).collect()
+}
+
 pub(crate) fn json(problems: &[Diagnostic], document: &Document) -> String {
-    let diagnostics: Vec<Value> = located(problems, document)
+    let diagnostics = values(problems, document);
+    pretty(&json!({ "schema_version": 1, "file": document.name, "diagnostics": diagnostics }))
+}
+
+fn values(problems: &[Diagnostic], document: &Document) -> Vec<Value> {
+    located(problems, document)
         .iter()
         .map(|at| {
             json!({
@@ -140,8 +155,7 @@ pub(crate) fn json(problems: &[Diagnostic], document: &Document) -> String {
                 "end_column": at.end_column,
             })
         })
-        .collect();
-    pretty(&json!({ "schema_version": 1, "file": document.name, "diagnostics": diagnostics }))
+        .collect()
 }
 
 fn data(text: &str) -> String {

@@ -28,6 +28,7 @@ pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod summary;
+pub(crate) mod table_files;
 pub(crate) mod test_results;
 pub(crate) mod text;
 pub(crate) mod verdict;

@@ -13,6 +13,7 @@ use super::changes;
 use super::columns::StageColumns;
 use super::import::fresh_imports;
 use super::packs::packing;
+use super::table_files::RunFiles;
 use super::text::{count, duration, figure, number, percent, rate, usd};
 use crate::plan::Plan;
 use crate::run::MissingCall;
@@ -75,6 +76,12 @@ pub(crate) struct RunSummary {
     pub(crate) columns: BTreeMap<String, StageColumns>,
     /// The main statistics of the methods, by stage, if the run finished.
     pub(crate) findings: Vec<(String, Vec<String>)>,
+    /// The folder of the run.
+    pub(crate) folder: String,
+    /// The files with the rows of the tables.
+    pub(crate) files: RunFiles,
+    /// What the tables are made from and what they contain, if the run finished with all rows of all stages.
+    pub(crate) lock: Option<Value>,
     /// The tables that this run replaced by different ones: the earlier file and the output.
     pub(crate) replaced: Vec<(PathBuf, PathBuf)>,
 }
@@ -223,6 +230,7 @@ impl Serialize for RunSummary {
             "pipeline": manifest.pipeline, "run": manifest.run, "name": manifest.name, "state": manifest.state, "replay": manifest.replay,
             "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
             "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,
+            "folder": self.folder, "tables": self.files.tables, "calls": self.files.calls, "lock": self.lock,
             "refusals": manifest.refusals, "findings": self.findings.iter().cloned().collect::<BTreeMap<_, _>>(),
         });
         value.serialize(serializer)
@@ -452,6 +460,9 @@ mod tests {
             calls: "calls".to_owned(),
             columns: BTreeMap::new(),
             findings: Vec::new(),
+            folder: "run".to_owned(),
+            files: RunFiles::default(),
+            lock: None,
             replaced: Vec::new(),
         }
     }

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Outcome {
     pub(crate) manifest: Manifest,
     pub(crate) stopped: Option<StopReason>,
-    /// The lock of the run; `None` unless the run finished with all rows of all stages.
+    /// The lock of the run, perhaps with changed settings. `None` unless the run finished with all rows of all stages.
     pub(crate) lock: Option<Lock>,
 }
 
@@ -45,8 +45,8 @@ pub(crate) async fn run(
     progress: Arc<Progress>,
     stop: Stop,
 ) -> Result<Outcome, RunError> {
-    let before = ready.plan.is_whole().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
-    let mut manifest = begin(&ready, &models, before.as_ref()).await?;
+    let before = ready.plan.has_all_rows().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
+    let mut manifest = begin(&ready, &models, before.as_ref().filter(|_| ready.plan.is_whole())).await?;
     let inputs = parts(&mut ready);
     let Ready { plan, dir, replay, project, keep_replaced, .. } = &ready;
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
@@ -96,7 +96,7 @@ pub(crate) async fn run(
         let (plan, dir, keep) = (plan.clone(), dir.clone(), *keep_replaced);
         let written = tokio::task::spawn_blocking(move || outputs::write(&plan, &dir, &inputs, before, keep));
         (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
-        manifest.lock = lock.as_ref().map(Lock::to_json);
+        manifest.lock = lock.as_ref().filter(|_| ready.plan.is_whole()).map(Lock::to_json);
     }
     end(&ready, &mut manifest, if stopped.is_none() { State::Done } else { State::Stopped })?;
     Ok(Outcome { manifest, stopped, lock })

@@ -115,12 +115,15 @@ pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
 
 /// A column as `name: type`.
 pub(crate) fn column_words(field: &Field) -> String {
-    let kind = match Type::of(field.data_type()) {
+    format!("{}: {}", field.name(), type_words(field))
+}
+
+pub(crate) fn type_words(field: &Field) -> String {
+    match Type::of(field.data_type()) {
         None => field.data_type().to_string(),
         Some(Type::List(item)) => format!("list of {}", word(item)),
         Some(simple) => word(simple.simple()).to_owned(),
-    };
-    format!("{}: {kind}", field.name())
+    }
 }
 
 fn word(kind: Simple) -> &'static str {

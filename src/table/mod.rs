@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cell::{Cell, array_of, cell_at, cells_at, narrowed, run_place};
-pub(crate) use digest::{Digest, cell_bytes, column_words};
+pub(crate) use digest::{Digest, cell_bytes, column_words, type_words};
 pub(crate) use guard::Guard;
 pub(crate) use labels::{Labels, relabelled};
 pub(crate) use lookup::{column, listed_columns};

@@ -97,6 +97,7 @@ mod serve_browser;
 mod servers;
 mod sheets;
 mod show;
+mod source_files;
 mod starts;
 mod stops;
 mod summary;
