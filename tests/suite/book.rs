@@ -60,6 +60,14 @@ pub(crate) fn block(path: &str, mark: &str, language: &str) -> String {
     rest[start..start + end].to_owned()
 }
 
+/// All code blocks of `language` on a page, in order.
+#[track_caller]
+pub(crate) fn blocks(path: &str, language: &str) -> Vec<String> {
+    let open = format!("```{language}\n");
+    let page = page(path);
+    page.split(&open).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
+}
+
 /// The text without the parts that differ between runs and machines: the hash of the run, the time, and everything that
 /// depends on the words of a model (the length of its answers, the cells of the preview).
 fn lasting(text: &str) -> Vec<String> {

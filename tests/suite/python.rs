@@ -25,6 +25,10 @@ const PACKAGES: [&str; 11] = [
 pub(crate) struct Python(PathBuf);
 
 impl Python {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The Python, or a loud line on stderr that the test was skipped.
     pub(crate) fn or_skip(test: &str) -> Option<Python> {
         match installed("tables-venv", &PACKAGES) {

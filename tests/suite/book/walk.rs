@@ -16,7 +16,7 @@
 //! | `embedded` | the page needs a build with models inside the process |
 //!
 //! A `sh` block is run by a shell. The block behind it is its output, where a line `...` is any lines; times, dates and
-//! hashes are not compared. A `toml` block without a comment is added to `pipeline.toml`. At the end, all specs of the
+//! hashes are not compared. Other tests run `python` and `r` blocks, and compare the blocks behind them. A `toml` block without a comment is added to `pipeline.toml`. At the end, all specs of the
 //! page must be valid. With `INSTA_UPDATE=always`, the output in the page is replaced by what is printed.
 
 use std::collections::BTreeSet;
@@ -47,6 +47,8 @@ struct Walk {
     next: Direction,
     /// What the last commands printed.
     printed: Option<String>,
+    /// Whether another test compares the next output.
+    is_compared: bool,
     specs: BTreeSet<String>,
     problems: Vec<String>,
     edits: Vec<(Range<usize>, String)>,
@@ -73,6 +75,7 @@ pub(super) fn follow(path: &str) -> Vec<String> {
         folder: ".".to_owned(),
         next: Direction::default(),
         printed: None,
+        is_compared: false,
         specs: BTreeSet::new(),
         problems: Vec::new(),
         edits: Vec::new(),
@@ -146,6 +149,8 @@ impl Walk {
             }
             (_, "toml") => self.write("pipeline.toml", text, true),
             (_, "sh") => self.run(text, next.exit),
+            (_, "python" | "r") => self.is_compared = true,
+            _ if std::mem::take(&mut self.is_compared) => {}
             _ => match self.printed.take() {
                 Some(printed) if !agree(text, &printed, next.vary) => {
                     self.problem(&format!("printed:\n{printed}shown:\n{text}"));
