@@ -94,6 +94,7 @@
 //! | add a section, a chart or a format to the report page | a file in `src/page/sections`, a kind of chart in `src/page/chart`, a format in `src/page/mod.rs` |
 //! | change what the report page shows of a stage | `views` of its `Ask`, `Work` or `Method`; the kinds of views are in `src/stage/view.rs`, their numbers in `src/page/views` |
 //! | show something else of a run that goes on in the browser | `src/serve/watch.rs`, and `src/serve/live.js` for the page |
+//! | change how people code in the browser | `src/serve/coding.js` for the page, `src/serve/sheet.rs` for the file |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | change what programs learn of a run, and so the Python module and the functions for R | `Serialize` of `RunSummary` in `src/report/summary.rs`, and `src/report/table_files.rs` |

@@ -151,7 +151,7 @@
   }
 
   async function loadPage() {
-    const reply = await fetch("./");
+    const reply = await fetch("./?renew");
     if (!reply.ok) throw new Error(await reply.text());
     return new DOMParser().parseFromString(await reply.text(), "text/html");
   }

@@ -176,7 +176,7 @@ async fn of_report(site: &Arc<Site>, path: String, request: Request<Incoming>) -
     }
     let query = Query::of(request.uri().query().unwrap_or_default());
     match (request.method().as_str(), path.as_str()) {
-        ("GET", "") => report_page(site.clone()).await,
+        ("GET", "") => report_page(site.clone(), query.0.contains_key("renew")).await,
         ("GET", "live.js") => Reply::Text(SCRIPT, include_str!("live.js").to_owned()),
         ("GET", "live.css") => Reply::Text(STYLE, include_str!("live.css").to_owned()),
         ("GET", "correct") => Reply::Text(HTML, include_str!("correct.html").to_owned()),
@@ -285,14 +285,14 @@ async fn filled(work: impl FnOnce() -> Result<Value, Refused> + Send + 'static) 
     }
 }
 
-async fn report_page(site: Arc<Site>) -> Reply {
+async fn report_page(site: Arc<Site>, renews: bool) -> Reply {
     let (name, totals) = (site.name.clone(), site.totals());
     let served = |version: &str| {
         let panel = include_str!("live.html").replace("VERSION", version);
         Served { links: LINKS.to_owned(), panel }
     };
     let mut report = site.report.clone().lock_owned().await;
-    let made = tokio::task::spawn_blocking(move || match report.page(totals, served) {
+    let made = tokio::task::spawn_blocking(move || match report.page(totals, renews, served) {
         Ok(made) => Ok(made.html),
         Err(why) => Page::message(&name, &why).served(&served("")),
     });

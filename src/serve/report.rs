@@ -11,11 +11,12 @@ use crate::page::{Served, Subject, page};
 use crate::plan::Plan;
 use crate::store::{Manifest, Project, RunDir, StageTotals, State};
 
-/// Between two pages there is at least this time.
-const PAUSE: Duration = Duration::from_secs(2);
-/// Between two pages there is at least this many times the time that a page takes: while a run goes on in this process,
-/// which pays for them, and else.
-const TIMES: [u32; 2] = [50, 4];
+/// The least time between two pages, and how many times as long as a page takes it is.
+type Pace = (Duration, u32);
+/// For a person who asks for the page.
+const FAST: Pace = (Duration::from_secs(2), 4);
+/// For an open page that renews itself while a run goes on in this process, which pays for it.
+const SLOW: Pace = (Duration::from_secs(12), 50);
 
 /// The run to show.
 #[derive(Clone)]
@@ -90,15 +91,22 @@ impl Report {
     /// The version of the page that a reader would get now. `goes_on` is whether a run goes on in this process.
     pub(super) fn version(&mut self, goes_on: bool) -> Result<String, String> {
         let now = version(&self.shown()?);
-        Ok(self.recent(goes_on).map_or(now, |made| made.version.clone()))
+        Ok(self.recent(if goes_on { SLOW } else { FAST }).map_or(now, |made| made.version.clone()))
     }
 
     /// The page, made again if the run has changed and the last page is not recent. `totals` are those of a run that goes
-    /// on in this process.
-    pub(super) fn page(&mut self, totals: Option<Totals>, served: impl Fn(&str) -> Served) -> Result<Made, String> {
+    /// on in this process. `renews` is whether an open page asks.
+    pub(super) fn page(
+        &mut self,
+        totals: Option<Totals>,
+        renews: bool,
+        served: impl Fn(&str) -> Served,
+    ) -> Result<Made, String> {
         let shown = self.shown()?;
         let version = version(&shown);
-        if let Some(made) = self.recent(totals.is_some()).or(self.made.as_ref().filter(|made| made.version == version))
+        if let Some(made) = self
+            .recent(if renews && totals.is_some() { SLOW } else { FAST })
+            .or(self.made.as_ref().filter(|made| made.version == version))
         {
             return Ok(made.clone());
         }
@@ -109,8 +117,8 @@ impl Report {
         Ok(made)
     }
 
-    fn recent(&self, goes_on: bool) -> Option<&Made> {
-        let pause = |made: &Made| PAUSE.max(made.took * TIMES[usize::from(!goes_on)]);
+    fn recent(&self, (least, times): Pace) -> Option<&Made> {
+        let pause = |made: &Made| least.max(made.took * times);
         self.made.as_ref().filter(|made| made.at.elapsed() < pause(made))
     }
 }

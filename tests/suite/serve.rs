@@ -571,3 +571,16 @@ fn the_page_says_why_a_run_did_not_begin() {
     site.running.sigint();
     site.running.wait().exits(3);
 }
+
+#[test]
+fn the_page_says_what_delays_the_first_answer() {
+    let server = tones(8000);
+    let project = live(&server, 3);
+    let site = Site::spawned(&project, &["run", "--serve", "pipeline.toml"], 1);
+    let run = site.wait(|run| run["waits"].as_array().is_some_and(|waits| !waits.is_empty()));
+    let wait = run["waits"][0].as_str().expect("a text").to_owned();
+    assert!(wait.starts_with("a: no reply for") || wait.starts_with("a: waiting for the first answer"), "{wait}");
+    assert_eq!(run["stages"][0]["done"], 0);
+    site.wait(|run| run["exit"] == 0);
+    site.end();
+}
