@@ -27,7 +27,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Result<Option<Section>, String> 
         return Ok(None);
     }
     let mut blocks = vec![Block::text(overview(subject, calls))];
-    blocks.extend(next_rows(subject, calls).map(|text| Block::text(text)));
+    blocks.extend(next_rows(subject, calls).map(Block::text));
     let figures = [spending(subject, calls), rate(calls), in_flight(calls), latencies(calls)];
     blocks.extend(figures.into_iter().flatten().map(Block::Figure));
     blocks.push(Block::Table { title: "Calls by stage and model".to_owned(), table: table(calls) });

@@ -97,8 +97,8 @@ impl Collect for NumberView {
             let title = format!("{}{}", self.title, of_model(series));
             Ok(distribution(title, &series.column, found, self.bounds).into_iter().collect())
         })?;
-        let is_told = self.found.iter().all(|found| found.ends.is_none_or(|(least, most)| least == most));
-        if !blocks.is_empty() && !(is_told && self.null.iter().all(|null| *null == 0)) {
+        let varies = self.found.iter().any(|found| found.ends.is_some_and(|(least, most)| least != most));
+        if !blocks.is_empty() && (varies || self.null.iter().any(|null| *null > 0)) {
             blocks.push(self.summary());
         }
         Ok(blocks)
