@@ -113,6 +113,7 @@ impl Writer<'_> {
         let default = field.get("default").filter(|default| !default.is_null() && !about.contains("Default:"));
         facts.extend(default.filter(|d| !is_empty(d)).map(|default| format!("default `{}`", literal(default))));
         let about = if about.is_empty() { about } else { format!("{about}\n\n") };
+        let about = about + &values(field);
         let anywhere: Vec<Step> = path.iter().filter(|step| !matches!(step, Step::Kind(_))).cloned().collect();
         let example = self.example(path).or_else(|| self.example(&anywhere)).or_else(|| assumed(field));
         write!(self.text, "\n### `{name}`\n\n*{}*\n\n{about}", facts.join(", ")).expect("writing to a string");
@@ -153,8 +154,25 @@ fn assumed(field: &Value) -> Option<String> {
     let truth = (field["type"] == "boolean").then(|| "true".to_owned());
     truth
         .or_else(|| default.map(literal))
-        .or_else(|| field.get("const").map(literal))
+        .or_else(|| field.get("const").or_else(|| field["enum"].get(0)).map(literal))
         .or_else(|| forms.filter_map(assumed).next())
+}
+
+/// A list of the allowed values that have a description.
+fn values(field: &Value) -> String {
+    let described = |value: &Value, text: &Value| match flowing(text) {
+        text if text.is_empty() => None,
+        text => Some(format!("- `{}`: {text}\n", literal(value))),
+    };
+    let listed =
+        field["enum"].as_array().into_iter().flatten().zip(field["enumDescriptions"].as_array().into_iter().flatten());
+    let forms = field["oneOf"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|form| Some((form.get("const")?, &form["description"])));
+    let list: String = listed.chain(forms).filter_map(|(value, text)| described(value, text)).collect();
+    if list.is_empty() { list } else { list + "\n" }
 }
 
 fn is_empty(value: &Value) -> bool {
