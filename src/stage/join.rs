@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
 use arrow_row::{OwnedRow, RowConverter, Rows, SortField};
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use schemars::JsonSchema;
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::transform::{
-    self, DataError, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
+    self, DataError, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, declaration, sentence,
 };
 use super::view::{Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
-use crate::table::cell_at;
+use crate::table::{Type, cell_at};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     Kind::new::<Join>("join", "Two tables side by side, by a key, without a model.");
@@ -110,9 +110,19 @@ impl Join {
                     other.data_type(),
                     with.name
                 );
-                problems
-                    .error("bad-value", place("on", i), message)
-                    .help("declare the type of the column in its source");
+                // A text can be declared as what the other column holds.
+                let text = [(one, other), (other, one)].into_iter().find(|(text, _)| *text.data_type() == DataType::Utf8);
+                let kind = text.and_then(|(_, other)| match Type::of_cells(other.data_type()) {
+                    Type::Integer => Some("integer"),
+                    Type::Number => Some("number"),
+                    Type::Boolean => Some("boolean"),
+                    Type::Text | Type::List(_) => None,
+                });
+                let help = match text.zip(kind) {
+                    Some(((text, _), kind)) => format!("write {} in its source", declaration(text.name(), kind)),
+                    None => "declare the same type of both columns in their sources".to_owned(),
+                };
+                problems.error("bad-value", place("on", i), message).help(help);
             } else if one.data_type().is_nested() {
                 let message = format!("`{}` holds lists, which can't be keys", one.name());
                 problems.error("bad-value", place("on", i), message);

@@ -41,6 +41,13 @@ impl InputTable<'_> {
     }
 }
 
+/// What to type in the source of the column `name` so that it has a type, such as `number`.
+pub(crate) fn declaration(name: &str, kind: &str) -> String {
+    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let key = if is_bare { name.to_owned() } else { format!("{name:?}") };
+    format!("`types.{key} = \"{kind}\"`")
+}
+
 pub(crate) struct TransformContext<'a> {
     pub(crate) name: &'a str,
     pub(crate) path: &'a Path,

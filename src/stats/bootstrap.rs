@@ -111,7 +111,7 @@ fn bias(values: &[f64], found: f64) -> Option<f64> {
 }
 
 impl Units<'_> {
-    fn number_of_clusters(&self) -> Option<usize> {
+    pub(crate) fn number_of_clusters(&self) -> Option<usize> {
         self.clusters.map(|clusters| clusters.iter().max().map_or(0, |last| last + 1))
     }
 }

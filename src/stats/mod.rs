@@ -20,9 +20,9 @@ mod sampling;
 mod student;
 mod votes;
 
-pub(crate) use agreement::{Chance, Codes, Distance, Scale, View, Weighted, alpha, kappa, masi};
+pub(crate) use agreement::{Chance, Codes, Distance, NO_CODE, Scale, View, Weighted, alpha, kappa, masi};
 pub(crate) use binomial::lower_bound;
-pub(crate) use bootstrap::{Bootstrap, Spread, Units, in_parallel};
+pub(crate) use bootstrap::{Bootstrap, Units, in_parallel};
 pub(crate) use calibration::{Forecast, Isotonic, Ranked, Scores, accuracy_by_coverage, temperature, tempered};
 pub(crate) use classification::{Average, Confusion, Score, confusion_cells, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};

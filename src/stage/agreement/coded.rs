@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::method::columns::{Reading, Rows};
 use crate::stage::transform::DataError;
-use crate::stats::{Codes, Scale, masi};
+use crate::stats::{Codes, NO_CODE, Scale, masi};
 
 /// The most categories that are compared each with each.
 pub(super) const MOST_COMPARED: usize = 3000;
@@ -134,8 +134,8 @@ impl Categories {
     }
 }
 
-/// The code of each row in each read.
-type ReadCodes = Vec<Vec<Option<usize>>>;
+/// The code of each row in each read, or [`NO_CODE`].
+type ReadCodes = Vec<Vec<u32>>;
 
 impl Values {
     /// The categories of the codes in these reads, and the code of each row in each read. `name` names a read.
@@ -146,20 +146,21 @@ impl Values {
         name: impl Fn(usize) -> String,
     ) -> Result<(Categories, ReadCodes), DataError> {
         let labels: Vec<String> = rows.label_names().iter().cloned().collect();
-        let codes = || reads.clone().map(|read| rows.labels(read)).collect();
+        let code = |code: Option<usize>| code.map_or(NO_CODE, |code| code as u32);
+        let codes = || reads.clone().map(|read| rows.labels(read).into_iter().map(code).collect()).collect();
         match (self.level, &self.order) {
-            _ if self.reading == Reading::Number => self.numbers(reads.map(|read| rows.numbers(read)).collect(), name),
+            _ if self.reading == Reading::Number => self.numbers(rows, reads, name),
             (Level::Ordinal, Some(order)) => {
                 let places: Vec<Option<usize>> =
                     labels.iter().map(|label| order.iter().position(|other| other == label)).collect();
-                let mut columns: Vec<Vec<Option<usize>>> = codes();
+                let mut columns: ReadCodes = codes();
                 for (read, column) in columns.iter_mut().enumerate() {
-                    for code in column.iter_mut().flatten() {
+                    for code in column.iter_mut().filter(|code| **code != NO_CODE) {
                         let unknown = || {
-                            let (label, read) = (&labels[*code], name(read));
+                            let (label, read) = (&labels[*code as usize], name(read));
                             DataError::at("order", format!("`{read}` has the label `{label}`, which is not in `order`"))
                         };
-                        *code = places[*code].ok_or_else(unknown)?;
+                        *code = places[*code as usize].ok_or_else(unknown)? as u32;
                     }
                 }
                 Ok((Categories::Ordered(order.clone(), true), columns))
@@ -174,34 +175,35 @@ impl Values {
 
     fn numbers(
         &self,
-        columns: Vec<Vec<Option<f64>>>,
+        rows: &Rows<'_>,
+        reads: std::ops::Range<usize>,
         name: impl Fn(usize) -> String,
     ) -> Result<(Categories, ReadCodes), DataError> {
-        for (read, column) in columns.iter().enumerate() {
-            let wrong = |number: &&f64| match self.level {
-                Level::Ordinal => false,
-                level => !number.is_finite() || level == Level::Ratio && **number < 0.0,
-            };
-            if let Some(number) = column.iter().flatten().find(wrong) {
+        let wrong = |number: f64| match self.level {
+            Level::Ordinal => false,
+            level => !number.is_finite() || level == Level::Ratio && number < 0.0,
+        };
+        let mut sorted: Vec<(f64, u32, u32)> = Vec::new();
+        let mut codes: ReadCodes = Vec::new();
+        for (place, read) in reads.enumerate() {
+            let column = rows.numbers(read);
+            if let Some(number) = column.iter().flatten().find(|number| wrong(**number)) {
                 let needs =
                     if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
-                return Err(format!("`{}` has the number {number}, but {needs}", name(read)).into());
+                return Err(format!("`{}` has the number {number}, but {needs}", name(place)).into());
             }
-        }
-        let (number, rows) = (columns.len(), columns.first().map_or(0, Vec::len));
-        // Adding 0 makes -0 and 0 the same number.
-        let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(number * rows);
-        for (read, column) in columns.into_iter().enumerate() {
-            let rows = column.into_iter().enumerate();
-            sorted.extend(rows.filter_map(|(row, number)| Some((number? + 0.0, read as u32, row as u32))));
+            codes.push(vec![NO_CODE; column.len()]);
+            // Adding 0 makes -0 and 0 the same number.
+            let numbers = column.into_iter().zip(0..);
+            sorted.extend(numbers.filter_map(|(number, row)| Some((number? + 0.0, place as u32, row))));
         }
         sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let (mut codes, mut numbers): (ReadCodes, Vec<f64>) = (vec![vec![None; rows]; number], Vec::new());
+        let mut numbers: Vec<f64> = Vec::new();
         for (number, read, row) in sorted {
             if numbers.last() != Some(&number) {
                 numbers.push(number);
             }
-            codes[read as usize][row as usize] = Some(numbers.len() - 1);
+            codes[read as usize][row as usize] = numbers.len() as u32 - 1;
         }
         Ok((Categories::Numbers(numbers, self.level), codes))
     }
@@ -217,6 +219,7 @@ pub(super) fn wide(coders: &[String], values: &Values, rows: &Rows<'_>, clustere
         let cluster = clusters.as_ref().map_or(0, |clusters| clusters[row]);
         codes.push(columns.iter().map(|column| column[row]), count, cluster);
     }
+    drop(columns);
     Ok(Coded { coders: coders.to_vec(), codes: codes.merged(), categories })
 }
 
@@ -251,7 +254,7 @@ pub(super) fn long(coders: Vec<String>, values: &Values, rows: &Rows<'_>, cluste
             of_unit.push(clusters.as_ref().map_or(0, |clusters| clusters[row]));
             of_unit.len() - 1
         });
-        let cell: &mut Option<Option<usize>> = &mut table[place * coders.len() + coder];
+        let cell: &mut Option<u32> = &mut table[place * coders.len() + coder];
         if cell.replace(columns[0][row]).is_some() {
             let unit = &rows.names(UNIT)[unit];
             let message = format!("the coder `{}` has two rows about the unit `{unit}`", coders[coder]);
@@ -260,7 +263,7 @@ pub(super) fn long(coders: Vec<String>, values: &Values, rows: &Rows<'_>, cluste
     }
     let mut codes = Codes::new(coders.len(), clustered);
     for (unit, cluster) in table.chunks(coders.len()).zip(of_unit) {
-        codes.push(unit.iter().map(|code| code.flatten()), 1, cluster);
+        codes.push(unit.iter().map(|code| code.unwrap_or(NO_CODE)), 1, cluster);
     }
     Ok(Coded { coders, codes: codes.merged(), categories })
 }

@@ -107,6 +107,8 @@ impl Agreeing {
                 };
                 if statistic.estimate.is_none() {
                     statistic.add_note(one.undefined(coded, *coefficient, labels));
+                } else if let Some(note) = one.constant(coded, *coefficient, (&own, labels)) {
+                    statistic.add_note(note);
                 } else if self.bootstrap.is_none() {
                     let error = coefficient.error(view, values, &units);
                     self.add_error(&mut statistic, error, (*coefficient, coefficient.units(&units)));
@@ -122,7 +124,7 @@ impl Agreeing {
             let units = Units { counts: coded.codes.counts(), clusters: coded.codes.clusters() };
             let estimates =
                 |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
-            add_spreads(&mut statistics, &bootstrap.spreads(units, &estimates));
+            add_spreads(&mut statistics, bootstrap, units, &estimates);
         }
         statistics
     }
@@ -145,7 +147,9 @@ impl Agreeing {
         let compared = |(coders, coefficients): (Vec<usize>, Vec<Coefficient>)| {
             let view = coded.codes.view(&coders, coded.categories.all(), |used| coded.categories.scale(used));
             let too_many = coded.categories.has_too_many(view.categories.len());
-            Compared { values: coded.categories.values(&view.categories), coders, view, coefficients, too_many }
+            // Only the weights of Cohen's kappa read the values.
+            let values = view.pairs.as_ref().map(|_| coded.categories.values(&view.categories)).unwrap_or_default();
+            Compared { coders, view, values, coefficients, too_many }
         };
         groups.into_iter().filter(|(_, coefficients)| !coefficients.is_empty()).map(compared).collect()
     }
@@ -161,7 +165,9 @@ impl Agreeing {
             false => student_reach(self.confidence, units - 1.0),
         };
         statistic.std_error = Some(error);
-        statistic.interval = reach.map(|reach| (estimate - reach * error, (estimate + reach * error).min(1.0)));
+        let least = if of == Coefficient::Percent { 0.0 } else { f64::NEG_INFINITY };
+        statistic.interval =
+            reach.map(|reach| ((estimate - reach * error).max(least), (estimate + reach * error).min(1.0)));
         statistic.method = Some("large_sample");
     }
 }
@@ -176,6 +182,20 @@ impl Compared {
         let own = self.view.weights(weights);
         let units = self.view.ratings.weighted(&own);
         self.coefficients.iter().map(|coefficient| self.estimate(*coefficient, &units)).collect()
+    }
+
+    /// Says which coder used only one code, for a coefficient of two coders. It is then 0.
+    fn constant(
+        &self,
+        coded: &Coded,
+        coefficient: Coefficient,
+        (own, labels): (&[f64], &[String]),
+    ) -> Option<String> {
+        let pairs = self.view.pairs.as_ref().filter(|_| coefficient.is_of_two())?;
+        let (coder, category) = pairs.constant(&self.view.of_pairs(own))?;
+        let coder = &coded.coders[self.coders[coder]];
+        let code = coded.categories.name(self.view.categories[category], labels);
+        Some(format!("all codes of `{coder}` are `{code}`, so kappa is 0 whatever the other codes are"))
     }
 
     /// Why a statistic is undefined.

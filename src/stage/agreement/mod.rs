@@ -19,7 +19,7 @@ use self::compute::Agreeing;
 use super::method::columns::{Read, Reading, is_list};
 use super::method::frame::Frame;
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
-use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
+use super::transform::{InputTable, Transform, TransformConfig, TransformContext, declaration};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::table::Type;
@@ -142,8 +142,12 @@ impl Agreement {
     fn check_order(&self, texts: bool, checks: &mut Checks<'_>) {
         let Some(order) = &self.order else {
             if self.level == Level::Ordinal && texts {
-                let help = "write `order = [..]` with the labels from the lowest to the highest; numbers need none, if \
-                            their source declares them as numbers";
+                let columns = self.code_columns(checks.path);
+                let declared = columns.first().map_or(String::new(), |(_, name)| declaration(name, "number"));
+                let help = format!(
+                    "write `order = [..]` with the labels from the lowest to the highest; numbers need none, but a type \
+                     in their source, such as {declared}"
+                );
                 checks.bad("level", "ordinal labels need their order", help);
             }
             return;

@@ -104,9 +104,13 @@ struct Fitted {
 
 impl Labelling<'_> {
     fn collect(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
-        let coded = &self.labels.coded;
-        let labels = if matches!(self.labels.fitting.form, Form::Long) { &coded[2..] } else { &coded[..] };
-        for (column, row) in labels.iter().flat_map(|column| (0..batch.num_rows()).map(move |row| (*column, row))) {
+        let Labels { fitting, coded, reads, .. } = self.labels;
+        let labels = if matches!(fitting.form, Form::Long) { &coded[2..] } else { &coded[..] };
+        // A label can win that only the truth has.
+        let truth = fitting.truth.as_ref().and_then(|(read, _)| column(&reads[*read]));
+        let truth = truth.filter(|truth| batch.column(*truth).data_type() == batch.column(labels[0]).data_type());
+        let labels = labels.iter().copied().chain(truth);
+        for (column, row) in labels.flat_map(|column| (0..batch.num_rows()).map(move |row| (column, row))) {
             let column = batch.column(column).as_ref();
             if let Some(text) = text(column, row).filter(|text| !self.cells.contains_key(text.as_ref())) {
                 self.cells.insert(text.into_owned(), cell_at(column, row));

@@ -4,7 +4,7 @@ use super::design::{Design, Designer, NoDesign, one_class};
 use super::methods::{MethodName, ModelName};
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame;
-use crate::stage::method::tidy::Statistic;
+use crate::stage::method::tidy::{Statistic, counted};
 use crate::stage::transform::DataError;
 use crate::stage::view::{self, Curve, Shown, View};
 use crate::stats::{Fit, Undefined, in_parallel, reach};
@@ -93,15 +93,21 @@ impl Estimates {
         let rows = &design.rows;
         let gold = rows.gold.iter().flatten().count();
         if method != MethodName::Naive && gold == 0 {
-            return Err(format!("`gold` is missing in all {} rows, so nothing can be corrected", rows.gold.len()));
+            let rows = if let [_] = rows.gold[..] { "the only row".to_owned() } else { format!("all {} rows", rows.gold.len()) };
+            return Err(format!("`gold` is missing in {rows}, so nothing can be corrected"));
         }
+        let coefficients = counted(rows.x.ncols() as u64, "coefficient", "coefficients");
         rows.estimate(self.model.model(), method.method(), &self.power).map_err(|undefined| match undefined {
             Undefined::TooFew => match method {
                 MethodName::Naive => {
-                    format!("{} rows are too few for {} coefficients", rows.machine.len(), rows.x.ncols())
+                    let found = counted(rows.machine.len() as u64, "row is", "rows are");
+                    format!("{found} too few for {coefficients}")
                 }
-                _ if method.is_corrected() && gold == rows.machine.len() => "all rows have gold".to_owned(),
-                _ => format!("{gold} gold rows are too few for {} coefficients", rows.x.ncols()),
+                _ if gold > rows.x.ncols() && gold == rows.machine.len() => "all rows have gold".to_owned(),
+                _ => {
+                    let found = counted(gold as u64, "row with gold is", "rows with gold are");
+                    format!("{found} too few for {coefficients}")
+                }
             },
             Undefined::FewClusters => "all rows are in one cluster".to_owned(),
             Undefined::Separated if let Some(message) = self.one_class(design, method) => message,

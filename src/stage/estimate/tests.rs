@@ -246,7 +246,7 @@ fn specs_that_are_wrong_are_reported() {
         ("power = [0]", "no standard error can be expected of 0 gold rows (name numbers above 0)"),
         (
             "inclusion_probability = 'label'",
-            "`label` holds text, but numbers are needed here (name another column, or declare its type in its source)",
+            "`label` holds text, but numbers are needed here (write `types.label = \"number\"` in its source, or name another column)",
         ),
         (
             "inclusion_probability = 'p'",

@@ -72,6 +72,15 @@ impl Reading {
             Reading::Labels => "lists of labels",
         }
     }
+
+    /// The type that a source can declare for such a column.
+    pub(crate) fn kind(self) -> Option<&'static str> {
+        match self {
+            Reading::Number => Some("number"),
+            Reading::Truth => Some("boolean"),
+            Reading::Label | Reading::Name | Reading::Labels => None,
+        }
+    }
 }
 
 /// Whether the column holds lists, also as JSON text.

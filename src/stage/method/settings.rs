@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::{Read, Reading, is_list};
 use crate::document::{Path, Problems};
 use crate::random::Streams;
-use crate::stage::transform::InputTable;
+use crate::stage::transform::{InputTable, declaration};
 use crate::stats::Bootstrap;
 use crate::table::Type;
 
@@ -89,7 +89,9 @@ pub(crate) fn read_column(
     if !reading.fits(field) {
         let holds = if is_list(field) { "lists" } else { Type::of_cells(field.data_type()).words() };
         let message = format!("`{name}` holds {holds}, but {} are needed here", reading.words());
-        problems.error("wrong-type", at, message).help("name another column, or declare its type in its source");
+        let declared = reading.kind().filter(|_| !is_list(field)).map(|kind| declaration(name, kind));
+        let declared = declared.map_or(String::new(), |line| format!("write {line} in its source, or "));
+        problems.error("wrong-type", at, message).help(format!("{declared}name another column"));
         return None;
     }
     Some(Read::Column(index, reading))

@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
-use crate::stats::Spread;
+use crate::stats::{Bootstrap, Units};
 use crate::table::{Cell, TableBuilder, Type, Value};
 
 /// A statistic of some rows. What is undefined or infinite is null in the table.
@@ -36,12 +36,22 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Adds the spreads of a bootstrap to its statistics, one for each.
-pub(crate) fn add_spreads<'a>(statistics: impl IntoIterator<Item = &'a mut Statistic>, spreads: &[Option<Spread>]) {
-    for (statistic, spread) in statistics.into_iter().zip(spreads) {
-        let Some(spread) = spread else {
+/// Adds the spreads of a bootstrap to its statistics. `estimates` computes them again from the weight of each unit.
+pub(crate) fn add_spreads<S>(statistics: &mut [Statistic], bootstrap: &Bootstrap, units: Units<'_>, estimates: &S)
+where
+    S: Fn(&[f64]) -> Vec<Option<f64>> + Sync,
+{
+    let one_cluster = units.number_of_clusters() == Some(1);
+    for (statistic, spread) in statistics.iter_mut().zip(bootstrap.spreads(units, estimates)) {
+        // All draws of one unit are equal, which does not make its statistics certain.
+        let too_few = one_cluster || statistic.n < 2;
+        let Some(spread) = spread.filter(|_| !too_few) else {
             if statistic.estimate.is_some() {
-                statistic.add_note("undefined in at least half of the replicates, so it has no interval");
+                statistic.add_note(match too_few {
+                    true if one_cluster => "all rows are in one cluster, so it has no interval",
+                    true => "one unit is too few for an interval",
+                    false => "undefined in at least half of the replicates, so it has no interval",
+                });
             }
             continue;
         };

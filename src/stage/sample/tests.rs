@@ -232,7 +232,7 @@ fn designs_that_are_wrong_are_reported() {
         ("n = 9\nstrata = ['prty']", "`speeches` has no column `prty` (did you mean `party`?)"),
         (
             "n = 9\nweight = 'party'",
-            "`party` holds text, but numbers are needed here (name another column, or declare its type in its source)",
+            "`party` holds text, but numbers are needed here (write `types.party = \"number\"` in its source, or name another column)",
         ),
     ] {
         assert_eq!(bound(settings, 1, "drawn").1, [message], "{settings}");

@@ -13,7 +13,7 @@ use super::method::frame::{Frame, Method};
 use super::method::gold::{Gold, GoldColumns, TEST};
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::method::tidy::Statistic;
-use super::transform::{DataError, InputTable, Transform, TransformConfig, TransformContext};
+use super::transform::{DataError, InputTable, Transform, TransformConfig, TransformContext, declaration};
 use super::view::{Estimates, Predictions, Shown, View};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
@@ -299,8 +299,11 @@ impl Bound {
         let message =
             format!("`{name}` and `{other}` have no label in common: `{name}` has {predicted}, `{other}` has {truth}");
         Err(DataError::at("truth", message).help(match are_numbers {
-            true => "to compare numbers, declare their type in the source",
-            false => "both columns need the same labels; `compare = \"texts\"` compares free texts",
+            true => {
+                let [name, other] = [name, other].map(|name| declaration(name, "number"));
+                format!("to compare numbers, write {name} and {other} in their sources")
+            }
+            false => "both columns need the same labels; `compare = \"texts\"` compares free texts".to_owned(),
         }))
     }
 }

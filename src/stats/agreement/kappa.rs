@@ -5,7 +5,7 @@ use super::scale::centred;
 /// The pairs of categories that two coders gave to units.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs {
-    cells: Vec<(usize, usize)>,
+    cells: Vec<(u32, u32)>,
     categories: usize,
 }
 
@@ -18,7 +18,8 @@ pub(crate) enum Distance<'a> {
 }
 
 impl Distance<'_> {
-    fn of(self, a: usize, b: usize) -> f64 {
+    fn of(self, a: u32, b: u32) -> f64 {
+        let (a, b) = (a as usize, b as usize);
         match self {
             Distance::Nominal => f64::from(u8::from(a != b)),
             Distance::Linear(values) => (values[a] - values[b]).abs(),
@@ -51,17 +52,27 @@ impl Distance<'_> {
 }
 
 impl Pairs {
-    pub(crate) fn new(cells: Vec<(usize, usize)>, categories: usize) -> Self {
+    pub(crate) fn new(cells: Vec<(u32, u32)>, categories: usize) -> Self {
         Pairs { cells, categories }
     }
 
     fn margins(&self, weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut rows, mut columns) = (vec![0.0; self.categories], vec![0.0; self.categories]);
         for ((a, b), weight) in self.cells.iter().zip(weights) {
-            rows[*a] += weight;
-            columns[*b] += weight;
+            rows[*a as usize] += weight;
+            columns[*b as usize] += weight;
         }
         (rows, columns)
+    }
+
+    /// The first (0) or the second (1) coder and its category, if it used only one. Kappa is then 0 whatever the codes of
+    /// the other coder are.
+    pub(crate) fn constant(&self, weights: &[f64]) -> Option<(usize, usize)> {
+        let cells = self.cells.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+        let mut cells = cells.map(|((a, b), _)| [*a, *b]);
+        let first = cells.next()?;
+        let same = cells.fold([true, true], |same, cell| [0, 1].map(|coder| same[coder] && cell[coder] == first[coder]));
+        (0..2).find(|coder| same[*coder]).map(|coder| (coder, first[coder] as usize))
     }
 
     /// Cohen's kappa. `weights` has the number of units of each cell. `None` without units, or if chance alone explains
@@ -88,7 +99,7 @@ impl Pairs {
         let n: f64 = rows.iter().sum();
         let (of_rows, of_columns) = (distance.sums(&columns), distance.sums(&rows));
         let expected: f64 = of_rows.iter().zip(&rows).map(|(sum, row)| sum * row).sum::<f64>() / (n * n);
-        let term = |(a, b): &(usize, usize)| distance.of(*a, *b) - (of_rows[*a] + of_columns[*b]) / n * (1.0 - kappa);
+        let term = |(a, b): &(u32, u32)| distance.of(*a, *b) - (of_rows[*a as usize] + of_columns[*b as usize]) / n * (1.0 - kappa);
         let mean = self.cells.iter().zip(weights).map(|(cell, w)| w * term(cell)).sum::<f64>() / n;
         let squares: f64 = self.cells.iter().zip(weights).map(|(cell, w)| w * (term(cell) - mean).powi(2)).sum();
         Some((squares / n / n).sqrt() / expected)
@@ -121,7 +132,7 @@ mod tests {
         let (values, totals) = ([-1.0, 0.5, 2.0, 7.0], [2.0, 0.0, 3.5, 1.0]);
         for distance in [Distance::Nominal, Distance::Linear(&values), Distance::Quadratic(&values)] {
             for (a, sum) in distance.sums(&totals).into_iter().enumerate() {
-                let by_hand: f64 = (0..4).map(|b| totals[b] * distance.of(a, b)).sum();
+                let by_hand: f64 = (0..4u32).map(|b| totals[b as usize] * distance.of(a as u32, b)).sum();
                 assert!((sum - by_hand).abs() < 1e-12, "{distance:?} {a}: {sum} {by_hand}");
             }
         }

@@ -7,7 +7,7 @@ mod ratings;
 mod ratio;
 mod scale;
 
-pub(crate) use coders::{Codes, View};
+pub(crate) use coders::{Codes, NO_CODE, View};
 pub(crate) use kappa::{Distance, Pairs};
 pub(crate) use masi::masi;
 pub(crate) use ratings::{Chance, Ratings, Weighted};
@@ -16,7 +16,7 @@ pub(crate) use scale::Scale;
 /// Cohen's kappa of a square table. `counts[i][j]` items are class `i` for one coder and class `j` for the other.
 /// `None` without items, or if chance alone explains the agreement completely.
 pub(crate) fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
-    let cells = (0..counts.len()).flat_map(|i| (0..counts.len()).map(move |j| (i, j)));
+    let cells = (0..counts.len() as u32).flat_map(|i| (0..counts.len() as u32).map(move |j| (i, j)));
     let weights: Vec<f64> = counts.iter().flatten().map(|count| *count as f64).collect();
     Pairs::new(cells.collect(), counts.len()).kappa(&weights, Distance::Nominal)
 }
@@ -25,8 +25,7 @@ pub(crate) fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
 /// `None` if no two coders judged the same item, or if all values are equal.
 pub(crate) fn alpha(units: &[Vec<usize>]) -> Option<f64> {
     let classes = units.iter().flatten().max().map_or(0, |most| most + 1);
-    let ratings = Ratings::new(Scale::Nominal, classes, units.iter().map(Vec::as_slice));
-    ratings.weighted(&vec![1.0; units.len()]).alpha()
+    Ratings::of_units(Scale::Nominal, classes, units).weighted(&vec![1.0; units.len()]).alpha()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! the weights only. One pass over the units makes the sums that the coefficients share. Standard errors are for a sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th
 //! edition 2014, chapter 5; the formulas of the package irrCAC).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::ratio::Ratios;
 use super::scale::{Scale, centred, ranks};
@@ -14,19 +14,31 @@ pub(crate) struct Ratings {
     scale: Scale,
     categories: usize,
     units: Vec<Unit>,
-    /// A category, and how many coders gave it: for each unit those of [`Unit::shared`] first.
-    codes: Vec<(u32, u32)>,
+    sums: Vec<Sums>,
+    /// The categories of the codes of each unit, those that other units have too first.
+    codes: Vec<u32>,
     /// One more than the last category that several units have.
     shared: usize,
     ratios: Option<Ratios>,
     /// The sum of the similarities of all pairs of categories.
     similarity: OnceLock<f64>,
+    /// Numbers of all categories, which replicates use again.
+    buffers: Arc<Mutex<Vec<Vec<f64>>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Unit {
+    /// Where the codes end.
+    end: u32,
+    size: u32,
+    /// The number of codes in categories that other units have too.
+    shared: u32,
+    /// The sum of the squared numbers of codes in the other categories.
+    own: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Unit {
-    /// The number of codes.
-    size: f64,
+struct Sums {
     /// The share of pairs of codes that are equal, and their mean similarity.
     equal: f64,
     similar: f64,
@@ -36,11 +48,14 @@ struct Unit {
     /// The sum and the sum of squares of the values, less the mean of all categories.
     sum: f64,
     squares: f64,
-    /// The sum of the squared numbers of codes in the categories that no other unit has.
-    own: f64,
-    /// The number of categories that other units have too, and of all.
-    shared: u32,
-    categories: u32,
+}
+
+/// A unit with its codes and weight.
+struct WeightedUnit<'a> {
+    unit: Unit,
+    sums: &'a Sums,
+    codes: &'a [u32],
+    weight: f64,
 }
 
 /// How agreement by chance is estimated.
@@ -70,6 +85,8 @@ pub(crate) struct Weighted<'a> {
     apart: f64,
     sum: f64,
     squares: f64,
+    /// The sum of the squared shares of the categories.
+    repeated: OnceLock<f64>,
 }
 
 /// What Krippendorff's alpha is made of.
@@ -81,91 +98,74 @@ struct Coincidences {
 }
 
 impl Ratings {
-    /// `units` has the categories that the coders gave to each unit.
-    pub(crate) fn new<'a>(scale: Scale, categories: usize, units: impl Iterator<Item = &'a [usize]>) -> Self {
+    /// `codes` has the categories that the coders gave to each unit, unit after unit, and `ends` where those of each unit
+    /// end.
+    pub(crate) fn new(scale: Scale, categories: usize, mut codes: Vec<u32>, ends: &[u32]) -> Self {
         let values: Vec<f64> =
             if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
-        let (mut codes, mut numbers): (Vec<(u32, u32)>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut users = vec![0u8; categories];
-        let mut sorted = Vec::new();
-        for unit in units {
-            sorted.clear();
-            sorted.extend_from_slice(unit);
-            sorted.sort_unstable();
-            let before = codes.len();
-            codes.extend(sorted.chunk_by(|a, b| a == b).map(|run| (run[0] as u32, run.len() as u32)));
-            codes[before..].iter().for_each(|(category, _)| {
-                users[*category as usize] = users[*category as usize].saturating_add(1);
-            });
-            numbers.push(codes.len() - before);
+        let (mut users, mut start) = (vec![0u8; categories], 0);
+        for end in ends {
+            let unit = &mut codes[start..*end as usize];
+            unit.sort_unstable();
+            for run in unit.chunk_by(|a, b| a == b) {
+                users[run[0] as usize] = users[run[0] as usize].saturating_add(1);
+            }
+            start = *end as usize;
         }
-        let is_own = |(category, _): &(u32, u32)| users[*category as usize] == 1;
         let shared = users.iter().rposition(|users| *users > 1).map_or(0, |last| last + 1);
+        let (mut units, mut sums) = (Vec::with_capacity(ends.len()), Vec::with_capacity(ends.len()));
+        let (mut runs, mut start) = (Vec::new(), 0);
+        for end in ends {
+            let unit = &mut codes[start..*end as usize];
+            runs.clear();
+            runs.extend(unit.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)));
+            let is_own = |category: u32| users[category as usize] == 1;
+            runs.sort_by_key(|(category, _)| is_own(*category));
+            unit.sort_by_key(|category| is_own(*category));
+            let own = runs.iter().filter(|(category, _)| is_own(*category)).map(|(_, count)| count * count).sum();
+            let shared = unit.partition_point(|category| !is_own(*category)) as u32;
+            units.push(Unit { end: *end, size: unit.len() as u32, shared, own });
+            sums.push(Sums::new(&scale, categories, &runs, &values));
+            start = *end as usize;
+        }
         let ratios = if let Scale::Ratio(values) = &scale { Some(Ratios::new(values)) } else { None };
-        let similarity = OnceLock::new();
-        let mut ratings =
-            Ratings { scale, categories, units: Vec::new(), codes: Vec::new(), shared, ratios, similarity };
-        codes.shrink_to_fit();
-        ratings.units.reserve_exact(numbers.len());
-        let mut rest = codes.as_mut_slice();
-        for number in numbers {
-            let (unit, after) = std::mem::take(&mut rest).split_at_mut(number);
-            rest = after;
-            unit.sort_by_key(is_own);
-            let own = unit.iter().filter(|code| is_own(code)).map(|(_, count)| f64::from(*count).powi(2)).sum();
-            let shared = unit.partition_point(|code| !is_own(code)) as u32;
-            let made = Unit { own, shared, categories: number as u32, ..ratings.unit(unit, &values) };
-            ratings.units.push(made);
-        }
-        ratings.codes = codes;
-        ratings
+        let (similarity, buffers) = (OnceLock::new(), Arc::default());
+        Ratings { scale, categories, units, sums, codes, shared, ratios, similarity, buffers }
     }
 
-    fn unit(&self, codes: &[(u32, u32)], values: &[f64]) -> Unit {
-        let size: f64 = codes.iter().map(|(_, count)| f64::from(*count)).sum();
-        let pairs = |value: &dyn Fn(usize, usize) -> f64| -> f64 {
-            let of = |(a, m): &(u32, u32)| {
-                codes.iter().map(|(b, n)| f64::from(*m) * f64::from(*n) * value(*a as usize, *b as usize)).sum::<f64>()
-            };
-            codes.iter().map(of).sum()
-        };
-        let share = |sum: f64| if size > 1.0 { (sum - size) / (size * (size - 1.0)) } else { 0.0 };
-        let apart = match self.scale {
-            Scale::Ordinal => 0.0,
-            _ => pairs(&|a, b| self.scale.difference(&[], a, b)),
-        };
-        let moment = |power| {
-            let value =
-                |(a, count): &(u32, u32)| values.get(*a as usize).map_or(0.0, |v| v.powi(power) * f64::from(*count));
-            codes.iter().map(value).sum::<f64>()
-        };
-        Unit {
-            size,
-            equal: share(pairs(&|a, b| f64::from(u8::from(a == b)))),
-            similar: share(pairs(&|a, b| self.scale.similarity(self.categories, a, b))),
-            apart: if size > 1.0 { apart / (size - 1.0) } else { 0.0 },
-            sum: moment(1),
-            squares: moment(2),
-            own: 0.0,
-            shared: 0,
-            categories: 0,
-        }
+    /// `units` has the categories that the coders gave to each unit.
+    pub(crate) fn of_units(scale: Scale, categories: usize, units: &[Vec<usize>]) -> Self {
+        let codes: Vec<u32> = units.iter().flatten().map(|category| *category as u32).collect();
+        let mut end = 0;
+        let ends: Vec<u32> = units
+            .iter()
+            .map(|unit| {
+                end += unit.len() as u32;
+                end
+            })
+            .collect();
+        Ratings::new(scale, categories, codes, &ends)
     }
 
-    /// The units, each with its codes and weight, that have a weight and `least` codes or more.
-    fn weighted_units<'a>(
-        &'a self,
-        weights: &'a [f64],
-        least: f64,
-    ) -> impl Iterator<Item = (&'a Unit, &'a [(u32, u32)], f64)> {
-        let mut start = 0;
-        let units = self.units.iter().zip(weights).map(move |(unit, weight)| {
-            let codes = start..start + unit.categories as usize;
-            start = codes.end;
-            (unit, codes, *weight)
-        });
-        let units = units.filter(move |(unit, _, weight)| *weight > 0.0 && unit.size >= least);
-        units.map(|(unit, codes, weight)| (unit, &self.codes[codes], weight))
+    /// The units that have a weight and `least` codes or more.
+    fn weighted_units<'a>(&'a self, weights: &'a [f64], least: u32) -> impl Iterator<Item = WeightedUnit<'a>> {
+        let units = self.units.iter().zip(&self.sums).zip(weights);
+        let units = units.filter(move |((unit, _), weight)| **weight > 0.0 && unit.size >= least);
+        units.map(|((unit, sums), weight)| {
+            let codes = &self.codes[(unit.end - unit.size) as usize..unit.end as usize];
+            WeightedUnit { unit: *unit, sums, codes, weight: *weight }
+        })
+    }
+
+    /// Lends `work` a number of each category, 0 at first.
+    fn with_buffer<T>(&self, work: impl FnOnce(&mut [f64]) -> T) -> T {
+        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = buffers().pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(self.categories, 0.0);
+        let result = work(&mut buffer);
+        buffers().push(buffer);
+        result
     }
 
     fn total_similarity(&self) -> f64 {
@@ -180,7 +180,7 @@ impl Ratings {
     }
 
     pub(crate) fn weighted<'a>(&'a self, weights: &'a [f64]) -> Weighted<'a> {
-        let mut sums = Weighted {
+        let mut all = Weighted {
             ratings: self,
             weights,
             coded: 0.0,
@@ -191,59 +191,96 @@ impl Ratings {
             apart: 0.0,
             sum: 0.0,
             squares: 0.0,
+            repeated: OnceLock::new(),
         };
-        for (unit, weight) in self.units.iter().zip(weights) {
-            let paired = if unit.size >= 2.0 { *weight } else { 0.0 };
-            sums.coded += if unit.size >= 1.0 { *weight } else { 0.0 };
-            sums.paired += paired;
-            sums.n += paired * unit.size;
-            sums.equal += paired * unit.equal;
-            sums.similar += paired * unit.similar;
-            sums.apart += paired * unit.apart;
-            sums.sum += paired * unit.sum;
-            sums.squares += paired * unit.squares;
+        for ((unit, sums), weight) in self.units.iter().zip(&self.sums).zip(weights) {
+            let paired = if unit.size >= 2 { *weight } else { 0.0 };
+            all.coded += if unit.size >= 1 { *weight } else { 0.0 };
+            all.paired += paired;
+            all.n += paired * f64::from(unit.size);
+            all.equal += paired * sums.equal;
+            all.similar += paired * sums.similar;
+            all.apart += paired * sums.apart;
+            all.sum += paired * sums.sum;
+            all.squares += paired * sums.squares;
         }
-        sums
+        all
+    }
+}
+
+impl Sums {
+    /// `runs` has the categories of a unit, each with its number of codes.
+    fn new(scale: &Scale, categories: usize, runs: &[(u32, u32)], values: &[f64]) -> Self {
+        let (mut size, mut equal, mut similar, mut apart, mut sum, mut squares) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+        for (a, m) in runs {
+            let (a, m) = (*a as usize, f64::from(*m));
+            size += m;
+            equal += m * m;
+            let (mut close, mut far) = (0.0, 0.0);
+            for (b, n) in runs {
+                let (b, n) = (*b as usize, f64::from(*n));
+                close += m * n * scale.similarity(categories, a, b);
+                far += if *scale == Scale::Ordinal { 0.0 } else { m * n * scale.difference(&[], a, b) };
+            }
+            (similar, apart) = (similar + close, apart + far);
+            let value = values.get(a).copied().unwrap_or_default();
+            (sum, squares) = (sum + value * m, squares + value * value * m);
+        }
+        let share = |sum: f64| if size > 1.0 { (sum - size) / (size * (size - 1.0)) } else { 0.0 };
+        let apart = if size > 1.0 { apart / (size - 1.0) } else { 0.0 };
+        Sums { equal: share(equal), similar: share(similar), apart, sum, squares }
     }
 }
 
 impl Weighted<'_> {
-    fn units(&self, least: f64) -> impl Iterator<Item = (&Unit, &[(u32, u32)], f64)> {
+    fn units(&self, least: u32) -> impl Iterator<Item = WeightedUnit<'_>> {
         self.ratings.weighted_units(self.weights, least)
     }
 
-    /// The weight of the codes of each category, in units with two codes or more.
-    fn totals(&self) -> Vec<f64> {
-        let mut totals = vec![0.0; self.ratings.categories];
-        for (_, codes, weight) in self.units(2.0) {
-            codes.iter().for_each(|(category, count)| totals[*category as usize] += weight * f64::from(*count));
+    /// Adds the weight of the codes of each category, in units with two codes or more.
+    fn add_totals(&self, totals: &mut [f64]) {
+        for WeightedUnit { codes, weight, .. } in self.units(2) {
+            codes.iter().for_each(|category| totals[*category as usize] += weight);
         }
-        totals
     }
 
     /// The sum over all categories of their squared weight, where a code of a unit with `least` codes or more weighs
     /// `each`. The square of a category that only one unit has needs no total.
-    fn squared_totals(&self, least: f64, each: impl Fn(&Unit, f64) -> f64) -> f64 {
-        let (mut totals, mut own) = (vec![0.0; self.ratings.shared], 0.0);
-        for (unit, codes, weight) in self.units(least) {
-            let each = each(unit, weight);
-            own += each * each * unit.own;
-            let shared = &codes[..unit.shared as usize];
-            shared.iter().for_each(|(category, count)| totals[*category as usize] += each * f64::from(*count));
-        }
-        own + totals.iter().map(|total| total * total).sum::<f64>()
+    fn squared_totals(&self, least: u32, each: impl Fn(Unit, f64) -> f64) -> f64 {
+        self.ratings.with_buffer(|totals| {
+            let totals = &mut totals[..self.ratings.shared];
+            let mut own = 0.0;
+            for WeightedUnit { unit, codes, weight, .. } in self.units(least) {
+                let each = each(unit, weight);
+                own += each * each * f64::from(unit.own);
+                codes[..unit.shared as usize].iter().for_each(|category| totals[*category as usize] += each);
+            }
+            own + totals.iter().map(|total| total * total).sum::<f64>()
+        })
     }
 
     /// Krippendorff's alpha. `None` if no unit has two codes, or if all codes are equal.
     ///
     /// K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), <https://repository.upenn.edu/asc_papers/43>.
     pub(crate) fn alpha(&self) -> Option<f64> {
+        let Ratings { scale, ratios, .. } = self.ratings;
         let n = self.n;
-        let (observed, expected, least) = match &self.ratings.scale {
-            Scale::Interval(_) => {
+        let (observed, expected, least) = match (scale, ratios) {
+            (Scale::Interval(_), _) => {
                 (self.apart, 2.0 * (n * self.squares - self.sum * self.sum), 1e-12 * n * self.squares)
             }
-            Scale::Nominal => (self.apart, n * n - self.squared_totals(2.0, |_, weight| weight), 1e-12 * n * n),
+            (Scale::Nominal, _) => (self.apart, n * n - self.squared_totals(2, |_, weight| weight), 1e-12 * n * n),
+            (Scale::Ordinal, _) => {
+                let (observed, expected) = self.ordinal();
+                (observed, expected, 0.0)
+            }
+            (_, Some(ratios)) => {
+                let expected = self.ratings.with_buffer(|totals| {
+                    self.add_totals(totals);
+                    ratios.expected(totals)
+                });
+                (self.apart, expected, 0.0)
+            }
             _ => {
                 let parts = self.coincidences();
                 (parts.observed, parts.expected, 0.0)
@@ -252,18 +289,35 @@ impl Weighted<'_> {
         (expected > least).then(|| 1.0 - (n - 1.0) * observed / expected)
     }
 
+    /// The observed and the expected differences of ordinal categories. The mean rank of all codes is half their number.
+    fn ordinal(&self) -> (f64, f64) {
+        self.ratings.with_buffer(|ranks| {
+            self.add_totals(ranks);
+            let (mut below, mut squares) = (0.0, 0.0);
+            for rank in ranks.iter_mut() {
+                let total = *rank;
+                *rank = below + total / 2.0;
+                squares += (*rank - self.n / 2.0).powi(2) * total;
+                below += total;
+            }
+            let observed = self.units(2).map(|unit| unit.weight * apart(unit.codes, ranks)).sum();
+            (observed, 2.0 * self.n * squares)
+        })
+    }
+
     fn coincidences(&self) -> Coincidences {
         let Ratings { scale, ratios, .. } = self.ratings;
-        let totals = self.totals();
-        let ranks = if *scale == Scale::Ordinal { ranks(&totals) } else { Vec::new() };
-        let observed = match scale {
-            Scale::Ordinal => self.units(2.0).map(|(unit, codes, w)| w * apart(unit, codes, &ranks)).sum(),
-            _ => self.apart,
-        };
-        let expected = match (scale, ratios) {
-            (_, Some(ratios)) => ratios.expected(&totals),
-            (Scale::Ordinal, _) => 2.0 * self.n * spread(&ranks, &totals).1,
-            _ => self.differences(&totals, &ranks).iter().zip(&totals).map(|(sum, total)| sum * total).sum(),
+        let mut totals = vec![0.0; self.ratings.categories];
+        self.add_totals(&mut totals);
+        let is_ordinal = *scale == Scale::Ordinal;
+        let ranks = if is_ordinal { ranks(&totals) } else { Vec::new() };
+        let (observed, expected) = match ratios {
+            _ if is_ordinal => self.ordinal(),
+            Some(ratios) => (self.apart, ratios.expected(&totals)),
+            None => {
+                let sums = self.differences(&totals, &ranks);
+                (self.apart, sums.iter().zip(&totals).map(|(sum, total)| sum * total).sum())
+            }
         };
         Coincidences { totals, ranks, observed, expected }
     }
@@ -298,16 +352,16 @@ impl Weighted<'_> {
         let alpha = 1.0 - observed / expected;
         let adjusted = (1.0 - 1.0 / n) * observed;
         let from_all: Vec<f64> = self.differences(&totals, &ranks).into_iter().map(|sum| sum / n).collect();
-        let term = |(unit, codes, weight): (&Unit, &[(u32, u32)], f64)| {
-            let larger = (unit.size - size) / size;
-            let apart = if ranks.is_empty() { unit.apart } else { apart(unit, codes, &ranks) };
+        let term = |WeightedUnit { unit, sums, codes, weight }: WeightedUnit<'_>| {
+            let larger = (f64::from(unit.size) - size) / size;
+            let apart = if ranks.is_empty() { sums.apart } else { apart(codes, &ranks) };
             let of_unit = apart / size - adjusted * larger;
-            let codes = codes.iter().map(|(category, n)| f64::from(*n) * from_all[*category as usize]);
+            let codes = codes.iter().map(|category| from_all[*category as usize]);
             let by_chance = codes.sum::<f64>() / size - expected * larger;
             let linear = 1.0 - of_unit / expected - 2.0 * (1.0 - alpha) * (expected - by_chance) / expected;
             weight * (linear - alpha).powi(2)
         };
-        let squares: f64 = self.units(2.0).map(term).sum();
+        let squares: f64 = self.units(2).map(term).sum();
         (units > 1.0).then(|| (squares / (units * (units - 1.0))).sqrt())
     }
 
@@ -323,7 +377,7 @@ impl Weighted<'_> {
 
     pub(crate) fn percent_error(&self) -> Option<f64> {
         let (mean, n) = (self.percent()?, self.paired);
-        let squares: f64 = self.units(2.0).map(|(unit, _, w)| w * (unit.equal - mean).powi(2)).sum();
+        let squares: f64 = self.units(2).map(|unit| unit.weight * (unit.sums.equal - mean).powi(2)).sum();
         (n > 1.0).then(|| (squares / (n * (n - 1.0))).sqrt())
     }
 
@@ -346,8 +400,10 @@ impl Weighted<'_> {
     /// Fleiss' kappa, or Gwet's AC1 or AC2. `None` if no unit has two codes, or if all codes are equal.
     pub(crate) fn coefficient(&self, chance: Chance) -> Option<f64> {
         let observed = self.observed(chance == Chance::GwetSimilar)?;
-        // The sum of the squared shares of the categories, each the mean share among the codes of a unit.
-        let repeated = self.squared_totals(1.0, |unit, weight| weight / unit.size) / (self.coded * self.coded);
+        // A category's share is its mean share among the codes of a unit.
+        let repeated = *self.repeated.get_or_init(|| {
+            self.squared_totals(1, |unit, weight| weight / f64::from(unit.size)) / (self.coded * self.coded)
+        });
         let by_chance = match chance {
             Chance::Fleiss => repeated,
             Chance::Gwet | Chance::GwetSimilar => self.factor(chance) * (1.0 - repeated),
@@ -360,21 +416,21 @@ impl Weighted<'_> {
     pub(crate) fn coefficient_error(&self, chance: Chance) -> Option<f64> {
         let found = self.coefficient(chance)?;
         let mut shares = vec![0.0; self.ratings.categories];
-        for (unit, codes, weight) in self.units(1.0) {
-            let each = weight / unit.size / self.coded;
-            codes.iter().for_each(|(category, count)| shares[*category as usize] += each * f64::from(*count));
+        for WeightedUnit { unit, codes, weight, .. } in self.units(1) {
+            let each = weight / f64::from(unit.size) / self.coded;
+            codes.iter().for_each(|category| shares[*category as usize] += each);
         }
         let of_category: Vec<f64> = shares.iter().map(|share| self.by_chance(chance, *share)).collect();
         let by_chance: f64 = of_category.iter().zip(&shares).map(|(by, share)| by * share).sum();
         let (n, paired) = (self.coded, self.paired);
-        let term = |(unit, codes, weight): (&Unit, &[(u32, u32)], f64)| {
-            let observed = if chance == Chance::GwetSimilar { unit.similar } else { unit.equal };
-            let own = if unit.size > 1.0 { n / paired * (observed - by_chance) / (1.0 - by_chance) } else { 0.0 };
-            let codes = codes.iter().map(|(category, n)| f64::from(*n) * of_category[*category as usize]);
-            let here = codes.sum::<f64>() / unit.size;
+        let term = |WeightedUnit { unit, sums, codes, weight }: WeightedUnit<'_>| {
+            let observed = if chance == Chance::GwetSimilar { sums.similar } else { sums.equal };
+            let own = if unit.size > 1 { n / paired * (observed - by_chance) / (1.0 - by_chance) } else { 0.0 };
+            let codes = codes.iter().map(|category| of_category[*category as usize]);
+            let here = codes.sum::<f64>() / f64::from(unit.size);
             weight * (own - 2.0 * (1.0 - found) * (here - by_chance) / (1.0 - by_chance) - found).powi(2)
         };
-        let squares: f64 = self.units(1.0).map(term).sum();
+        let squares: f64 = self.units(1).map(term).sum();
         (n > 1.0).then(|| (squares / (n * (n - 1.0))).sqrt())
     }
 }
@@ -386,11 +442,14 @@ fn spread(values: &[f64], totals: &[f64]) -> (f64, f64) {
     (mean, values.iter().zip(totals).map(|(v, total)| (v - mean).powi(2) * total).sum())
 }
 
-/// The squared differences of the ranks of all pairs of codes, divided by the number of codes less one.
-fn apart(unit: &Unit, codes: &[(u32, u32)], ranks: &[f64]) -> f64 {
-    let from = |(a, m): &(u32, u32)| {
-        let to = |(b, n): &(u32, u32)| f64::from(*n) * (ranks[*a as usize] - ranks[*b as usize]).powi(2);
-        f64::from(*m) * codes.iter().map(to).sum::<f64>()
-    };
-    codes.iter().map(from).sum::<f64>() / (unit.size - 1.0)
+/// The squared differences of the ranks of all pairs of codes, divided by the number of codes less one. Distances from
+/// the first code lose no digits.
+fn apart(codes: &[u32], ranks: &[f64]) -> f64 {
+    let Some((first, others)) = codes.split_first() else { return 0.0 };
+    let (first, size) = (ranks[*first as usize], codes.len() as f64);
+    let (sum, squares) = others.iter().fold((0.0, 0.0), |(sum, squares), category| {
+        let away = ranks[*category as usize] - first;
+        (sum + away, squares + away * away)
+    });
+    2.0 * (size * squares - sum * sum) / (size - 1.0)
 }

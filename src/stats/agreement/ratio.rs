@@ -7,11 +7,11 @@
 use std::array::from_fn;
 
 /// The number of polynomials.
-const ORDER: usize = 14;
-/// The widest panel.
-const WIDTH: f64 = 1.0;
+const ORDER: usize = 8;
+/// The widest panel. Polynomials of this order are exact up to rounding on it.
+const WIDTH: f64 = 0.125;
 /// Panels that are further apart differ by 1.
-const NEAR: usize = 40;
+const NEAR: usize = 320;
 
 /// A number for each polynomial.
 type Series = [f64; ORDER];
@@ -56,7 +56,8 @@ impl Ratios {
             return 0.0;
         }
         let (zero, moments) = self.moments(totals);
-        let near = moments.iter().zip(self.locals(&moments)).map(|(moments, local)| dot(moments, &local));
+        let filled = filled(&moments);
+        let near = filled.iter().map(|panel| dot(&moments[*panel], &self.local(*panel, &moments, &filled)));
         2.0 * zero * moments.iter().map(|moments| moments[0]).sum::<f64>() + near.sum::<f64>()
     }
 
@@ -64,10 +65,12 @@ impl Ratios {
     pub(super) fn sums(&self, totals: &[f64]) -> Vec<f64> {
         let (zero, moments) = self.moments(totals);
         let from_zero = self.zero.then(|| moments.iter().map(|moments| moments[0]).sum());
+        let filled = filled(&moments);
         let mut start = 0;
-        let panels = self.locals(&moments).into_iter().zip(&self.ends).flat_map(|(local, end)| {
+        let panels = self.ends.iter().enumerate().flat_map(|(panel, end)| {
             let places = &self.places[start..*end];
             start = *end;
+            let local = if places.is_empty() { [0.0; ORDER] } else { self.local(panel, &moments, &filled) };
             places.iter().map(move |place| zero + dot(&chebyshev(*place), &local))
         });
         from_zero.into_iter().chain(panels).collect()
@@ -89,23 +92,26 @@ impl Ratios {
         (zero.iter().sum(), panels.collect())
     }
 
-    /// For each panel, the polynomials whose sum is the difference from all weighted values above 0.
-    fn locals(&self, moments: &[Series]) -> Vec<Series> {
-        let of = |panel: usize| {
-            let mut local = [0.0; ORDER];
-            for (other, moments) in moments.iter().enumerate() {
-                match self.kernels.get(panel.abs_diff(other)) {
-                    Some(kernel) if other >= panel => (0..ORDER).for_each(|k| local[k] += dot(&kernel[k], moments)),
-                    Some(kernel) => {
-                        (0..ORDER).for_each(|k| local[k] += (0..ORDER).map(|l| kernel[l][k] * moments[l]).sum::<f64>());
-                    }
-                    None => local[0] += moments[0],
+    /// The polynomials whose sum is the difference from all weighted values above 0, for a value in this panel.
+    fn local(&self, panel: usize, moments: &[Series], filled: &[usize]) -> Series {
+        let mut local = [0.0; ORDER];
+        for other in filled {
+            let moments = &moments[*other];
+            match self.kernels.get(panel.abs_diff(*other)) {
+                Some(kernel) if *other >= panel => (0..ORDER).for_each(|k| local[k] += dot(&kernel[k], moments)),
+                Some(kernel) => {
+                    (0..ORDER).for_each(|k| local[k] += (0..ORDER).map(|l| kernel[l][k] * moments[l]).sum::<f64>());
                 }
+                None => local[0] += moments[0],
             }
-            local
-        };
-        (0..moments.len()).map(of).collect()
+        }
+        local
     }
+}
+
+/// The panels with a weight.
+fn filled(moments: &[Series]) -> Vec<usize> {
+    (0..moments.len()).filter(|panel| moments[*panel][0] > 0.0).collect()
 }
 
 /// The products for two panels whose middles are `apart` and whose half width is `half`.

@@ -21,7 +21,7 @@ fn codes(table: &Value) -> Table {
 
 fn coded(table: &[Vec<usize>]) -> Codes {
     let mut codes = Codes::new(table[0].len(), false);
-    table.iter().for_each(|unit| codes.push(unit.iter().map(|code| (*code > 0).then_some(*code)), 1, 0));
+    table.iter().for_each(|unit| codes.push(unit.iter().map(|code| if *code > 0 { *code as u32 } else { NO_CODE }), 1, 0));
     codes.merged()
 }
 
@@ -119,7 +119,7 @@ fn alpha_of_sets_has_the_masi_distance() {
         let sets: Vec<Vec<u64>> = (0..8).map(|bits| (0..3).filter(|label| bits >> label & 1 == 1).collect()).collect();
         let mut codes = Codes::new(3, false);
         for row in rows {
-            let code = |set: Option<Vec<u64>>| set.and_then(|set| sets.iter().position(|other| *other == set));
+            let code = |set: Option<Vec<u64>>| set.and_then(|set| sets.iter().position(|other| *other == set)).map_or(NO_CODE, |code| code as u32);
             codes.push(row.into_iter().map(code), 1, 0);
         }
         let view = codes.view(&[0, 1, 2], None, |used| {
@@ -178,7 +178,7 @@ fn published_examples_have_their_published_numbers() {
     ];
     let unit = |counts: &[usize; 5]| (0..5).flat_map(|category| vec![category; counts[category]]).collect();
     let units: Table = counts.iter().map(unit).collect();
-    let ratings = Ratings::new(Scale::Nominal, 5, units.iter().map(Vec::as_slice));
+    let ratings = Ratings::of_units(Scale::Nominal, 5, &units);
     assert_eq!(rounded(ratings.weighted(&[1.0; 10]).coefficient(Chance::Fleiss), 4), 0.2099);
 }
 
