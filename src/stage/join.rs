@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::transform::{
-    self, DataError, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, declaration, sentence,
+    self, DataError, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, declaration,
+    sentence,
 };
 use super::view::{Shown, View};
 use crate::document::{Path, Problems};
@@ -111,7 +112,8 @@ impl Join {
                     with.name
                 );
                 // A text can be declared as what the other column holds.
-                let text = [(one, other), (other, one)].into_iter().find(|(text, _)| *text.data_type() == DataType::Utf8);
+                let text =
+                    [(one, other), (other, one)].into_iter().find(|(text, _)| *text.data_type() == DataType::Utf8);
                 let kind = text.and_then(|(_, other)| match Type::of_cells(other.data_type()) {
                     Type::Integer => Some("integer"),
                     Type::Number => Some("number"),

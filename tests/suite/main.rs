@@ -60,6 +60,7 @@ mod ledger;
 mod lock;
 mod map_reduce;
 mod matrix;
+mod methods;
 mod modelfile;
 mod models;
 mod money;

@@ -185,12 +185,7 @@ impl Compared {
     }
 
     /// Says which coder used only one code, for a coefficient of two coders. It is then 0.
-    fn constant(
-        &self,
-        coded: &Coded,
-        coefficient: Coefficient,
-        (own, labels): (&[f64], &[String]),
-    ) -> Option<String> {
+    fn constant(&self, coded: &Coded, coefficient: Coefficient, (own, labels): (&[f64], &[String])) -> Option<String> {
         let pairs = self.view.pairs.as_ref().filter(|_| coefficient.is_of_two())?;
         let (coder, category) = pairs.constant(&self.view.of_pairs(own))?;
         let coder = &coded.coders[self.coders[coder]];

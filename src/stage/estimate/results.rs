@@ -93,7 +93,11 @@ impl Estimates {
         let rows = &design.rows;
         let gold = rows.gold.iter().flatten().count();
         if method != MethodName::Naive && gold == 0 {
-            let rows = if let [_] = rows.gold[..] { "the only row".to_owned() } else { format!("all {} rows", rows.gold.len()) };
+            let rows = if let [_] = rows.gold[..] {
+                "the only row".to_owned()
+            } else {
+                format!("all {} rows", rows.gold.len())
+            };
             return Err(format!("`gold` is missing in {rows}, so nothing can be corrected"));
         }
         let coefficients = counted(rows.x.ncols() as u64, "coefficient", "coefficients");

@@ -117,7 +117,9 @@ impl Codes {
         let (mut codes, mut ends, mut both, mut cells) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (unit, first) in firsts.iter().enumerate() {
             let start = codes.len();
-            codes.extend(key(*first as usize).iter().filter(|code| **code != NO_CODE).map(|code| numbers[*code as usize]));
+            codes.extend(
+                key(*first as usize).iter().filter(|code| **code != NO_CODE).map(|code| numbers[*code as usize]),
+            );
             ends.push(codes.len() as u32);
             if let ([a, b], true) = (&codes[start..], is_pair) {
                 both.push(unit as u32);

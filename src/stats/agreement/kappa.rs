@@ -71,7 +71,8 @@ impl Pairs {
         let cells = self.cells.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
         let mut cells = cells.map(|((a, b), _)| [*a, *b]);
         let first = cells.next()?;
-        let same = cells.fold([true, true], |same, cell| [0, 1].map(|coder| same[coder] && cell[coder] == first[coder]));
+        let same =
+            cells.fold([true, true], |same, cell| [0, 1].map(|coder| same[coder] && cell[coder] == first[coder]));
         (0..2).find(|coder| same[*coder]).map(|coder| (coder, first[coder] as usize))
     }
 
@@ -99,7 +100,9 @@ impl Pairs {
         let n: f64 = rows.iter().sum();
         let (of_rows, of_columns) = (distance.sums(&columns), distance.sums(&rows));
         let expected: f64 = of_rows.iter().zip(&rows).map(|(sum, row)| sum * row).sum::<f64>() / (n * n);
-        let term = |(a, b): &(u32, u32)| distance.of(*a, *b) - (of_rows[*a as usize] + of_columns[*b as usize]) / n * (1.0 - kappa);
+        let term = |(a, b): &(u32, u32)| {
+            distance.of(*a, *b) - (of_rows[*a as usize] + of_columns[*b as usize]) / n * (1.0 - kappa)
+        };
         let mean = self.cells.iter().zip(weights).map(|(cell, w)| w * term(cell)).sum::<f64>() / n;
         let squares: f64 = self.cells.iter().zip(weights).map(|(cell, w)| w * (term(cell) - mean).powi(2)).sum();
         Some((squares / n / n).sqrt() / expected)

@@ -21,7 +21,9 @@ fn codes(table: &Value) -> Table {
 
 fn coded(table: &[Vec<usize>]) -> Codes {
     let mut codes = Codes::new(table[0].len(), false);
-    table.iter().for_each(|unit| codes.push(unit.iter().map(|code| if *code > 0 { *code as u32 } else { NO_CODE }), 1, 0));
+    table
+        .iter()
+        .for_each(|unit| codes.push(unit.iter().map(|code| if *code > 0 { *code as u32 } else { NO_CODE }), 1, 0));
     codes.merged()
 }
 
@@ -119,7 +121,9 @@ fn alpha_of_sets_has_the_masi_distance() {
         let sets: Vec<Vec<u64>> = (0..8).map(|bits| (0..3).filter(|label| bits >> label & 1 == 1).collect()).collect();
         let mut codes = Codes::new(3, false);
         for row in rows {
-            let code = |set: Option<Vec<u64>>| set.and_then(|set| sets.iter().position(|other| *other == set)).map_or(NO_CODE, |code| code as u32);
+            let code = |set: Option<Vec<u64>>| {
+                set.and_then(|set| sets.iter().position(|other| *other == set)).map_or(NO_CODE, |code| code as u32)
+            };
             codes.push(row.into_iter().map(code), 1, 0);
         }
         let view = codes.view(&[0, 1, 2], None, |used| {
