@@ -131,8 +131,9 @@ fn one_unit_has_no_interval() {
 #[test]
 fn kappa_of_a_coder_with_one_code_says_why_it_is_0() {
     let rows = [["id", "a", "b", "c"], ["1", "yes", "no", "no"], ["2", "no", "no", "no"], ["3", "yes", "no", ""]];
-    for coders in [["a", "b"], ["b", "a"], ["a", "c"]] {
-        let stage = format!("type = \"agreement\"\ncoders = {coders:?}\nstatistics = [\"cohen_kappa\", \"percent\"]");
+    for (coders, more) in [(["a", "b"], ""), (["b", "a"], ""), (["a", "c"], ""), (["a", "b"], "bootstrap = {}")] {
+        let stage =
+            format!("type = \"agreement\"\ncoders = {coders:?}\nstatistics = [\"cohen_kappa\", \"percent\"]\n{more}");
         let table = computed(&project(&rows, "", &stage));
         let (estimate, low, _, note) = figures(&table, "cohen_kappa").remove(0);
         let constant = if coders[0] == "b" { "b" } else { coders[1] };

@@ -89,7 +89,7 @@ impl Agreeing {
         let compared = self.compared(coded);
         let weights: Vec<f64> = coded.codes.counts().iter().map(|count| *count as f64).collect();
         let all = weights.iter().sum::<f64>();
-        let mut statistics = Vec::new();
+        let (mut statistics, mut fixed) = (Vec::new(), Vec::new());
         for one in &compared {
             let Compared { coders, view, values, coefficients, .. } = one;
             let own = view.weights(&weights);
@@ -105,9 +105,11 @@ impl Agreeing {
                     left_out: (all - n) as u64,
                     ..Statistic::default()
                 };
+                let constant = one.constant(coded, *coefficient, (&own, labels));
+                fixed.push(constant.is_some());
                 if statistic.estimate.is_none() {
                     statistic.add_note(one.undefined(coded, *coefficient, labels));
-                } else if let Some(note) = one.constant(coded, *coefficient, (&own, labels)) {
+                } else if let Some(note) = constant {
                     statistic.add_note(note);
                 } else if self.bootstrap.is_none() {
                     let error = coefficient.error(view, values, &units);
@@ -125,6 +127,10 @@ impl Agreeing {
             let estimates =
                 |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
             add_spreads(&mut statistics, bootstrap, units, &estimates);
+            // Draws cannot show how a coder with one code would use others.
+            for (statistic, _) in statistics.iter_mut().zip(fixed).filter(|(_, is_fixed)| *is_fixed) {
+                (statistic.std_error, statistic.interval, statistic.method) = (None, None, None);
+            }
         }
         statistics
     }
