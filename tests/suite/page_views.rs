@@ -329,8 +329,8 @@ fn methods_show_the_statistics_of_their_tables() {
     assert_eq!(row["estimate"].as_f64(), estimate(&agree, &of));
     let naive = numbers(&page, "stage-mean", "Naive and corrected estimates: mean");
     let mean = project.table("mean.parquet");
-    for method in ["naive", "gold_only", "dsl"] {
-        let row = only(&naive, &[("method", json!(method))]);
+    for (method, words) in [("naive", "naive"), ("gold_only", "gold only"), ("dsl", "DSL")] {
+        let row = only(&naive, &[("method", json!(words))]);
         assert_eq!(row["estimate"].as_f64(), estimate(&mean, &[("statistic", Some("mean")), ("method", Some(method))]));
     }
     assert!(
