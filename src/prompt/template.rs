@@ -78,8 +78,8 @@ impl Unknown {
             match near {
                 Some(near) => problem.meant(Some(&near)),
                 None if name == "text" => problem.help("say which column it is with `text_column`"),
-                None if let Some(dotted) = dotted(&name, input) => problem.help(dotted),
-                None => problem.help(format!("the columns are {}", listed_columns(input))),
+                None => problem
+                    .help(dotted(&name, input).unwrap_or_else(|| format!("the columns are {}", listed_columns(input)))),
             }
         };
         let faults = self.faults(path, what);

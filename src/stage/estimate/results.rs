@@ -114,20 +114,7 @@ impl Estimates {
                 }
             },
             Undefined::FewClusters => "all rows are in one cluster".to_owned(),
-            Undefined::Separated if let Some(message) = self.one_class(design, method) => message,
-            Undefined::Separated => {
-                let among_gold = Some(()).filter(|()| method != MethodName::Naive);
-                let collinear = among_gold.and_then(|()| design.collinear(&design.gold_predictors()));
-                let naive: Vec<Option<f64>> = rows.machine.iter().copied().map(Some).collect();
-                let outcomes = if method == MethodName::Naive { &naive } else { &rows.gold };
-                let term = design
-                    .separating(outcomes)
-                    .map_or(String::new(), |term| format!(": `{term}` separates the outcomes"));
-                collinear.map_or_else(
-                    || format!("the coefficients are not finite{term}"),
-                    |(message, _)| format!("among the rows with gold {message}"),
-                )
-            }
+            Undefined::Separated => self.one_class(design, method).unwrap_or_else(|| separation(design, method)),
         })
     }
 
@@ -237,4 +224,18 @@ impl Estimates {
 fn short(number: f64) -> String {
     let digits = if number == 0.0 { 2.0 } else { (2.0 - number.abs().log10().floor()).clamp(0.0, 12.0) };
     format!("{number:.*}", digits as usize)
+}
+
+/// Why the coefficients of a logit are not finite.
+fn separation(design: &Design, method: MethodName) -> String {
+    let among_gold = Some(()).filter(|()| method != MethodName::Naive);
+    let collinear = among_gold.and_then(|()| design.collinear(&design.gold_predictors()));
+    if let Some((message, _)) = collinear {
+        return format!("among the rows with gold {message}");
+    }
+    let naive: Vec<Option<f64>> = design.rows.machine.iter().copied().map(Some).collect();
+    let outcomes = if method == MethodName::Naive { &naive } else { &design.rows.gold };
+    let term = design.separating(outcomes);
+    let term = term.map_or(String::new(), |term| format!(": `{term}` separates the outcomes"));
+    format!("the coefficients are not finite{term}")
 }
