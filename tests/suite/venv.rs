@@ -39,7 +39,7 @@ pub(crate) fn installed(name: &str, packages: &[&str]) -> Result<PathBuf, String
     Ok(python)
 }
 
-fn command(command: &mut Command) -> Result<(), String> {
+pub(crate) fn command(command: &mut Command) -> Result<(), String> {
     let name = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{name}: {e}"))?;
     if output.status.success() {
