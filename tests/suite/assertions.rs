@@ -358,7 +358,7 @@ fn the_hook_for_pre_commit_validates_specs() {
     for field in ["id", "name", "entry", "language"] {
         assert!(hook[field].as_str().is_some_and(|text| !text.is_empty()), "{field} is needed");
     }
-    assert_eq!(hook["files"], r"^pipelines/[^/]+\.(toml|ya?ml)$");
+    assert_eq!(hook["files"], r"(^pipelines/[^/]+|(^|[/.])fanfold)\.(toml|ya?ml)$");
     // Like pre-commit: the words of the entry, then the files.
     let words: Vec<&str> = hook["entry"].as_str().expect("text").split(' ').collect();
     let project = Project::new().spec(&tested("")).csv("data.csv", &rows(2));

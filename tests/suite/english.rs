@@ -109,7 +109,8 @@ fn banned(text: &str) -> Vec<String> {
 #[test]
 fn no_text_of_the_project_has_a_banned_phrase() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut paths = vec![project.join("README.md")];
+    let names = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "action.yml"];
+    let mut paths: Vec<PathBuf> = names.iter().map(|name| project.join(name)).collect();
     for folder in ["src", "tests", "docs", "schemas", "pipelines", "benches"] {
         files(&project.join(folder), &mut paths);
     }

@@ -23,6 +23,7 @@ mod budget;
 mod builds;
 mod calibration;
 mod changes;
+mod ci;
 mod clones;
 mod coding;
 mod command;
@@ -32,6 +33,7 @@ mod dialects;
 mod diff;
 mod disk;
 mod documents;
+mod editors;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod english;
