@@ -183,9 +183,10 @@ fn a_stopped_run_goes_on_and_pays_nothing_twice() {
     let sent: u64 =
         ran["stages"].as_object().expect("stages").values().filter_map(|stage| stage["calls"].as_u64()).sum();
     assert_eq!(sent, CALLS - ANSWERED, "{ran}");
-    // The old release did not record the version of a server; all else is the same, byte for byte.
+    // The old release had another version, and did not record that of a server; all else is the same, byte for byte.
     let version = "\n[models.NAME.build.service]\nsoftware = \"Ollama 0.12.0\"\n";
-    let mut lock = project.text(LOCK);
+    let of_tool = |version: &str| format!("[tool]\nfanfold = \"{version}\"\n");
+    let mut lock = project.text(LOCK).replace(&of_tool(env!("CARGO_PKG_VERSION")), &of_tool("0.1.0"));
     for name in ["llama", "mistral"] {
         let version = version.replace("NAME", name);
         assert!(lock.contains(&version), "{lock}");
