@@ -67,7 +67,7 @@ fn builtin_names_mean_a_file_that_may_not_be_there() {
     let folders = below(folder.path());
     for name in ["smollm2-135m", "smollm2:135m", "SmolLM2:135M"] {
         let found = locate(name, folder.path(), &folders).unwrap();
-        let builtin = found.builtin.unwrap();
+        let Some(Origin::Builtin(builtin)) = found.origin else { panic!("{found:?}") };
         assert_eq!(found.path, folders.models.join("SmolLM2-135M-Instruct.Q4_1.gguf"));
         assert_eq!(found.sha256.as_deref(), Some(builtin.sha256));
         assert!(!builtin.is_there(&folders));
