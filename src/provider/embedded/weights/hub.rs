@@ -66,6 +66,7 @@ impl HubFile {
     }
 
     /// The encoding in the name of the file, such as `Q4_K_M`: the last part that can be one.
+    #[cfg(any(test, feature = "embedded"))]
     pub(crate) fn quantization(&self) -> Option<String> {
         let stem = self.file.strip_suffix(".gguf")?;
         let name = stem.rsplit(['-', '.', '/']).next()?.to_ascii_uppercase();
@@ -148,6 +149,7 @@ impl Hub {
     }
 
     /// The file in the cache, with its SHA-256 if the name of its blob is one.
+    #[cfg(any(test, feature = "embedded"))]
     pub(super) fn find(&self, file: &HubFile) -> Option<(PathBuf, Option<String>)> {
         let of_branch = fs::read_to_string(self.folder(file).join("refs").join(&file.revision)).ok();
         let commit = of_branch.map(|text| text.trim().to_owned()).unwrap_or_else(|| file.revision.clone());

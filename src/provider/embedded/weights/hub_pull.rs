@@ -47,6 +47,7 @@ struct Remote<'a> {
 }
 
 /// Asks the hub which version of the file its revision has. Sends one request.
+#[cfg(feature = "embedded")]
 pub(crate) async fn version(hub: &Hub, file: &HubFile) -> Result<Version, CallError> {
     Remote::new(hub, file)?.version().await
 }
