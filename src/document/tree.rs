@@ -31,6 +31,13 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
+impl Entry {
+    /// Whether it has no place in the text: the command line has added it.
+    pub(crate) fn is_added(&self) -> bool {
+        self.key_span.is_empty()
+    }
+}
+
 impl Node {
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.node)

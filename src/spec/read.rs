@@ -4,6 +4,7 @@
 //! A broken table keeps its name and its valid fields, so that the rest of the spec can be checked. No problem is
 //! reported only because of another problem.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -26,6 +27,8 @@ pub(crate) struct Raw {
     pub(crate) models: IndexMap<Name, Option<ModelTable>>,
     pub(crate) providers: IndexMap<Name, Option<Provider>>,
     pub(crate) sources: IndexMap<Name, Option<Box<dyn Source>>>,
+    /// The sources whose file the command line names, not the text. The file may be anywhere.
+    pub(crate) given: HashSet<Name>,
     pub(crate) stages: IndexMap<Name, RawStage>,
     pub(crate) outputs: IndexMap<Name, Option<OutputTable>>,
     pub(crate) tests: Vec<RawTest>,
@@ -153,13 +156,19 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
         own.whole()
     });
     seed(&mut sources, header.seed);
+    let is_given = |name: &&Name| {
+        let source = document.root.get("sources").and_then(|all| all.get(name.as_str()));
+        source.is_some_and(|source| source.entries().iter().any(|entry| entry.key == "path" && entry.is_added()))
+    };
+    let given = sources.keys().filter(is_given).cloned().collect();
     let stages = reading.section("stages", |node, path, problems| Some(stage(node, path, problems)));
     let outputs = reading.section("outputs", document::decode_partly);
     let tests = reading.tests();
     let unreadable = reading.unreadable;
     let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
     let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
-    Some(Raw { header, file: file.to_owned(), models, providers, sources, stages, outputs, tests, unreadable })
+    let file = file.to_owned();
+    Some(Raw { header, file, models, providers, sources, given, stages, outputs, tests, unreadable })
 }
 
 /// Passes the spec's seed on. The first population without a seed has it, and each later one draws different people.

@@ -41,7 +41,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
     for (name, source) in &mut raw.sources {
         let Some(mut source) = source.take() else { continue };
         resolver.read_sheet(&raw.outputs, source.as_mut());
-        if let Some(relation) = resolver.relation(name, source.as_ref()) {
+        if let Some(relation) = resolver.relation(name, source.as_ref(), raw.given.contains(name)) {
             spec.add_table(TableSpec::Source(SourceSpec { name: name.clone(), source, relation }));
         }
     }
@@ -137,10 +137,10 @@ impl Resolver<'_> {
         }
     }
 
-    fn relation(&mut self, name: &Name, source: &dyn Source) -> Option<Relation> {
+    fn relation(&mut self, name: &Name, source: &dyn Source, is_given: bool) -> Option<Relation> {
         let at = Path::of(["sources", name.as_str()]);
         for (key, path) in source.paths() {
-            if !self.inside(at.key(key), &path) {
+            if !(is_given && key == "path") && !self.inside(at.key(key), &path) {
                 return None;
             }
         }

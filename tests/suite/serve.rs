@@ -63,8 +63,8 @@ impl Site {
             let shown = running.stderr();
             let addresses: Vec<String> =
                 shown.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned).collect();
-            if addresses.len() == count {
-                let [report, sheets @ ..] = &addresses[..] else { unreachable!() };
+            // A message about a server may show more addresses.
+            if let Some([report, sheets @ ..]) = addresses.get(..count) {
                 return Site { running, report: report.clone(), sheets: sheets.to_vec() };
             }
             assert!(start.elapsed() < Duration::from_secs(60), "no address: {shown}");

@@ -17,7 +17,7 @@ fn study(server: &Server) -> Project {
 fn another_file_is_another_run_and_its_known_rows_cost_nothing() {
     let server = Server::new().start();
     let project = study(&server);
-    project.run(&["run"]).exits(0);
+    project.run(&["run", "pipeline.toml"]).exits(0);
     let (real, lock) = (project.bytes("out/tone.csv"), project.bytes("pipeline.toml.lock"));
     let rows = [("s0003", "1793", "Speech 3, on trade and peace."), ("new", "1800", "A new speech.")];
     let csv = rows.map(|(id, year, text)| format!("{id},{year},\"{text}\"\n")).concat();
@@ -39,7 +39,7 @@ fn another_file_is_another_run_and_its_known_rows_cost_nothing() {
     let before = server.requests();
     for (file, sent) in [("new.csv", 1), ("new.jsonl", 0), ("new.parquet", 0)] {
         let argument = format!("speeches={file}");
-        let ran = project.run(&["run", "--source", &argument, "--format", "json"]).exits(0);
+        let ran = project.run(&["run", "pipeline.toml", "--source", &argument, "--format", "json"]).exits(0);
         let summary = ran.json();
         assert_eq!(summary["stages"]["tone"]["calls"], json!(sent), "{file}");
         let output = format!("out/tone.source-speeches-{file}.csv");
@@ -54,7 +54,7 @@ fn another_file_is_another_run_and_its_known_rows_cost_nothing() {
     }
     assert_eq!(server.requests(), before + 1);
     assert_eq!((project.bytes("out/tone.csv"), project.bytes("pipeline.toml.lock")), (real, lock));
-    project.run(&["verify"]).exits(0);
+    project.run(&["verify", "pipeline.toml"]).exits(0);
 }
 
 #[test]
