@@ -140,7 +140,8 @@ impl Resolver<'_> {
     fn relation(&mut self, name: &Name, source: &dyn Source, is_given: bool) -> Option<Relation> {
         let at = Path::of(["sources", name.as_str()]);
         for (key, path) in source.paths() {
-            if !(is_given && key == "path") && !self.inside(at.key(key), &path) {
+            let is_free = is_given && key == "path";
+            if !is_free && !self.inside(at.key(key), &path) {
                 return None;
             }
         }
