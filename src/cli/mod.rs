@@ -7,6 +7,7 @@ mod ask;
 mod bench;
 mod data;
 mod diff;
+mod doctor;
 mod error;
 mod exit;
 mod explain;
@@ -16,6 +17,7 @@ mod ledger;
 mod live;
 mod load;
 mod models;
+mod on;
 mod only_spec;
 mod output;
 mod past_run;
@@ -32,6 +34,7 @@ mod serve;
 mod show;
 mod signals;
 mod status;
+mod task;
 mod terminal;
 mod test;
 mod validate;
@@ -83,6 +86,8 @@ enum Command {
     Population(population::Population),
     Bench(bench::Bench),
     Models(models::Models),
+    Task(task::Task),
+    Doctor(doctor::Doctor),
     /// Prints the JSON Schema of a spec (draft-07), for editors and CI.
     Schema,
     /// Prints the completion script of a shell.
@@ -141,6 +146,8 @@ impl Command {
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
             Command::Models(command) => command.run(terminal),
+            Command::Task(command) => command.run(terminal),
+            Command::Doctor(command) => command.run(terminal),
             Command::Schema => {
                 output::write_json(&schema(), terminal);
                 Ok(Exit::Ok)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::builds::{Builds, Occasion};
@@ -18,15 +18,16 @@ use super::parts::Parts;
 use super::prepare::{Ready, fresh_since};
 use super::progress::Progress;
 use super::recorder::Recorder;
+use super::replay::Replay;
 use super::spending::earlier_if_limited;
 use super::stop::{Stop, StopReason};
 use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::{BuildChange, Models};
-use crate::plan::RowChoice;
+use crate::plan::{Plan, RowChoice};
 use crate::spec::{StageSpec, TableId};
-use crate::store::{self, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
+use crate::store::{self, Attempt, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
 
 /// The time between two looks at what holds back calls.
 const LOOK: Duration = Duration::from_millis(250);
@@ -53,36 +54,22 @@ pub(crate) async fn run(
         Some(replay) => replay.no_ledger(),
         None => project.ledger(),
     };
-    let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
-    let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
-    let budget = match replay.as_ref().is_some_and(|replay| replay.is_only()) {
+    let is_replay = replay.as_ref().is_some_and(|replay| replay.is_only());
+    let budget = match is_replay {
         true => BudgetMeter::new(plan.spec.budget, Cost::default()),
         false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
     };
-    let admission = Admission::new(&models, budget, endpoints, stop.clone());
-    let builds = admission.builds.clone();
-    let recorder = Recorder::start(ledger.clone(), manifest.fresh_since_ms, builds.clone(), stop.clone())?;
-    let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));
-    let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
-    let drivers = start(&ready, &inputs, calls.clone(), (&progress, &stop));
-    let failed = first_error(drivers, &stop).await;
-    watcher.abort();
-    if let Some((first, failure)) = calls.failed_alike() {
-        stop.drain(StopReason::FailedAlike { first, failure });
-    }
-    manifest.refusals = refusals(&calls, &progress.waits());
-    drop(calls);
-    let closed = recorder.close().await;
-    tokio::select! {
-        _ = builds.confirm(Occasion::End) => {}
-        () = stop.aborted() => {}
-    }
-    let changes = withdraw(builds.clone(), ledger, dir.clone()).await?;
-    if !replay.as_ref().is_some_and(|replay| replay.is_only()) {
+    let records = Records { ledger, fresh_since: manifest.fresh_since_ms, attempt: Attempt::default(), replay: replay.clone() };
+    let session = Session::start(plan, models, budget, records, (&progress, &stop))?;
+    let drivers = start(&ready, &inputs, session.calls.clone(), (&progress, &stop));
+    let ended = session.end(drivers, dir, (&progress, &stop)).await?;
+    let Ended { refusals, changes, builds, .. } = ended;
+    manifest.refusals = refusals;
+    if !is_replay {
         manifest.models.iter_mut().for_each(|(name, model)| model.unchecked = builds.unchecked(name));
     }
     manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
-    if let Some(error) = failed.or(closed.err().map(RunError::from)) {
+    if let Some(error) = ended.failed {
         end(&ready, &mut manifest, State::Stopped)?;
         return Err(error);
     }
@@ -100,6 +87,74 @@ pub(crate) async fn run(
     }
     end(&ready, &mut manifest, if stopped.is_none() { State::Done } else { State::Stopped })?;
     Ok(Outcome { manifest, stopped, lock })
+}
+
+/// The recorded calls that drivers use, and where they record new ones.
+pub(super) struct Records {
+    pub(super) ledger: PathBuf,
+    pub(super) fresh_since: Option<i64>,
+    pub(super) attempt: Attempt,
+    pub(super) replay: Option<Arc<Replay>>,
+}
+
+/// What all drivers share, from the first call to the last record.
+pub(super) struct Session {
+    pub(super) calls: Arc<Calls>,
+    recorder: Recorder,
+    builds: Arc<Builds>,
+    ledger: PathBuf,
+    watcher: JoinHandle<()>,
+}
+
+/// What a session leaves.
+pub(super) struct Ended {
+    pub(super) failed: Option<RunError>,
+    pub(super) refusals: IndexMap<String, RefusalTotals>,
+    pub(super) changes: Vec<BuildChange>,
+    pub(super) builds: Arc<Builds>,
+}
+
+impl Session {
+    pub(super) fn start(
+        plan: &Plan,
+        models: Models,
+        budget: BudgetMeter,
+        Records { ledger, fresh_since, attempt, replay }: Records,
+        (progress, stop): (&Arc<Progress>, &Stop),
+    ) -> Result<Session, RunError> {
+        let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
+        let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
+        let admission = Admission::new(&models, budget, endpoints, stop.clone());
+        let builds = admission.builds.clone();
+        let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;
+        let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay));
+        let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
+        Ok(Session { calls, recorder, builds, ledger, watcher })
+    }
+
+    /// Waits for the drivers and the last records. Withdraws the answers of models whose builds have changed.
+    pub(super) async fn end(
+        self,
+        drivers: JoinSet<Result<(), RunError>>,
+        dir: &RunDir,
+        (progress, stop): (&Arc<Progress>, &Stop),
+    ) -> Result<Ended, RunError> {
+        let Session { calls, recorder, builds, ledger, watcher } = self;
+        let failed = first_error(drivers, stop).await;
+        watcher.abort();
+        if let Some((first, failure)) = calls.failed_alike() {
+            stop.drain(StopReason::FailedAlike { first, failure });
+        }
+        let refusals = refusals(&calls, &progress.waits());
+        drop(calls);
+        let closed = recorder.close().await;
+        tokio::select! {
+            _ = builds.confirm(Occasion::End) => {}
+            () = stop.aborted() => {}
+        }
+        let changes = withdraw(builds.clone(), ledger, dir.clone()).await?;
+        Ok(Ended { failed: failed.or(closed.err().map(RunError::from)), refusals, changes, builds })
+    }
 }
 
 async fn withdraw(builds: Arc<Builds>, ledger: PathBuf, dir: RunDir) -> Result<Vec<BuildChange>, RunError> {
@@ -164,7 +219,7 @@ fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
 }
 
 fn start(
-    Ready { plan, dir, .. }: &Ready,
+    Ready { plan, dir, choice, .. }: &Ready,
     inputs: &HashMap<TableId, Arc<Parts>>,
     calls: Arc<Calls>,
     (progress, stop): (&Arc<Progress>, &Stop),
@@ -183,6 +238,7 @@ fn start(
             calls: calls.clone(),
             progress: progress.clone(),
             stop: stop.clone(),
+            choice: choice.clone(),
         };
         drivers.spawn(dispatch::drive(job));
     }

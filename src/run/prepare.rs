@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunError;
+use super::job::PartChoice;
 use super::parts::PartTables;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
@@ -14,7 +15,7 @@ use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sou
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, earlier, import, reply_limits};
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, SharedDir, earlier, import, reply_limits};
 use crate::table::parquet::clean;
 
 /// The recorded answers that a run uses.
@@ -37,12 +38,20 @@ pub(crate) struct Ready {
     pub(crate) keep_replaced: bool,
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
+    pub(super) choice: PartChoice,
+    /// The stages that were named on the command line.
+    pub(super) stages: Vec<String>,
     /// The manifest of the run that this one continues.
     pub(super) earlier: Option<Manifest>,
     _locks: Vec<Hold>,
 }
 
 impl Ready {
+    /// Keeps committed parts with failed rows too. They are complete: the workers of a cluster have made them.
+    pub(crate) fn keep_failed(&mut self) {
+        self.choice = PartChoice::Missing;
+    }
+
     /// Connects the models that the run asks; `locked` are the builds in the lock. Sends nothing if only recorded calls
     /// are replayed.
     pub(crate) async fn connect(&self, locked: Vec<KnownBuild>, env: Env<'_>) -> Result<Models, ConnectError> {
@@ -90,6 +99,7 @@ pub(crate) fn prepare(
         locks.push(project.lock(&output.file, &output.path)?);
         clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
+    SharedDir::of(&dir).collect(&project.ledger())?;
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);
     let earlier = if fresh { None } else { earlier(&project, &dir) };
@@ -103,7 +113,8 @@ pub(crate) fn prepare(
     transform::carry_out_known(&mut plan, &dir, &mut tables)?;
     plan.check_outputs()?;
     let plan = Arc::new(plan);
-    Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, earlier, _locks: locks })
+    let (choice, stages) = (PartChoice::All, selection.stages.clone());
+    Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, choice, stages, earlier, _locks: locks })
 }
 
 pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {

@@ -50,7 +50,10 @@ pub(crate) fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), Run
     let audited = audited(job.stage(), job.plan.spec.seed, rows);
     let fingerprints = fingerprints(job);
     let mut producer = Producer { job, out, memory: MemoryPermits::new(job), handle, audited };
-    for part in job.plan.parts(job.id, rows) {
+    for part in job.choice.ordered(job.plan.parts(job.id, rows)) {
+        if !job.choice.claims(job.stage().name.as_str(), part.number)? {
+            continue;
+        }
         if !producer.part(part, &fingerprints)? {
             break;
         }
@@ -71,6 +74,7 @@ impl Producer<'_> {
     /// Produces a part, unless it is committed. Returns `false` if the run stops.
     fn part(&mut self, part: Part, fingerprints: &Fingerprints) -> Result<bool, RunError> {
         let job = self.job;
+        job.fetch_input(part)?;
         let rows = job.stop.unless_draining(job.input.rows(part.start, part.rows));
         let Some((inputs, slices)) = self.handle.block_on(rows) else { return Ok(false) };
         let fresh = job.calls.recorder().fresh_since().map(|since| format!("fresh:{since}"));
@@ -78,7 +82,8 @@ impl Producer<'_> {
         let (marks, older) = (marked(&fingerprints.own), marked(&fingerprints.older));
         let committed = job.dir.committed(job.stage().name.as_str(), part.number);
         let is_same = |found: &CommittedPart| found.facts.inputs == marks || found.facts.inputs == older;
-        if let Some(kept) = committed.filter(|found| found.facts.counts.failed == 0 && is_same(found)) {
+        let is_complete = |found: &CommittedPart| found.facts.counts.failed == 0 || !job.choice.retries_failed();
+        if let Some(kept) = committed.filter(|found| is_complete(found) && is_same(found)) {
             job.progress().kept(&kept.facts);
             if kept.facts.inputs != marks && (0..job.stage().models.len()).any(|model| job.has_other_servers(model)) {
                 job.progress().other_servers(kept.facts.calls);

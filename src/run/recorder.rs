@@ -19,7 +19,9 @@ use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use super::under_way::{Busy, UnderWay};
 use super::wait::{Wait, WaitKind};
-use crate::store::{Added, Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
+use crate::store::{
+    Added, Attempt, Journal, Key, Known, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError, retired,
+};
 
 /// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
 const PACE: Duration = Duration::from_millis(1);
@@ -57,6 +59,9 @@ struct Shared {
     /// What is being written to disk: records and parts.
     writing: UnderWay,
     builds: Arc<Builds>,
+    /// On a cluster: the journal that gets every record, and the answers of the project's ledger.
+    journal: Option<Mutex<Journal>>,
+    known: Option<Known>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,12 +73,17 @@ impl Recorder {
         fresh_since: Option<i64>,
         builds: Arc<Builds>,
         stop: Stop,
+        Attempt { journal, known }: Attempt,
     ) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         if fresh_since.is_some() {
             ledger.index_history()?;
         }
-        let sync = ledger.sync()?;
+        // The ledger of an attempt only finds answers; its journal keeps them.
+        let sync = match &journal {
+            Some(journal) => journal.sync().map_err(StoreError::io(&path))?,
+            None => ledger.sync()?,
+        };
         let (queue, records) = mpsc::channel();
         let (dirty, changes) = mpsc::channel();
         let shared = Arc::new(Shared {
@@ -85,6 +95,8 @@ impl Recorder {
             recent: Arc::default(),
             writing: UnderWay::default(),
             builds,
+            journal: journal.map(Mutex::new),
+            known,
             error: Mutex::default(),
             threads: Mutex::default(),
         });
@@ -152,8 +164,13 @@ impl Recorder {
         if let Some(since) = self.shared.fresh_since {
             reader.retire_before(keys, since)?;
         }
-        let found = reader.find(keys)?;
+        let mut found = reader.find(keys)?;
         self.shared.readers.lock().push(reader);
+        if let Some(known) = &self.shared.known {
+            for (record, key) in found.iter_mut().zip(keys).filter(|(record, _)| record.is_none()) {
+                *record = known.find(*key).map_err(|error| self.shared.unreadable(error))?;
+            }
+        }
         Ok(found)
     }
 
@@ -176,6 +193,10 @@ impl Recorder {
             return Ok(());
         }
         let ledger = Ledger::open(&self.shared.path)?;
+        self.shared.known.iter().for_each(|known| known.drop_answers(keys));
+        if let Some(journal) = &self.shared.journal {
+            journal.lock().append(retired(keys, Retired::Unfit)).map_err(|error| self.shared.unreadable(error))?;
+        }
         keys.iter().try_for_each(|key| ledger.retire(*key, Retired::Unfit))
     }
 
@@ -194,6 +215,10 @@ impl Recorder {
 }
 
 impl Shared {
+    fn unreadable(&self, error: std::io::Error) -> LedgerError {
+        LedgerError::Io { path: self.path.clone(), error }
+    }
+
     fn fail(&self, error: StoreError, stop: &Stop) {
         self.error.lock().get_or_insert(error);
         stop.drain(StopReason::Failed);
@@ -218,6 +243,11 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
             Ok(added) => added,
             Err(error) => return shared.fail(error.into(), stop),
         };
+        if let Some(journal) = &shared.journal
+            && let Err(error) = journal.lock().append_calls(records.iter().map(AsRef::as_ref))
+        {
+            return shared.fail(shared.unreadable(error).into(), stop);
+        }
         drop(writing);
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::job::ActiveJob;
 use super::ledger::LedgerError;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,8 @@ pub(crate) enum StoreError {
     Cleaning,
     #[error("the ledger is in use by a run")]
     InUse,
+    #[error("this run is on {} (job {})", .job.engine, .job.ids.join(", "))]
+    OnCluster { run: PathBuf, job: ActiveJob },
     #[error("{what} is being written by another run ({holder})")]
     Locked { what: String, holder: String },
 }

@@ -4,6 +4,7 @@
 //! survives a kill immediately, and a power cut after the next [`LedgerSync::sync`]. Failed calls are kept as history
 //! and never served. The functions here block; `run` decides when to commit and sync.
 
+mod attempts;
 mod care;
 mod salvage;
 mod totals;
@@ -71,6 +72,10 @@ pub(crate) struct LedgerSync {
 }
 
 impl LedgerSync {
+    pub(super) fn of_file(log: File) -> Self {
+        LedgerSync { log }
+    }
+
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.log.sync_data()
     }
@@ -102,6 +107,17 @@ impl Retired {
             Retired::Fresh => "fresh: asked again",
             Retired::Changed => "changed: the server may have had another build of the model",
         }
+    }
+
+    const ALL: [Retired; 4] = [Retired::Corrupt, Retired::Unfit, Retired::Fresh, Retired::Changed];
+
+    /// The number of the reason in journals.
+    pub(super) fn code(self) -> u8 {
+        Self::ALL.iter().position(|other| *other == self).unwrap_or_default() as u8
+    }
+
+    pub(super) fn of_code(code: u64) -> Option<Retired> {
+        Self::ALL.get(code as usize).copied()
     }
 }
 

@@ -16,19 +16,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::absent::put_if_absent;
 use super::audit::Audit;
 use super::calls::calls_schema;
 use super::changes::ChangesByModel;
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
-use crate::table::parquet::{Options, Table, TableWriter, clean, write_whole};
+use crate::table::parquet::{Options, Table, TableWriter, clean, persist, write_whole};
 
 const FACTS: &str = "fanfold.part";
 const SPEC: &str = "spec.json";
@@ -36,6 +38,8 @@ const SPEC: &str = "spec.json";
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir {
     root: PathBuf,
+    /// Whether other processes may commit the same parts.
+    is_shared: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,7 +87,12 @@ pub(crate) struct CommittedPart {
 
 impl RunDir {
     pub(crate) fn new(root: PathBuf) -> Self {
-        RunDir { root }
+        RunDir { root, is_shared: false }
+    }
+
+    /// The same folder, in which other processes may commit the same parts.
+    pub(crate) fn shared(self) -> Self {
+        RunDir { is_shared: true, ..self }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -166,12 +175,13 @@ impl RunDir {
 
     /// Returns part `part` of `stage` if it is committed and its checksum is right. Reads every byte.
     pub(crate) fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
-        let path = self.part_path(stage, part);
-        let sum = std::fs::read_to_string(sum_path(&path)).ok()?;
-        sum_of(&path).ok().filter(|found| *found == sum)?;
-        let table = Table::open(&path).ok()?;
-        let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
-        Some(CommittedPart { facts, table })
+        committed(&self.part_path(stage, part))
+    }
+
+    /// The number of parts of `stage` that have a checksum. Reads no part.
+    pub(crate) fn count_parts(&self, stage: &str) -> u64 {
+        let files = std::fs::read_dir(self.root.join("stages").join(stage)).into_iter().flatten().flatten();
+        files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|ending| ending == "sum")).count() as u64
     }
 
     /// Keeps the file at `output` in this folder before a run replaces it. Returns `None` if there is no file.
@@ -198,12 +208,14 @@ impl RunDir {
             rows: TableWriter::create(&rows_path, schema, &Options::default())?,
             calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
             path: rows_path,
+            is_shared: self.is_shared,
         })
     }
 
     pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
-        Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
+        let rows = TableWriter::create(&path, schema, &Options::default())?;
+        Ok(PartWriter { rows, calls: None, path, is_shared: self.is_shared })
     }
 }
 
@@ -217,6 +229,14 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     }
     paths.sort();
     Ok(paths)
+}
+
+fn committed(path: &Path) -> Option<CommittedPart> {
+    let sum = std::fs::read_to_string(sum_path(path)).ok()?;
+    sum_of(path).ok().filter(|found| *found == sum)?;
+    let table = Table::open(path).ok()?;
+    let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
+    Some(CommittedPart { facts, table })
 }
 
 fn sum_path(part: &Path) -> PathBuf {
@@ -248,7 +268,11 @@ pub(crate) struct PartWriter {
     rows: TableWriter,
     /// `None` if the stage asks no models.
     calls: Option<TableWriter>,
+    is_shared: bool,
 }
+
+/// The longest time from the creation of a part to its checksum. A longer one means that its writer was killed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl PartWriter {
     pub(crate) fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
@@ -261,6 +285,9 @@ impl PartWriter {
 
     /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.
     pub(crate) fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+        if self.is_shared {
+            return self.commit_first(facts);
+        }
         if let Some(calls) = self.calls {
             calls.commit()?;
         }
@@ -270,5 +297,30 @@ impl PartWriter {
         let path = sum_path(&self.path);
         sum_of(&self.path).and_then(|sum| std::fs::write(&path, sum)).map_err(StoreError::io(&path))?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })
+    }
+
+    /// Commits the part unless another process has committed it; then returns the other's part and drops this one.
+    fn commit_first(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
+        let calls = self.calls.map(TableWriter::finish).transpose()?;
+        let (rows, path) = self.rows.finish()?;
+        if !put_if_absent(&rows, &path).map_err(StoreError::io(&path))? {
+            let start = Instant::now();
+            while !sum_path(&path).exists() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // A part of other inputs, or of a writer that was killed, is replaced.
+            if let Some(other) = committed(&path).filter(|other| other.facts.inputs == facts.inputs) {
+                return Ok(other);
+            }
+            persist(rows, &path).map_err(StoreError::io(&path))?;
+        }
+        if let Some((calls, path)) = calls {
+            persist(calls, &path).map_err(StoreError::io(&path))?;
+        }
+        let sum = sum_path(&path);
+        let written = sum_of(&path).and_then(|found| write_whole(&sum, found.as_bytes()));
+        written.map_err(StoreError::io(&sum))?;
+        Ok(CommittedPart { facts, table: Table::open(&path)? })
     }
 }

@@ -116,12 +116,17 @@ impl TableWriter {
     }
 
     /// Finishes the file, makes it durable and renames it over any existing file.
-    pub(crate) fn commit(mut self) -> Result<(), TableError> {
+    pub(crate) fn commit(self) -> Result<(), TableError> {
+        let (file, path) = self.finish()?;
+        persist(file, &path).map_err(TableError::at(&path))
+    }
+
+    /// Finishes the file under its temporary name. Returns it with the path that it is for.
+    pub(crate) fn finish(mut self) -> Result<(NamedTempFile, PathBuf), TableError> {
         self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
         self.encode()?;
-        let path = self.path;
-        let file = self.writer.into_inner().map_err(TableError::at(&path))?;
-        persist(file, &path).map_err(TableError::at(&path))
+        let file = self.writer.into_inner().map_err(TableError::at(&self.path))?;
+        Ok((file, self.path))
     }
 }
 
@@ -203,6 +208,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
         let file = File::open(path).map_err(TableError::at(path))?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::at(path))?;

@@ -1,0 +1,105 @@
+//! The command `fanfold task`.
+
+use std::path::PathBuf;
+
+use chrono::Local;
+
+use super::runtime::{block_on, env};
+use super::signals::{self, stopped};
+use super::{Exit, Failure, Terminal, progress};
+use crate::report::stop::{alike_message, limited_until};
+use crate::report::text::{count, number};
+use crate::run::{Share, Stop, StopReason, WorkerId, check, thaw, work};
+
+/// Makes a part of a run that `fanfold run --on` has frozen. Engines such as Slurm call it; it may be repeated.
+///
+/// A committed part sends nothing. Otherwise its rows are answered from what earlier attempts have recorded, then by calls.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Task {
+    /// The folder of the run.
+    run: PathBuf,
+    /// The stage.
+    stage: String,
+    /// The number of the part, from 0.
+    #[arg(required_unless_present_any = ["worker", "check"], conflicts_with_all = ["worker", "check"])]
+    part: Option<u64>,
+    /// Make the parts of this worker, from 0, and then those that no worker has begun.
+    #[arg(long, value_name = "NUMBER")]
+    worker: Option<u64>,
+    /// Only connect the models of the stage from this machine, and send nothing.
+    #[arg(long, conflicts_with = "worker")]
+    check: bool,
+    /// Write nothing but errors to standard error.
+    #[arg(short, long, conflicts_with = "log")]
+    quiet: bool,
+}
+
+impl Task {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let thawed = thaw(&self.run)?;
+        if self.check {
+            let models = block_on(async { Ok(check(thawed, &self.stage, &env).await?) });
+            let help = "compute nodes often have no way out: start a server in `cluster.before`, or ask for access";
+            let models = models.map_err(|failure| failure.help_unless(help))?;
+            models.iter().for_each(|model| terminal.note(model));
+            return Ok(Exit::Ok);
+        }
+        let of = u64::from(thawed.frozen.workers);
+        let share = match (self.part, self.worker) {
+            (Some(part), _) => Share::Part(part),
+            (None, worker) => Share::Worker(WorkerId { number: worker.unwrap_or_default(), of }),
+        };
+        if let Share::Worker(WorkerId { number, of }) = share
+            && number >= of
+        {
+            let message = format!("there is no worker {number}: the plan has workers 0 to {}", of - 1);
+            return Err(Failure::new(Exit::Spec, message));
+        }
+        let stop = Stop::default();
+        let mut shown = None;
+        let worked = block_on(async {
+            let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+            let started = |progress| {
+                if !self.quiet {
+                    shown = Some(tokio::spawn(progress::show(progress, || None, *terminal)));
+                }
+            };
+            let worked = work(thawed, &self.stage, share, &env, (stop.clone(), started)).await;
+            signals.abort();
+            if let Some(shown) = shown.take() {
+                shown.abort();
+                let _ = shown.await;
+            }
+            Ok(worked?)
+        })?;
+        if let Some(totals) = worked.totals.filter(|_| !self.quiet) {
+            let (sent, known) = (count(totals.attempts, "request"), number(worked.recalled));
+            terminal.note(&format!("{}: {sent} sent, {known} of earlier attempts found", self.stage));
+        }
+        match worked.stopped {
+            None => Ok(Exit::Ok),
+            Some(reason) => Err(failure(&reason)),
+        }
+    }
+}
+
+fn failure(reason: &StopReason) -> Failure {
+    let message = match reason {
+        StopReason::Interrupted | StopReason::Terminated => "stopped; every finished call is kept".to_owned(),
+        StopReason::TooManyFailed { stage, failed, allowed } => {
+            format!("{failed} rows of stage `{stage}` failed, more than the {allowed} that `max_failed` allows")
+        }
+        StopReason::Environment { model, error } => format!("model `{model}`: {}", error.message),
+        StopReason::LimitedUntil { model, until, error } => {
+            format!("model `{model}`: {}", limited_until(*until, Local::now(), &error.message))
+        }
+        StopReason::FailedAlike { first, failure } => alike_message(first, failure),
+        StopReason::BudgetSpent { limit } => format!("this worker has spent its share of `budget.{}`", limit.what),
+        StopReason::BuildChanged(changes) => {
+            let names: Vec<String> = changes.iter().map(|change| format!("`{}`", change.model)).collect();
+            format!("model {} changed on its server", names.join(", "))
+        }
+        StopReason::NotRecorded { .. } | StopReason::Failed => "a part of the engine failed".to_owned(),
+    };
+    Failure::new(stopped(reason), message)
+}
