@@ -45,7 +45,8 @@ impl Doctor {
         terminal.data(&format!("  a durable write: {:.1} ms\n", found.write.as_secs_f64() * 1e3));
         if found.clock_differs() {
             let seconds = found.skew_ms as f64 / 1e3;
-            terminal.note(&format!("warning: the clock of the file system differs by {seconds:.1} s from this machine's"));
+            terminal
+                .note(&format!("warning: the clock of the file system differs by {seconds:.1} s from this machine's"));
         }
         Ok(Exit::Ok)
     }

@@ -52,11 +52,6 @@ impl Failure {
         self
     }
 
-    /// Sets the help if there is none.
-    pub(crate) fn help_unless(self, help: &str) -> Self {
-        if self.help.is_some() { self } else { self.help(help) }
-    }
-
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self

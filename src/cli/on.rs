@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::runtime::block_on;
 use super::terminal::Notes;
 use super::{Exit, Failure, Terminal};
-use crate::cluster::{Engine, EngineError, JobState, Local, Slurm, Work, last_error, probe};
+use crate::cluster::{Engine, EngineError, JobState, Kubernetes, Local, Ray, Slurm, Work, last_error, probe, quoted};
 use crate::pipeline::{PipelineError, Ready};
 use crate::report::text::{count, number};
 use crate::run::{FrozenPlan, FrozenTable, RunError};
@@ -22,6 +23,10 @@ pub(crate) enum On {
     Local,
     /// Jobs of a Slurm cluster, submitted from its login node.
     Slurm,
+    /// A job of a Ray cluster, submitted to the address in `RAY_API_SERVER_ADDRESS`.
+    Ray,
+    /// Only with `--dry-run`: the manifest of a Job, for `kubectl apply -f -`.
+    Kubernetes,
 }
 
 /// Arguments about the workers of a run.
@@ -70,18 +75,43 @@ enum Followed {
 }
 
 impl OnArguments {
-    fn engine(&self, on: On, spec: &Spec) -> Box<dyn Engine> {
+    /// The arguments as they are typed, each after a space.
+    pub(crate) fn typed(&self) -> String {
+        let on = self.on.and_then(|on| Some(format!(" --on {}", on.to_possible_value()?.get_name())));
+        let workers = self.workers.map(|workers| format!(" --workers {workers}"));
+        let sbatch = self.sbatch.as_ref().map(|options| format!(" --sbatch {}", quoted(options)));
+        [on, workers, sbatch].into_iter().flatten().collect()
+    }
+
+    /// `None` if fanfold does not submit to it.
+    fn engine(&self, on: On, spec: &Spec) -> Option<Box<dyn Engine>> {
         let options = self.sbatch.iter().flat_map(|options| options.split_whitespace()).map(str::to_owned);
         match on {
-            On::Local => Box::new(Local::default()),
-            On::Slurm => Box::new(Slurm { cluster: spec.cluster.clone(), options: options.collect() }),
+            On::Local => Some(Box::new(Local::default())),
+            On::Slurm => Some(Box::new(Slurm { cluster: spec.cluster.clone(), options: options.collect() })),
+            On::Ray => {
+                let endpoints = spec.endpoints.values().map(|spec| &spec.endpoint);
+                let variables = endpoints.flat_map(|endpoint| [endpoint.secret_env(), endpoint.address_env()]);
+                let variables = variables.flatten().chain(["OLLAMA_HOST"]).map(str::to_owned).collect();
+                Some(Box::new(Ray { cluster: spec.cluster.clone(), variables }))
+            }
+            On::Kubernetes => None,
         }
     }
 
     /// Freezes a prepared run, and prints what the engine would be given.
     pub(crate) fn show_script(&self, on: On, ready: &Ready, spec: &Path, terminal: &Terminal) -> Result<Exit, Failure> {
         let work = self.freeze(ready, spec)?;
-        terminal.data(&self.engine(on, ready.spec()).script(&work));
+        let cluster = &ready.spec().cluster;
+        let text = match (self.engine(on, ready.spec()), &cluster.kubernetes) {
+            (Some(engine), _) => engine.script(&work),
+            (None, Some(pods)) => Kubernetes { cluster, pods }.manifest(&work),
+            (None, None) => {
+                let help = "write `[cluster.kubernetes]` with `image`, `claim` and `path` into the spec";
+                return Err(Failure::new(Exit::Spec, "the spec does not describe the pods of its workers").help(help));
+            }
+        };
+        terminal.data(&text);
         Ok(Exit::Ok)
     }
 
@@ -98,6 +128,10 @@ impl OnArguments {
         prepare: impl Fn() -> Result<Ready, PipelineError>,
         terminal: &Terminal,
     ) -> Result<Made, Failure> {
+        if on == On::Kubernetes {
+            let help = "add `--dry-run`, and give its output to `kubectl apply -f -`";
+            return Err(Failure::new(Exit::Spec, "fanfold does not submit to Kubernetes itself").help(help));
+        }
         let ready = match prepare() {
             Err(PipelineError::Run(RunError::Store(StoreError::OnCluster { run, job }))) => {
                 if self.follow_earlier(on, run, &job, terminal)? == Made::Left {
@@ -107,7 +141,7 @@ impl OnArguments {
             }
             ready => ready?,
         };
-        let mut engine = self.engine(on, ready.spec());
+        let Some(mut engine) = self.engine(on, ready.spec()) else { return Ok(Made::Left) };
         let work = self.freeze(&ready, spec)?;
         if work.is_complete() {
             return Ok(Made::All);
@@ -145,7 +179,8 @@ impl OnArguments {
         let shared = SharedDir::of(&dir);
         let mut engine: Box<dyn Engine> = match on {
             On::Slurm => Box::new(Slurm { cluster: Default::default(), options: Vec::new() }),
-            On::Local => Box::new(Local::default()),
+            On::Ray => Box::new(Ray { cluster: Default::default(), variables: Vec::new() }),
+            On::Local | On::Kubernetes => Box::new(Local::default()),
         };
         if engine.name() != job.engine {
             return Err(StoreError::OnCluster { run: dir.root().to_owned(), job: job.clone() }.into());

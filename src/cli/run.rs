@@ -421,6 +421,7 @@ impl Run {
             let mode = if self.replay_mode == ReplayMode::Prefer { " --replay-mode prefer" } else { "" };
             command.push_str(&format!(" --replay {}{mode}", file.display()));
         }
+        command.push_str(&self.on.typed());
         for (flag, set) in [(" --locked", self.locked), (" --update-lock", self.update_lock)] {
             command.push_str(if set { flag } else { "" });
         }

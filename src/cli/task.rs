@@ -1,6 +1,7 @@
 //! The command `fanfold task`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::Local;
 
@@ -9,7 +10,7 @@ use super::signals::{self, stopped};
 use super::{Exit, Failure, Terminal, progress};
 use crate::report::stop::{alike_message, limited_until};
 use crate::report::text::{count, number};
-use crate::run::{Share, Stop, StopReason, WorkerId, check, thaw, work};
+use crate::run::{RunError, Share, Stop, StopReason, TaskError, Worked, WorkerId, check, thaw, work};
 
 /// Makes a part of a run that `fanfold run --on` has frozen. Engines such as Slurm call it; it may be repeated.
 ///
@@ -29,25 +30,25 @@ pub(crate) struct Task {
     /// Only connect the models of the stage from this machine, and send nothing.
     #[arg(long, conflicts_with = "worker")]
     check: bool,
+    /// Wait for parts of other workers that are not committed yet.
+    #[arg(long, conflicts_with = "check")]
+    wait: bool,
     /// Write nothing but errors to standard error.
     #[arg(short, long, conflicts_with = "log")]
     quiet: bool,
 }
 
+/// The time between two looks for the parts of other workers.
+const PAUSE: Duration = Duration::from_secs(3);
+
 impl Task {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let thawed = thaw(&self.run)?;
         if self.check {
-            let models = block_on(async { Ok(check(thawed, &self.stage, &env).await?) });
-            let help = "compute nodes often have no way out: start a server in `cluster.before`, or ask for access";
-            let models = models.map_err(|failure| failure.help_unless(help))?;
-            models.iter().for_each(|model| terminal.note(model));
-            return Ok(Exit::Ok);
+            return self.connect(terminal);
         }
-        let of = u64::from(thawed.frozen.workers);
-        let share = match (self.part, self.worker) {
+        let share = match (self.part, self.worker.unwrap_or_default()) {
             (Some(part), _) => Share::Part(part),
-            (None, worker) => Share::Worker(WorkerId { number: worker.unwrap_or_default(), of }),
+            (None, number) => Share::Worker(WorkerId { number, of: thaw(&self.run)?.frozen.workers.into() }),
         };
         if let Share::Worker(WorkerId { number, of }) = share
             && number >= of
@@ -55,31 +56,49 @@ impl Task {
             let message = format!("there is no worker {number}: the plan has workers 0 to {}", of - 1);
             return Err(Failure::new(Exit::Spec, message));
         }
-        let stop = Stop::default();
-        let mut shown = None;
         let worked = block_on(async {
+            let stop = Stop::default();
             let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
-            let started = |progress| {
-                if !self.quiet {
-                    shown = Some(tokio::spawn(progress::show(progress, || None, *terminal)));
+            let worked = loop {
+                match self.make(share, &stop, terminal).await {
+                    Err(TaskError::Run(RunError::MissingPart { .. })) if self.wait && !stop.is_draining() => {
+                        let _ = stop.unless_draining(tokio::time::sleep(PAUSE)).await;
+                    }
+                    worked => break worked,
                 }
             };
-            let worked = work(thawed, &self.stage, share, &env, (stop.clone(), started)).await;
             signals.abort();
-            if let Some(shown) = shown.take() {
-                shown.abort();
-                let _ = shown.await;
-            }
             Ok(worked?)
         })?;
         if let Some(totals) = worked.totals.filter(|_| !self.quiet) {
             let (sent, known) = (count(totals.attempts, "request"), number(worked.recalled));
             terminal.note(&format!("{}: {sent} sent, {known} of earlier attempts found", self.stage));
         }
-        match worked.stopped {
-            None => Ok(Exit::Ok),
-            Some(reason) => Err(failure(&reason)),
+        worked.stopped.map_or(Ok(Exit::Ok), |reason| Err(failure(&reason)))
+    }
+
+    async fn make(&self, share: Share, stop: &Stop, terminal: &Terminal) -> Result<Worked, TaskError> {
+        let mut shown = None;
+        let started = |progress| {
+            if !self.quiet {
+                shown = Some(tokio::spawn(progress::show(progress, || None, *terminal)));
+            }
+        };
+        let worked = work(thaw(&self.run)?, &self.stage, share, &env, (stop.clone(), started)).await;
+        if let Some(shown) = shown {
+            shown.abort();
+            let _ = shown.await;
         }
+        worked
+    }
+
+    /// Connects the models of the stage from this machine.
+    fn connect(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let thawed = thaw(&self.run)?;
+        let models = block_on(async { Ok(check(thawed, &self.stage, &env).await?) });
+        let note = "nothing was sent; compute nodes often have no way out: start a server in `cluster.before`, or ask for access";
+        models.map_err(|failure: Failure| failure.note(note))?.iter().for_each(|model| terminal.note(model));
+        Ok(Exit::Ok)
     }
 }
 

@@ -61,7 +61,9 @@ impl Engine for Local {
         match self.thread.take_if(|thread| thread.is_finished()) {
             Some(thread) => thread.join().unwrap_or(Ok(())).map(|()| JobState::Ended),
             None if self.thread.is_none() => Ok(JobState::Ended),
-            None => Ok(JobState::Active { running: self.shared.running.load(Ordering::Relaxed), waiting: 0, reason: None }),
+            None => {
+                Ok(JobState::Active { running: self.shared.running.load(Ordering::Relaxed), waiting: 0, reason: None })
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 //! An engine places, starts and repeats workers, and notices when one dies. fanfold only brings a task that may be
 //! killed, repeated and doubled: `fanfold task`.
 
+mod kubernetes;
 mod local;
+mod ray;
 mod slurm;
 mod storage;
 
@@ -12,7 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::run::FrozenTable;
 use crate::store::{RunDir, SharedDir};
 
+pub(crate) use kubernetes::Kubernetes;
 pub(crate) use local::Local;
+pub(crate) use ray::Ray;
 pub(crate) use slurm::Slurm;
 pub(crate) use storage::{RACERS, probe, racer};
 
@@ -56,6 +60,25 @@ impl Work {
         first.into_iter().chain(share).collect()
     }
 
+    /// Lines of shell that make all tables with one worker, whose number is in the variable `index`. The worker waits for
+    /// the parts of others.
+    pub(crate) fn sequence(&self, program: &str, run: &str, index: &str) -> String {
+        let line = |table: &FrozenTable| {
+            let [program, run, name] = [program, run, table.name.as_str()].map(quoted);
+            match (table.is_stage, self.workers_of(table)) {
+                (true, workers) if workers == self.workers => {
+                    format!("{program} task {run} {name} --worker \"${index}\" --wait\n")
+                }
+                (true, workers) => {
+                    let worker = format!("{program} task {run} {name} --worker \"${index}\" --wait");
+                    format!("if [ \"${index}\" -lt {workers} ]; then {worker}; fi\n")
+                }
+                (false, _) => format!("if [ \"${index}\" = 0 ]; then {program} task {run} {name} 0 --wait; fi\n"),
+            }
+        };
+        self.tables.iter().map(line).collect()
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         SharedDir::of(&self.dir).path("logs")
     }
@@ -84,7 +107,11 @@ impl Work {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JobState {
     /// The workers that run and those that wait, with the reason for the wait.
-    Active { running: u64, waiting: u64, reason: Option<String> },
+    Active {
+        running: u64,
+        waiting: u64,
+        reason: Option<String>,
+    },
     Ended,
 }
 
@@ -111,7 +138,8 @@ pub(crate) trait Engine {
 /// The last lines of the newest log with an error, for messages.
 pub(crate) fn last_error(logs: &Path) -> Option<String> {
     let files = std::fs::read_dir(logs).ok()?.flatten().map(|entry| entry.path());
-    let mut dated: Vec<_> = files.filter_map(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
+    let mut dated: Vec<_> =
+        files.filter_map(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
     dated.sort();
     dated.into_iter().rev().find_map(|(_, path)| {
         let text = std::fs::read_to_string(&path).ok()?;

@@ -29,8 +29,8 @@ impl Slurm {
         [check].into_iter().chain(tables).chain([submit]).collect()
     }
 
-    /// The lines at the start of a job; `log` is the name of its log.
-    fn head(&self, work: &Work, name: &str, log: &str) -> String {
+    /// The lines at the start of a job. A job without models needs no server.
+    fn head(&self, work: &Work, name: &str, log: &str, has_models: bool) -> String {
         let shell = if self.cluster.modules.is_empty() { "#!/bin/bash" } else { "#!/bin/bash -l" };
         let log = work.logs().join(log);
         let own = [
@@ -41,8 +41,10 @@ impl Slurm {
         ];
         let options = own.iter().chain(&self.cluster.sbatch).chain(&self.options);
         let options: String = options.map(|option| format!("#SBATCH {option}\n")).collect();
-        let modules: String = self.cluster.modules.iter().map(|module| format!("module load {}\n", quoted(module))).collect();
-        let before = self.cluster.before.as_ref().map(|lines| format!("{}\n", lines.trim_end())).unwrap_or_default();
+        let modules: String =
+            self.cluster.modules.iter().map(|module| format!("module load {}\n", quoted(module))).collect();
+        let before = self.cluster.before.as_ref().filter(|_| has_models);
+        let before = before.map(|lines| format!("{}\n", lines.trim_end())).unwrap_or_default();
         format!("{shell}\n{options}\n{modules}{before}")
     }
 
@@ -54,15 +56,16 @@ impl Slurm {
             let words = words.into_iter().chain([table.name.as_str(), "--check"]).map(quoted);
             format!("{} || exit\n", words.collect::<Vec<_>>().join(" "))
         });
-        format!("{}{}", self.head(work, "check", "check.log"), lines.collect::<String>())
+        format!("{}{}", self.head(work, "check", "check.log", true), lines.collect::<String>())
     }
 
     fn table(&self, work: &Work, table: &FrozenTable) -> String {
         let last = work.workers_of(table) - 1;
         let log = format!("{}-%a.log", table.name);
-        let head = self.head(work, &table.name, &log);
+        let head = self.head(work, &table.name, &log, table.is_stage);
         let (first, rest) = head.split_once('\n').unwrap_or_default();
-        let words = [work.program.display().to_string()].into_iter().chain(work.arguments(table, "$SLURM_ARRAY_TASK_ID"));
+        let words =
+            [work.program.display().to_string()].into_iter().chain(work.arguments(table, "$SLURM_ARRAY_TASK_ID"));
         let quoted = |word: String| if word.starts_with('$') { format!("\"{word}\"") } else { quoted(&word) };
         let command = words.map(quoted).collect::<Vec<_>>().join(" ");
         format!(
@@ -141,7 +144,11 @@ impl Engine for Slurm {
             let error = String::from_utf8_lossy(&found.stderr).trim().to_owned();
             // Slurm forgets jobs some minutes after their end.
             let is_over = error.contains("Invalid job id");
-            return Ok(if is_over { JobState::Ended } else { JobState::Active { running: 0, waiting: 0, reason: Some(error) } });
+            return Ok(if is_over {
+                JobState::Ended
+            } else {
+                JobState::Active { running: 0, waiting: 0, reason: Some(error) }
+            });
         }
         Ok(state_of(&String::from_utf8_lossy(&found.stdout)))
     }
@@ -196,7 +203,11 @@ mod tests {
     fn tasks_are_counted_by_their_state() {
         let state = |lines: &str| state_of(lines);
         assert_eq!(state(""), JobState::Ended);
-        let active = |running, waiting, reason: Option<&str>| JobState::Active { running, waiting, reason: reason.map(str::to_owned) };
+        let active = |running, waiting, reason: Option<&str>| JobState::Active {
+            running,
+            waiting,
+            reason: reason.map(str::to_owned),
+        };
         assert_eq!(state("RUNNING|None\nRUNNING|None\nPENDING|Dependency\n"), active(2, 1, None));
         assert_eq!(state("PENDING|Dependency\nPENDING|Resources\n"), active(0, 2, Some("Resources")));
         assert_eq!(state("COMPLETING|None\nREQUEUED|BeginTime\n"), active(1, 1, Some("BeginTime")));

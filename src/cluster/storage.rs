@@ -39,7 +39,10 @@ pub(crate) fn probe(folder: &Path, program: &Path) -> Result<Probed, EngineError
         let message = format!("{} can't be shared by workers: {what}", folder.display());
         move |error: std::io::Error| EngineError::new(format!("{message}: {error}"))
     };
-    let inner = tempfile::Builder::new().prefix(".fanfold-probe-").tempdir_in(folder).map_err(broken("no folder can be made"))?;
+    let inner = tempfile::Builder::new()
+        .prefix(".fanfold-probe-")
+        .tempdir_in(folder)
+        .map_err(broken("no folder can be made"))?;
     let winners = race(inner.path(), program).map_err(broken("the race failed"))?;
     check_race(folder, inner.path(), &winners)?;
     let start = Instant::now();
@@ -53,7 +56,11 @@ pub(crate) fn probe(folder: &Path, program: &Path) -> Result<Probed, EngineError
     }
     let write = start.elapsed() / ROUNDS as u32;
     let modified = std::fs::metadata(&path).and_then(|found| found.modified()).map_err(broken("a file has no time"))?;
-    Ok(Probed { has_links: has_links(inner.path()), write, skew_ms: milliseconds(modified) - milliseconds(SystemTime::now()) })
+    Ok(Probed {
+        has_links: has_links(inner.path()),
+        write,
+        skew_ms: milliseconds(modified) - milliseconds(SystemTime::now()),
+    })
 }
 
 fn milliseconds(time: SystemTime) -> i64 {
@@ -67,7 +74,9 @@ fn has_links(folder: &Path) -> bool {
 fn refused(folder: &Path, what: &str) -> EngineError {
     EngineError {
         message: format!("{} can't be shared by workers: {what}", folder.display()),
-        help: Some("keep the project on another file system, such as the home or the project folder of the cluster".to_owned()),
+        help: Some(
+            "keep the project on another file system, such as the home or the project folder of the cluster".to_owned(),
+        ),
     }
 }
 

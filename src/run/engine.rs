@@ -59,7 +59,8 @@ pub(crate) async fn run(
         true => BudgetMeter::new(plan.spec.budget, Cost::default()),
         false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
     };
-    let records = Records { ledger, fresh_since: manifest.fresh_since_ms, attempt: Attempt::default(), replay: replay.clone() };
+    let records =
+        Records { ledger, fresh_since: manifest.fresh_since_ms, attempt: Attempt::default(), replay: replay.clone() };
     let session = Session::start(plan, models, budget, records, (&progress, &stop))?;
     let drivers = start(&ready, &inputs, session.calls.clone(), (&progress, &stop));
     let ended = session.end(drivers, dir, (&progress, &stop)).await?;

@@ -111,7 +111,9 @@ pub(crate) fn freeze(ready: &Ready, file: &Path, workers: u32) -> Result<FrozenP
     ["claims", "done", "logs", "models", "scripts"].into_iter().try_for_each(|name| shared.remove(name))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let copy = shared.path("spec").join(&name);
-    std::fs::create_dir_all(shared.path("spec")).and_then(|()| std::fs::copy(file, &copy)).map_err(StoreError::io(&copy))?;
+    std::fs::create_dir_all(shared.path("spec"))
+        .and_then(|()| std::fs::copy(file, &copy))
+        .map_err(StoreError::io(&copy))?;
     let ledger = Ledger::open(&project.ledger()).map_err(StoreError::from)?;
     let models: Vec<String> =
         asked_models(plan).into_iter().map(|model| plan.spec.model(model).1.model.id.clone()).collect();
@@ -171,7 +173,13 @@ fn frozen_tables(plan: &Plan) -> Vec<FrozenTable> {
     let tables = plan.spec.tables().filter(|(id, _)| is_made(*id)).map(|(id, table)| FrozenTable {
         name: table.name().to_owned(),
         is_stage: table.as_stage().is_some(),
-        inputs: table.inputs().iter().copied().filter(|id| is_made(*id)).map(|id| plan.spec.table_name(id).to_owned()).collect(),
+        inputs: table
+            .inputs()
+            .iter()
+            .copied()
+            .filter(|id| is_made(*id))
+            .map(|id| plan.spec.table_name(id).to_owned())
+            .collect(),
         parts: if table.as_stage().is_some() { stage_parts(plan, id) } else { Some(1) },
     });
     tables.collect()
@@ -198,9 +206,12 @@ pub(crate) fn thaw(run: &Path) -> Result<Thawed, RunError> {
     }
     let schemas = imported.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
     let copy = shared.path("spec").join(&frozen.spec);
-    let loaded = load_frozen(&copy, folder, &frozen.set, &schemas).map_err(|error| RunError::Frozen(error.to_string()))?;
+    let loaded =
+        load_frozen(&copy, folder, &frozen.set, &schemas).map_err(|error| RunError::Frozen(error.to_string()))?;
     let problem = || loaded.problems.iter().find(|problem| problem.is_error()).map(|problem| problem.message.clone());
-    let spec = loaded.spec.ok_or_else(|| RunError::Frozen(format!("the frozen spec is broken: {}", problem().unwrap_or_default())))?;
+    let spec = loaded
+        .spec
+        .ok_or_else(|| RunError::Frozen(format!("the frozen spec is broken: {}", problem().unwrap_or_default())))?;
     let (mut tables, mut facts) = (HashMap::new(), HashMap::new());
     for (id, source) in spec.sources() {
         let name = source.name.as_str();

@@ -37,7 +37,10 @@ pub(crate) enum PartChoice {
     Missing,
     One(u64),
     /// Those that this worker of a cluster claims; its own share comes first.
-    Claimed { worker: WorkerId, shared: SharedDir },
+    Claimed {
+        worker: WorkerId,
+        shared: SharedDir,
+    },
 }
 
 /// A worker of a cluster.
@@ -127,7 +130,8 @@ impl Job {
 
     /// On a cluster: opens the parts of the input stage that `part` reads. Other processes have made them.
     pub(crate) fn fetch_input(&self, part: Part) -> Result<(), RunError> {
-        let Some(from) = self.plan.spec.table(self.stage().input).as_stage().filter(|_| self.choice.is_of_cluster()) else {
+        let Some(from) = self.plan.spec.table(self.stage().input).as_stage().filter(|_| self.choice.is_of_cluster())
+        else {
             return Ok(());
         };
         for number in self.input.missing(part.start, part.rows) {

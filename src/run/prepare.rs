@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::error::RunError;
 use super::job::PartChoice;
 use super::parts::PartTables;
+use super::pinned::builds_of_workers;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
 use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
@@ -64,6 +65,8 @@ impl Ready {
             return Ok(models);
         }
         known.extend(locked);
+        let stages: Vec<&str> = self.plan.stages().map(|id| spec.stage(id).name.as_str()).collect();
+        known.extend(builds_of_workers(&self.dir, &stages));
         known.extend(Manifest::read(&self.dir).iter().flat_map(KnownBuild::all_of_run));
         let ledger = Ledger::open(&self.project.ledger())?;
         let mut models = Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), known: &known }).await?;
@@ -114,7 +117,19 @@ pub(crate) fn prepare(
     plan.check_outputs()?;
     let plan = Arc::new(plan);
     let (choice, stages) = (PartChoice::All, selection.stages.clone());
-    Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, choice, stages, earlier, _locks: locks })
+    Ok(Ready {
+        plan,
+        dir,
+        replay,
+        fresh,
+        keep_replaced: fresh,
+        project,
+        tables,
+        choice,
+        stages,
+        earlier,
+        _locks: locks,
+    })
 }
 
 pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {

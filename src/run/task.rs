@@ -1,11 +1,10 @@
-//! Tasks: makes parts of a frozen plan in a process of their own. A task may be killed, repeated and doubled.
+//! Tasks: make parts of a frozen plan in a separate process. A task may be killed, repeated and doubled.
 //!
 //! The worker's calls go to its journal in the shared folder. Its ledger is a scratch file that only finds answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -13,16 +12,17 @@ use super::call::BudgetMeter;
 use super::dispatch;
 use super::engine::{Ended, Records, Session};
 use super::error::RunError;
-use super::frozen::Thawed;
+use super::frozen::{FrozenPlan, Thawed};
 use super::job::{Job, PartChoice, WorkerId};
 use super::parts::{PartTables, Parts};
+use super::pinned::pin;
 use super::progress::Progress;
 use super::spending::earlier_cost;
 use super::stop::{Stop, StopReason};
 use super::transform;
-use crate::models::{Access, ConnectError, Models, differences};
+use crate::models::{Access, ConnectError, Models};
 use crate::plan::Plan;
-use crate::provider::{Build, Env};
+use crate::provider::Env;
 use crate::spec::{TableId, TableSpec};
 use crate::store::{Attempt, Entry, Known, Ledger, Retired, RunDir, SharedDir, StageTotals, StoreError, retired};
 
@@ -41,7 +41,7 @@ impl From<StoreError> for TaskError {
     }
 }
 
-/// What a process makes of a table.
+/// The parts of a table that a process makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
     Part(u64),
@@ -57,14 +57,6 @@ pub(crate) struct Worked {
     pub(crate) totals: Option<StageTotals>,
     /// The calls of earlier attempts that were found.
     pub(crate) recalled: u64,
-}
-
-/// The build of a model on the first worker, which all workers must have.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Pinned {
-    #[serde(flatten)]
-    build: Build,
-    server: Option<String>,
 }
 
 /// Makes the part or the share of the table called `name`.
@@ -89,14 +81,7 @@ pub(crate) async fn work(
         shared.finish(name, 0)?;
         return Ok(Worked { stopped: None, totals: None, recalled: 0 });
     }
-    for endpoint in plan.spec.endpoints.values_mut() {
-        endpoint.limits = endpoint.limits.share(frozen.workers).unwrap_or(endpoint.limits);
-    }
-    let whole_budget = plan.spec.budget;
-    plan.spec.budget = match share {
-        Share::Worker(worker) => whole_budget.share(frozen.spent(), worker.of),
-        Share::Part(_) => whole_budget.share(frozen.spent(), 1),
-    };
+    divide_limits(&mut plan, &frozen, share);
     let scratch = Scratch::new()?;
     let mut ledger = Ledger::open(&scratch.ledger()).map_err(StoreError::from)?;
     for [server, model, build] in &frozen.builds {
@@ -175,6 +160,15 @@ impl Scratch {
     }
 }
 
+/// Replaces the limits of the run by those of a worker. A task of one part counts what all tasks have spent.
+fn divide_limits(plan: &mut Plan, frozen: &FrozenPlan, share: Share) {
+    for endpoint in plan.spec.endpoints.values_mut() {
+        endpoint.limits = endpoint.limits.share(frozen.workers).unwrap_or(endpoint.limits);
+    }
+    let workers = if let Share::Worker(worker) = share { worker.of } else { 1 };
+    plan.spec.budget = plan.spec.budget.share(frozen.spent(), workers);
+}
+
 /// Opens the tables before `id` that other tasks have made, so that their rows are known.
 fn load_upstream(
     plan: &mut Plan,
@@ -225,7 +219,6 @@ fn recall(
         Share::Worker(worker) => Ok((worker.name(), shared.recall(&worker.name(), ledger)?.added)),
         Share::Part(part) => {
             let name = format!("{stage}-{part}");
-            // A budget counts what all tasks have spent.
             let mut added = if has_budget { shared.merge(ledger)?.added } else { 0 };
             for worker in [Some(name.clone()), shared.claimed_by(stage, part)].into_iter().flatten() {
                 added += shared.recall(&worker, ledger)?.added;
@@ -257,30 +250,6 @@ fn sizes(plan: &Plan, id: TableId, tables: &HashMap<TableId, PartTables>) -> (u6
         _ => Parts::whole(tables[&stage.input].clone()),
     };
     (size(id), input)
-}
-
-/// Refuses a model whose build or server differs from that of the first worker: its answers would have other keys.
-fn pin(shared: &SharedDir, stage: &str, models: &Models) -> Result<(), RunError> {
-    let own: HashMap<String, Pinned> = models
-        .entries()
-        .into_iter()
-        .map(|(name, entry)| (name, Pinned { build: entry.build, server: entry.server }))
-        .collect();
-    let first = shared.agree(&format!("models/{stage}.json"), &own)?;
-    for (name, own) in &own {
-        let Some(first) = first.get(name) else { continue };
-        if let Some((facet, before, now)) = differences(&first.build, &own.build).first() {
-            return Err(RunError::Frozen(format!(
-                "model `{name}` has another build on this machine: its {facet} is {now}, and {before} on the first worker"
-            )));
-        }
-        if first.server != own.server {
-            return Err(RunError::Frozen(format!(
-                "model `{name}` reports no build, and its server has another address than on the first worker"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Notes in a new journal that the answers of changed builds no longer count.

@@ -54,6 +54,22 @@ pub(crate) struct ClusterTable {
     /// them.
     #[serde(default)]
     pub(crate) sbatch: Vec<String>,
+    /// Where the workers of `--on kubernetes` run.
+    pub(crate) kubernetes: Option<KubernetesTable>,
+}
+
+/// The pods of the workers of a run on Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KubernetesTable {
+    /// The image, which has `fanfold` on its path.
+    pub(crate) image: String,
+    /// The claim of the volume with the project, which all pods mount (`ReadWriteMany`).
+    pub(crate) claim: String,
+    /// The absolute path of the project in the pods.
+    pub(crate) path: String,
+    /// The secret with the variables of `env`. Default: `fanfold`.
+    pub(crate) secret: Option<String>,
 }
 
 /// A model: its provider and its sampling.

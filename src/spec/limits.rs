@@ -220,7 +220,9 @@ mod tests {
 
     #[test]
     fn the_shares_of_all_workers_do_not_exceed_the_limits() {
-        let all = limits("max_concurrent_calls = 8\nrequests_per_minute = 100\ntokens_per_minute = 1000\nmin_interval = \"1s\"");
+        let all = limits(
+            "max_concurrent_calls = 8\nrequests_per_minute = 100\ntokens_per_minute = 1000\nmin_interval = \"1s\"",
+        );
         for workers in [1, 2, 3, 7, 100] {
             let share = all.share(workers).unwrap();
             assert!(share.requests_per_minute.unwrap().get() * workers <= 100);

@@ -47,7 +47,7 @@ use crate::document::{Diagnostic, Document, Problems};
 pub(crate) use columns::{ColumnRole, Form};
 pub(crate) use corrections::{CorrectedCell, Correction};
 pub(crate) use format::TableFormat;
-pub(crate) use language::{ClusterTable, Order, Overflow, Repair};
+pub(crate) use language::{ClusterTable, KubernetesTable, Order, Overflow, Repair};
 #[cfg(test)]
 pub(crate) use limits::Interval;
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};

@@ -21,7 +21,11 @@ pub(crate) enum Entry {
     /// The build of a model on a server, as in the ledger.
     Build([String; 3]),
     /// An answer recorded before `at` (milliseconds since 1970) no longer counts.
-    Retired { key: Key, at: i64, why: Retired },
+    Retired {
+        key: Key,
+        at: i64,
+        why: Retired,
+    },
 }
 
 impl Entry {

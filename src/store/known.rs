@@ -86,7 +86,9 @@ impl Known {
                     place.copy_from_slice(&entry[16..]);
                     answers.seek(SeekFrom::Start(u64::from_be_bytes(place)))?;
                     let found = read_entry(&mut BufReader::new(&*answers));
-                    return Ok(found.and_then(|entry| if let Entry::Call(record) = entry { Some(*record) } else { None }));
+                    return Ok(
+                        found.and_then(|entry| if let Entry::Call(record) = entry { Some(*record) } else { None })
+                    );
                 }
             }
         }

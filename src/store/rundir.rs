@@ -181,7 +181,8 @@ impl RunDir {
     /// The number of parts of `stage` that have a checksum. Reads no part.
     pub(crate) fn count_parts(&self, stage: &str) -> u64 {
         let files = std::fs::read_dir(self.root.join("stages").join(stage)).into_iter().flatten().flatten();
-        files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|ending| ending == "sum")).count() as u64
+        files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|ending| ending == "sum")).count()
+            as u64
     }
 
     /// Keeps the file at `output` in this folder before a run replaces it. Returns `None` if there is no file.

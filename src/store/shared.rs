@@ -5,7 +5,7 @@
 //!   plan.json                    the frozen plan                                     run/frozen.rs
 //!   spec/<file>                  the spec as it was when the plan was frozen
 //!   known.answers, known.index   the answers that the ledger had                     known.rs
-//!   models.json                  the builds of the models, by the first worker
+//!   models/<stage>.json          the builds of the models, by the first worker
 //!   claims/<stage>/<part>        the worker that began a part first
 //!   journals/<worker>.<n>.journal    the calls of one attempt                        journal.rs
 //!   done/<table>/<worker>        the workers that have no part of a table left
@@ -86,7 +86,9 @@ impl SharedDir {
     pub(crate) fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let path = self.path(name);
         let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        std::fs::create_dir_all(&self.root).and_then(|()| write_whole(&path, text.as_bytes())).map_err(StoreError::io(&path))
+        std::fs::create_dir_all(&self.root)
+            .and_then(|()| write_whole(&path, text.as_bytes()))
+            .map_err(StoreError::io(&path))
     }
 
     /// Writes `value` unless the file is there. Returns the value that the file then has.
@@ -127,7 +129,7 @@ impl SharedDir {
         let counts = self.merge(&mut ledger)?;
         let synced = ledger.sync()?.sync();
         synced.map_err(StoreError::io(&self.root))?;
-        ["journals", "claims", "done", "models"].into_iter().try_for_each(|name| self.remove(name))?;
+        ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
         Ok(counts)
     }
 
@@ -286,5 +288,63 @@ mod tests {
         let shared = shared(folder.path());
         assert_eq!(shared.agree("models.json", &1).unwrap(), 1);
         assert_eq!(shared.agree("models.json", &2).unwrap(), 1);
+    }
+
+    /// What workers leave for a merge: `workers` journals with `calls` each.
+    fn leave_journals(shared: &SharedDir, workers: u64, calls: u64) {
+        for worker in 0..workers {
+            let mut journal = shared.start_journal(&format!("worker-{worker}")).unwrap();
+            let record = |number: u64| {
+                let mut key = [0; 16];
+                key[..8]
+                    .copy_from_slice(blake3::hash(&(worker * calls + number).to_be_bytes()).as_bytes()[..8].as_ref());
+                let reply = format!("{{\"label\": \"positive\", \"score\": {}}}", number % 10);
+                Record { key: Key(key), model: "llama3.2".to_owned(), reply, at: Some(9), ..Record::default() }
+            };
+            let records: Vec<Record> = (0..calls).map(record).collect();
+            journal.append_calls(records.iter()).unwrap();
+        }
+    }
+
+    /// Run it with `cargo test --release --lib -- --ignored --nocapture costs_of_a_large_run`.
+    #[test]
+    #[ignore = "a measurement, which takes a minute"]
+    fn costs_of_a_large_run() {
+        const WORKERS: u64 = 1000;
+        const ROWS: f64 = 1e8;
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        let timed = |what: &str, count: f64, of: f64, work: &mut dyn FnMut()| {
+            let start = std::time::Instant::now();
+            work();
+            let each = start.elapsed().as_secs_f64() / count;
+            println!("{what}: {:.1} us each, {:.0} s for {of:.0}", each * 1e6, each * of);
+        };
+        let parts = ROWS / 20_000.0;
+        timed("claim of a part", parts, parts, &mut || {
+            (0..parts as u64).for_each(|part| assert!(shared.claim("tone", part, "worker-1").unwrap()));
+        });
+        timed("failed claim", parts, parts * WORKERS as f64, &mut || {
+            (0..parts as u64).for_each(|part| assert!(!shared.claim("tone", part, "worker-2").unwrap()));
+        });
+        for calls in [200, 2000] {
+            shared.remove("journals").unwrap();
+            timed("journal entry", (WORKERS * calls) as f64, ROWS, &mut || leave_journals(&shared, WORKERS, calls));
+            let bytes: u64 =
+                journals(&shared.journals()).unwrap().iter().map(|path| path.metadata().unwrap().len()).sum();
+            println!("journals: {} bytes per call", bytes / (WORKERS * calls));
+            let path = folder.path().join(format!("{calls}.sqlite"));
+            let mut ledger = Ledger::open(&path).unwrap();
+            timed("merged call", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(shared.merge(&mut ledger).unwrap().added, WORKERS * calls);
+            });
+            timed("call merged again", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
+            });
+            let known = crate::store::write_known;
+            timed("known answer", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(known(&ledger, &["llama3.2".to_owned()], shared.root()).unwrap(), WORKERS * calls);
+            });
+        }
     }
 }

@@ -217,7 +217,7 @@ fn rows_that_failed_stay_failed_until_the_next_run() {
     let server = Server::new().script(say).start();
     let project = project(&server, 40);
     let failed = project.run(&on_local("2")).exits(1);
-    assert!(failed.stderr.contains("39 answers + 1 failed"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("39 answered + 1 failed"), "{}", failed.stderr);
     let (sent, before) = (server.requests(), outputs(&project));
     broken.store(false, std::sync::atomic::Ordering::Relaxed);
     project.run(&on_local("2")).exits(0);
@@ -228,7 +228,8 @@ fn rows_that_failed_stay_failed_until_the_next_run() {
 #[test]
 fn limits_are_divided_among_the_workers_and_too_small_ones_are_refused() {
     let server = Server::new().start();
-    let limited = SPEC.replace("[models.llama]", "[providers.ollama]\ntype = \"ollama\"\nrequests_per_minute = 3\n[models.llama]");
+    let limited = SPEC
+        .replace("[models.llama]", "[providers.ollama]\ntype = \"ollama\"\nrequests_per_minute = 3\n[models.llama]");
     let project = project(&server, 40);
     project.write("pipeline.toml", limited);
     let refused = project.run(&on_local("4")).exits(3);
@@ -261,4 +262,77 @@ fn a_folder_is_probed_by_racing_processes() {
     assert_eq!(project.files(".").len(), 0, "the probe leaves nothing");
     let missing = project.run(&["doctor", "storage", "nowhere"]).exits(3);
     assert!(missing.stderr.contains("nowhere can't be shared by workers"), "{}", missing.stderr);
+}
+
+/// The packages that check a manifest against the published schemas of Kubernetes.
+const VALIDATE: [&str; 10] = [
+    "kubernetes-validate==1.37.0",
+    "PyYAML",
+    "jsonschema",
+    "jsonschema-specifications",
+    "referencing",
+    "rpds-py",
+    "attrs",
+    "importlib-resources",
+    "packaging",
+    "typing-extensions",
+];
+
+#[test]
+fn the_manifest_for_kubernetes_follows_the_published_schema_of_batch_v1() {
+    let server = Server::new().start();
+    let project = project(&server, 40);
+    let on = ["run", "pipeline.toml", "--on", "kubernetes", "--workers", "3", "--dry-run"];
+    let refused = project.run(&on).exits(2);
+    assert!(refused.stderr.contains("write `[cluster.kubernetes]`"), "{}", refused.stderr);
+    let table = "[cluster]\nenv = [\"LAB_TOKEN\"]\n[cluster.kubernetes]\nimage = \"lab/fanfold:1\"\nclaim = \"data\"\npath = \"/data/study\"\n";
+    project.write("pipeline.toml", SPEC.replacen("[models.llama]", &format!("{table}[models.llama]"), 1));
+    let submitted = project.run(&on[..6]).exits(2);
+    assert!(submitted.stderr.contains("fanfold does not submit to Kubernetes itself"), "{}", submitted.stderr);
+    let shown = project.run(&on).exits(0);
+    let job = &shown.json()["spec"];
+    assert_eq!((&job["completions"], &job["completionMode"]), (&serde_json::json!(3), &serde_json::json!("Indexed")));
+    let script = job["template"]["spec"]["containers"][0]["command"][2].as_str().expect("a script");
+    for line in
+        [" gist --worker \"$JOB_COMPLETION_INDEX\" --wait", "= 0 ]; then fanfold task /data/study/.fanfold/runs/"]
+    {
+        assert!(script.contains(line), "{script}");
+    }
+    project.write("job.json", &shown.stdout);
+    let test = "the_manifest_for_kubernetes_follows_the_published_schema_of_batch_v1";
+    let python = match crate::venv::installed("kubernetes", &VALIDATE) {
+        Ok(python) => python,
+        Err(why) => return crate::venv::skipped(test, &why),
+    };
+    let check =
+        "import sys, json, kubernetes_validate as k; k.validate(json.load(open(sys.argv[1])), '1.37', strict=True)";
+    let valid = |path: &str| {
+        let done = Command::new(&python).args(["-c", check]).arg(project.path(path)).output().expect("python");
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (is_valid, why) = valid("job.json");
+    assert!(is_valid, "{why}");
+    project.write("wrong.json", shown.stdout.replace("backoffLimitPerIndex", "backoffLimitPerWorker"));
+    assert!(!valid("wrong.json").0, "the check finds a field that does not exist");
+}
+
+#[test]
+fn workers_that_run_the_whole_sequence_wait_for_each_other() {
+    let (expected, requests) = undisturbed(60);
+    let server = Server::new().latency_ms(5).start();
+    let project = project(&server, 60);
+    project.run(&["run", "pipeline.toml", "--on", "local", "--workers", "2", "--dry-run"]).exits(0);
+    let run = run_folder(&project);
+    let spawn = |words: &[&'static str]| project.spawn(&[&["task", run.as_str()], words].concat());
+    let all = [
+        spawn(&["sums", "--worker", "1", "--wait"]),
+        spawn(&["sums", "--worker", "0", "--wait"]),
+        spawn(&["sums.groups", "0", "--wait"]),
+        spawn(&["gist", "--worker", "1", "--wait"]),
+        spawn(&["gist", "--worker", "0", "--wait"]),
+    ];
+    all.into_iter().for_each(|task| drop(task.wait().exits(0)));
+    assert_eq!(server.requests(), requests);
+    project.run(&RUN).exits(0).says("0 calls sent");
+    assert!(outputs(&project) == expected);
 }

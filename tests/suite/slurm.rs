@@ -49,7 +49,9 @@ fn config(folder: &Path, host: &str) -> String {
     let (at, port) = (folder.display(), free_port());
     let node = |number: u16| {
         let port = port + 1 + number;
-        format!("NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 CoresPerSocket=4 State=UNKNOWN")
+        format!(
+            "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 CoresPerSocket=4 State=UNKNOWN"
+        )
     };
     format!(
         "ClusterName=test\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={port}\nAuthType=auth/munge\n\
@@ -88,7 +90,9 @@ impl Slurm {
         works("chmod", &["600", folder.join("munge.key").to_str()?]).then_some(())?;
         let slurm = Slurm { folder };
         slurm.start_daemons();
-        wait_for("two idle nodes", Duration::from_secs(60), || slurm.ask("sinfo", &["-h", "-o", "%t %D"]).contains("idle 2"));
+        wait_for("two idle nodes", Duration::from_secs(60), || {
+            slurm.ask("sinfo", &["-h", "-o", "%t %D"]).contains("idle 2")
+        });
         Some(slurm)
     }
 
@@ -127,7 +131,8 @@ impl Slurm {
 
     /// The output of a command of Slurm.
     fn ask(&self, program: &str, args: &[&str]) -> String {
-        let done = Command::new(program).args(args).env("SLURM_CONF", self.conf()).output().expect("a command of Slurm");
+        let done =
+            Command::new(program).args(args).env("SLURM_CONF", self.conf()).output().expect("a command of Slurm");
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
@@ -157,7 +162,8 @@ fn is_step(process: u32) -> bool {
 }
 
 fn daemon(folder: &Path, program: &str, args: &[String]) -> Child {
-    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{program}.log"))).expect("a log");
+    let log =
+        fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{program}.log"))).expect("a log");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]).args(args).env("SLURM_CONF", folder.join("slurm.conf"));
     let log = (log.try_clone().expect("a log"), log);
@@ -194,7 +200,9 @@ fn a_run_on_two_nodes_survives_the_death_of_one_and_a_time_limit() {
     slurm.ask("scancel", &["--batch", "-s", "TERM", task.expect("a task on n0")]);
     let other = project.run(&["run", "pipeline.toml"]).exits(3);
     assert!(other.stderr.contains("this run is on slurm (job "), "{}", other.stderr);
-    wait_for("the death of n1", Duration::from_secs(120), || slurm.ask("sinfo", &["-h", "-o", "%n %t"]).contains("n1 down"));
+    wait_for("the death of n1", Duration::from_secs(120), || {
+        slurm.ask("sinfo", &["-N", "-h", "-o", "%N %t"]).contains("n1 down")
+    });
     slurm.restart("n1");
     let ran = running.wait().exits(0);
     assert!(outputs(&project) == outputs(&expected), "{}", ran.stderr);
@@ -247,7 +255,17 @@ fn scripts_are_shown_without_a_cluster() {
         1,
     );
     project.write("pipeline.toml", spec);
-    let shown = project.run(&["run", "pipeline.toml", "--on", "slurm", "--workers", "3", "--sbatch", "--time=1:00:00", "--dry-run"]);
+    let shown = project.run(&[
+        "run",
+        "pipeline.toml",
+        "--on",
+        "slurm",
+        "--workers",
+        "3",
+        "--sbatch",
+        "--time=1:00:00",
+        "--dry-run",
+    ]);
     let shown = shown.exits(0).stdout;
     let folder = fs::canonicalize(project.folder()).expect("the folder").display().to_string();
     let program = env!("CARGO_BIN_EXE_fanfold");

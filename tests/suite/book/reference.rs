@@ -40,6 +40,9 @@ const COMMANDS: &[&str] = &[
     "models",
     "models pull",
     "models list",
+    "task",
+    "doctor",
+    "doctor storage",
     "schema",
     "completions",
 ];
