@@ -170,7 +170,7 @@ impl OnArguments {
         }
         let followed = block_on(follow(engine.as_mut(), &job, &work, terminal))?;
         drop(held);
-        finished(followed, &shared, &work)
+        finished(followed, (engine.as_mut(), &job), &work)
     }
 
     /// Follows the job of an earlier command to its end.
@@ -197,7 +197,7 @@ impl OnArguments {
         }
         match block_on(follow(engine.as_mut(), job, &work, terminal))? {
             Followed::Ended => shared.set_job(None).map(|()| Made::All).map_err(Failure::from),
-            followed => finished(followed, &shared, &work),
+            followed => finished(followed, (engine.as_mut(), job), &work),
         }
     }
 }
@@ -211,7 +211,8 @@ impl Work {
     }
 }
 
-fn finished(followed: Followed, shared: &SharedDir, work: &Work) -> Result<Made, Failure> {
+fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), work: &Work) -> Result<Made, Failure> {
+    let shared = SharedDir::of(&work.dir);
     match followed {
         Followed::Left => return Ok(Made::Left),
         Followed::Cancelled => {
@@ -227,7 +228,7 @@ fn finished(followed: Followed, shared: &SharedDir, work: &Work) -> Result<Made,
     let left: Vec<String> = work.progress().iter().map(|(name, done, all)| line(name, *done, *all)).collect();
     let message = format!("the workers ended before all parts were committed: {}", left.join(", "));
     let failure = Failure::new(Exit::Environment, message).help("to continue, run the same command again");
-    Err(match last_error(&work.logs()) {
+    Err(match last_error(&work.logs()).or_else(|| engine.failure(&job.ids)) {
         Some(error) => failure.note(error),
         None => failure,
     })

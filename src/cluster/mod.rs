@@ -129,6 +129,11 @@ pub(crate) trait Engine {
 
     fn cancel(&mut self, ids: &[String]) -> Result<(), EngineError>;
 
+    /// Why a job ended early, in the engine's words.
+    fn failure(&mut self, _: &[String]) -> Option<String> {
+        None
+    }
+
     /// Whether its workers continue without this process.
     fn detaches(&self) -> bool {
         true

@@ -94,6 +94,11 @@ impl Engine for Ray {
         }
     }
 
+    fn failure(&mut self, ids: &[String]) -> Option<String> {
+        let (_, reply) = self.ask(&format!("api/jobs/{}", ids.first()?), None).ok()?;
+        reply["message"].as_str().map(|message| message.trim_end().to_owned())
+    }
+
     fn cancel(&mut self, ids: &[String]) -> Result<(), EngineError> {
         ids.iter().try_for_each(|id| self.ask(&format!("api/jobs/{id}/stop"), Some(&json!({}))).map(drop))
     }
