@@ -37,7 +37,7 @@ done
 for folder in "$programs"/program-*; do
   name="fanfold-$version-${folder##*/program-}"
   mkdir "$work/$name"
-  cp -r "$folder"/fanfold* LICENSE README.md "$work/completions" "$work/man" "$work/$name"
+  cp -r "$folder"/fanfold* LICENSE* README.md "$work/completions" "$work/man" "$work/$name"
   if [[ $name == *windows* ]]; then
     (cd "$work" && python3 -m zipfile -c "$out/$name.zip" "$name")
   else
