@@ -5,7 +5,6 @@
 
 mod chat;
 mod endings;
-mod families;
 mod hostile;
 mod llama_cpp;
 mod reference;
