@@ -56,6 +56,7 @@
 //! | `report` | all text and JSON for people, without printing it |
 //! | `bench` | measures how fast models answer, with the engine's clients and limits |
 //! | `preview` | counts the calls of a run and how many of them the ledger answers |
+//! | `cluster` | runs on several machines: the jobs and scripts of Slurm and other engines |
 //! | `run` | the engine: the only concurrent code |
 //! | `inventory`, `lock` | the models of servers, and what does not fit a spec; the lock file: facts, drift, freshness, verification |
 //! | `models` | the models of a spec with their clients and builds |
@@ -80,6 +81,7 @@
 //! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
 //! | change when a failed call is retried | `src/run/call/retry.rs`; after a refusal of the server `src/run/call/limiter/refusals.rs` |
+//! | run parts with another engine, such as Slurm | a type with the trait `Engine` of `src/cluster/mod.rs`; `src/cluster/local.rs` is an example |
 //! | change what stops a run early | `src/run/call/first_answer.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
 //! | read another file format | a row of `FORMATS` in `src/source/file/mod.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed/mod.rs` a simpler one for cells with types |
@@ -130,6 +132,7 @@ mod ask;
 mod assertion;
 mod bench;
 mod cli;
+mod cluster;
 mod document;
 mod inventory;
 mod lock;

@@ -18,7 +18,7 @@ use crate::report::findings;
 use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
 use crate::report::table_files::RunFiles;
-use crate::run::{self, Piloted, Progress, Recall, RunError, Stop, StopReason};
+use crate::run::{self, FrozenPlan, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
 use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError};
@@ -195,6 +195,24 @@ impl Ready {
         let mut ready = run::prepare(spec, &options.selection, project, options.recall)?;
         ready.keep_replaced |= options.lock == LockMode::Locked;
         Ok(Ready { ready, keeper, created })
+    }
+
+    /// Freezes the run for `workers` on several machines; `path` is the spec.
+    pub(crate) fn freeze(&self, path: &Path, workers: u32) -> Result<FrozenPlan, PipelineError> {
+        Ok(run::freeze(&self.ready, path, workers)?)
+    }
+
+    /// Keeps committed parts with failed rows too, since workers have just made them.
+    pub(crate) fn keep_failed(&mut self) {
+        self.ready.keep_failed();
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.ready.plan.spec
+    }
+
+    pub(crate) fn folder(&self) -> &RunDir {
+        &self.ready.dir
     }
 
     /// Runs to the end, or until `stop`; calls `started` before the first call.

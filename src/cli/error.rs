@@ -13,7 +13,7 @@ use crate::pipeline::PipelineError;
 use crate::plan::PlanError;
 use crate::provider::{CallErrorKind, EndpointError};
 use crate::report::drift;
-use crate::run::RunError;
+use crate::run::{RunError, TaskError};
 use crate::source::{SourceError, neighbours};
 use crate::spec::load::{self, LoadError};
 use crate::spec::stage_of;
@@ -131,12 +131,8 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Source { error: source, .. } => Failure { exit: Exit::Spec, ..failure.help_if(source.help) },
             StoreError::Locked { .. } => failure.help("wait for the other run, or stop it"),
-            StoreError::Damaged { .. } => {
-                failure.help("run the spec again: it makes the file again from what is undamaged")
-            }
-            StoreError::NoCalls { path } => {
-                let run = path.ancestors().nth(2).unwrap_or(&path).display();
-                failure.help(format!("run its spec again to make the file again, or delete {run} to give up the run"))
+            StoreError::OnCluster { .. } => {
+                failure.help("to follow it, run the command with `--on` again; Ctrl-C then asks whether to cancel it")
             }
             StoreError::InUse | StoreError::Cleaning => failure.help("try again when it has ended"),
             StoreError::Ledger(error) => error.into(),
@@ -177,7 +173,18 @@ impl From<RunError> for Failure {
                 let located = load::document(spec).ok().map(|document| Box::new((document, problem)));
                 Failure { located, ..Failure::new(Exit::Spec, message).help_if(cause.help.clone()) }
             }
-            RunError::Died(_) => Failure::new(Exit::Environment, error.to_string()),
+            RunError::Died(_) | RunError::MissingPart { .. } | RunError::Frozen(_) => {
+                Failure::new(Exit::Environment, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Run(error) => error.into(),
+            TaskError::Connect(error) => error.into(),
         }
     }
 }

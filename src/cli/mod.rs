@@ -5,9 +5,9 @@
 
 mod ask;
 mod bench;
-mod clean;
 mod data;
 mod diff;
+mod doctor;
 mod error;
 mod exit;
 mod explain;
@@ -17,6 +17,7 @@ mod ledger;
 mod live;
 mod load;
 mod models;
+mod on;
 mod only_spec;
 mod output;
 mod past_run;
@@ -33,6 +34,7 @@ mod serve;
 mod show;
 mod signals;
 mod status;
+mod task;
 mod terminal;
 mod test;
 mod validate;
@@ -81,10 +83,11 @@ enum Command {
     Show(show::Show),
     Report(report::Report),
     Ledger(ledger::Ledger),
-    Clean(clean::Clean),
     Population(population::Population),
     Bench(bench::Bench),
     Models(models::Models),
+    Task(task::Task),
+    Doctor(doctor::Doctor),
     /// Prints the JSON Schema of a spec (draft-07), for editors and CI.
     Schema,
     /// Prints the completion script of a shell.
@@ -140,10 +143,11 @@ impl Command {
             Command::Show(command) => command.run(terminal),
             Command::Report(command) => command.run(terminal),
             Command::Ledger(command) => command.run(terminal),
-            Command::Clean(command) => command.run(terminal),
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
             Command::Models(command) => command.run(terminal),
+            Command::Task(command) => command.run(terminal),
+            Command::Doctor(command) => command.run(terminal),
             Command::Schema => {
                 output::write_json(&schema(), terminal);
                 Ok(Exit::Ok)

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::diff::Diff;
 use super::error::advice;
 use super::load::{load_again, load_lock, load_spec_with};
+use super::on::{Made, OnArguments};
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
@@ -20,7 +21,7 @@ use super::{Exit, Failure, OutputFormat, Terminal, only_spec, progress};
 use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
 use crate::models::BuildChange;
-use crate::pipeline::{self, Options, Ready, Report, Started};
+use crate::pipeline::{self, Options, PipelineError, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::preview::Request;
 use crate::report::drift;
@@ -31,7 +32,7 @@ use crate::report::summary::{announcements, missing_calls, start_event};
 use crate::report::text::{count, number};
 use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
-use crate::spec::{Budget, Spec};
+use crate::spec::{Budget, Spec, load};
 
 /// Runs a pipeline: reuses the answers that are recorded, asks (and pays) for the others, and writes the outputs.
 ///
@@ -84,6 +85,8 @@ pub(crate) struct Run {
     /// Rewrite the lock, even if a model build differs from it.
     #[arg(long, conflicts_with_all = ["locked", "some_rows", "select", "set", "source"])]
     update_lock: bool,
+    #[command(flatten)]
+    on: OnArguments,
 }
 
 impl Run {
@@ -130,6 +133,10 @@ impl Run {
     /// Runs. Sets `live` if the run is shown in the browser.
     fn start(&self, terminal: &Terminal, live: &mut Option<Live>) -> Result<Exit, Failure> {
         let selection = self.selected.selection(&self.spec);
+        if let Some(on) = self.on.on.filter(|_| self.dry_run) {
+            let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
+            return self.on.show_script(on, &self.prepare(spec, self.recall())?, &self.spec, terminal);
+        }
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
             let format = if json { PlanFormat::Json } else { PlanFormat::Human };
@@ -164,8 +171,23 @@ impl Run {
             terminal.note("nothing was sent");
             return Ok(Exit::Budget);
         }
+        if let Some(on) = self.on.on {
+            let changes = self.selected.changes(&self.spec);
+            let prepare = || {
+                let spec = load::load_with(&self.spec, &changes)?.spec;
+                self.prepare(spec.ok_or(PipelineError::Stopped(StopReason::Failed))?, self.recall())
+            };
+            if self.on.make_parts(on, &self.spec, prepare, terminal)? == Made::Left {
+                return Ok(Exit::Ok);
+            }
+        }
         let (report, waits) = self.execute(spec, self.recall(), Some(terminal), live.as_ref())?;
         self.show(&report, &waits, terminal)
+    }
+
+    fn prepare(&self, spec: Spec, recall: Recall<'_>) -> Result<Ready, PipelineError> {
+        let selection = self.selected.selection(&self.spec);
+        Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })
     }
 
     fn recall(&self) -> Recall<'_> {
@@ -192,8 +214,10 @@ impl Run {
         terminal: Option<&Terminal>,
         live: Option<&Live>,
     ) -> Result<(Report, Vec<String>), Failure> {
-        let selection = self.selected.selection(&self.spec);
-        let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
+        let mut ready = self.prepare(spec, recall)?;
+        if self.on.on.is_some() {
+            ready.keep_failed();
+        }
         match terminal {
             Some(terminal) => block_on(watched(ready, terminal, live)),
             None => block_on(async { Ok((ready.run(&env, Stop::default(), |_| {}).await?, Vec::new())) }),
@@ -397,6 +421,7 @@ impl Run {
             let mode = if self.replay_mode == ReplayMode::Prefer { " --replay-mode prefer" } else { "" };
             command.push_str(&format!(" --replay {}{mode}", file.display()));
         }
+        command.push_str(&self.on.typed());
         for (flag, set) in [(" --locked", self.locked), (" --update-lock", self.update_lock)] {
             command.push_str(if set { flag } else { "" });
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::cluster::quoted;
 use crate::name::{Name, listed};
 use crate::plan::{RowChoice, Selection};
 use crate::report::runs::{rows_in_words, settings_in_words};
@@ -141,12 +142,6 @@ impl SelectionArguments {
         let set = self.set.iter().map(|setting| format!(" --set {}", quoted(setting)));
         stages.chain(rows).chain(files).chain(set).collect()
     }
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-=/:,+".contains(c));
-    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Builds of a model: the ones known from earlier runs, and a change during a run. Pure.
 
+use indexmap::IndexMap;
+
 use super::target::Target;
 use crate::provider::Build;
-use crate::store::{Manifest, ReplayFile, shown};
+use crate::store::{Manifest, ModelEntry, ReplayFile, shown};
 
 /// The build of a model in a lock or in the manifest of an earlier run.
 #[derive(Clone, Debug)]
@@ -18,7 +20,11 @@ pub(crate) struct KnownBuild {
 
 impl KnownBuild {
     pub(crate) fn all_of_run(manifest: &Manifest) -> Vec<KnownBuild> {
-        let known = manifest.models.iter().map(|(name, model)| KnownBuild {
+        KnownBuild::all_of(&manifest.models)
+    }
+
+    pub(crate) fn all_of(entries: &IndexMap<String, ModelEntry>) -> Vec<KnownBuild> {
+        let known = entries.iter().map(|(name, model)| KnownBuild {
             name: name.clone(),
             provider: model.provider.clone(),
             id: model.model.clone(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::builds::{Builds, Occasion};
@@ -18,15 +18,16 @@ use super::parts::Parts;
 use super::prepare::{Ready, fresh_since};
 use super::progress::Progress;
 use super::recorder::Recorder;
+use super::replay::Replay;
 use super::spending::earlier_if_limited;
 use super::stop::{Stop, StopReason};
 use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::{BuildChange, Models};
-use crate::plan::RowChoice;
+use crate::plan::{Plan, RowChoice};
 use crate::spec::{StageSpec, TableId};
-use crate::store::{self, CallSpan, Ledger, Manifest, RefusalTotals, RunDir, State, StoreError};
+use crate::store::{self, Attempt, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
 
 /// The time between two looks at what holds back calls.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,43 +47,30 @@ pub(crate) async fn run(
     stop: Stop,
 ) -> Result<Outcome, RunError> {
     let before = ready.plan.has_all_rows().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
-    let mut manifest = begin(&ready, &models, before.as_ref().filter(|_| ready.plan.is_whole()))?;
+    let mut manifest = begin(&ready, &models, before.as_ref().filter(|_| ready.plan.is_whole())).await?;
     let inputs = parts(&mut ready);
     let Ready { plan, dir, replay, project, keep_replaced, .. } = &ready;
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
         None => project.ledger(),
     };
-    let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
-    let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
-    let budget = match replay.as_ref().is_some_and(|replay| replay.is_only()) {
+    let is_replay = replay.as_ref().is_some_and(|replay| replay.is_only());
+    let budget = match is_replay {
         true => BudgetMeter::new(plan.spec.budget, Cost::default()),
         false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
     };
-    let admission = Admission::new(&models, budget, endpoints, stop.clone());
-    let builds = admission.builds.clone();
-    let recorder = Recorder::start(ledger.clone(), fresh_since(&manifest), builds.clone(), stop.clone())?;
-    let calls = Arc::new(Calls::new(models, admission, (recorder.clone(), project.leases()), replay.clone()));
-    let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
-    let drivers = start(&ready, &inputs, calls.clone(), (&progress, &stop));
-    let failed = first_error(drivers, &stop).await;
-    watcher.abort();
-    if let Some((first, failure)) = calls.failed_alike() {
-        stop.drain(StopReason::FailedAlike { first, failure });
-    }
-    manifest.refusals = refusals(&calls, &progress.waits());
-    drop(calls);
-    let closed = recorder.close().await;
-    tokio::select! {
-        _ = builds.confirm(Occasion::End) => {}
-        () = stop.aborted() => {}
-    }
-    let changes = withdraw(builds.clone(), ledger, dir.clone()).await?;
-    if !replay.as_ref().is_some_and(|replay| replay.is_only()) {
+    let records =
+        Records { ledger, fresh_since: manifest.fresh_since_ms, attempt: Attempt::default(), replay: replay.clone() };
+    let session = Session::start(plan, models, budget, records, (&progress, &stop))?;
+    let drivers = start(&ready, &inputs, session.calls.clone(), (&progress, &stop));
+    let ended = session.end(drivers, dir, (&progress, &stop)).await?;
+    let Ended { refusals, changes, builds, .. } = ended;
+    manifest.refusals = refusals;
+    if !is_replay {
         manifest.models.iter_mut().for_each(|(name, model)| model.unchecked = builds.unchecked(name));
     }
     manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
-    if let Some(error) = failed.or(closed.err().map(RunError::from)) {
+    if let Some(error) = ended.failed {
         end(&ready, &mut manifest, State::Stopped)?;
         return Err(error);
     }
@@ -102,13 +90,81 @@ pub(crate) async fn run(
     Ok(Outcome { manifest, stopped, lock })
 }
 
+/// The recorded calls that drivers use, and where they record new ones.
+pub(super) struct Records {
+    pub(super) ledger: PathBuf,
+    pub(super) fresh_since: Option<i64>,
+    pub(super) attempt: Attempt,
+    pub(super) replay: Option<Arc<Replay>>,
+}
+
+/// What all drivers share, from the first call to the last record.
+pub(super) struct Session {
+    pub(super) calls: Arc<Calls>,
+    recorder: Recorder,
+    builds: Arc<Builds>,
+    ledger: PathBuf,
+    watcher: JoinHandle<()>,
+}
+
+/// What a session leaves.
+pub(super) struct Ended {
+    pub(super) failed: Option<RunError>,
+    pub(super) refusals: IndexMap<String, RefusalTotals>,
+    pub(super) changes: Vec<BuildChange>,
+    pub(super) builds: Arc<Builds>,
+}
+
+impl Session {
+    pub(super) fn start(
+        plan: &Plan,
+        models: Models,
+        budget: BudgetMeter,
+        Records { ledger, fresh_since, attempt, replay }: Records,
+        (progress, stop): (&Arc<Progress>, &Stop),
+    ) -> Result<Session, RunError> {
+        let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
+        let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
+        let admission = Admission::new(&models, budget, endpoints, stop.clone());
+        let builds = admission.builds.clone();
+        let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;
+        let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay));
+        let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
+        Ok(Session { calls, recorder, builds, ledger, watcher })
+    }
+
+    /// Waits for the drivers and the last records. Withdraws the answers of models whose builds have changed.
+    pub(super) async fn end(
+        self,
+        drivers: JoinSet<Result<(), RunError>>,
+        dir: &RunDir,
+        (progress, stop): (&Arc<Progress>, &Stop),
+    ) -> Result<Ended, RunError> {
+        let Session { calls, recorder, builds, ledger, watcher } = self;
+        let failed = first_error(drivers, stop).await;
+        watcher.abort();
+        if let Some((first, failure)) = calls.failed_alike() {
+            stop.drain(StopReason::FailedAlike { first, failure });
+        }
+        let refusals = refusals(&calls, &progress.waits());
+        drop(calls);
+        let closed = recorder.close().await;
+        tokio::select! {
+            _ = builds.confirm(Occasion::End) => {}
+            () = stop.aborted() => {}
+        }
+        let changes = withdraw(builds.clone(), ledger, dir.clone()).await?;
+        Ok(Ended { failed: failed.or(closed.err().map(RunError::from)), refusals, changes, builds })
+    }
+}
+
 async fn withdraw(builds: Arc<Builds>, ledger: PathBuf, dir: RunDir) -> Result<Vec<BuildChange>, RunError> {
     let withdrawn = tokio::task::spawn_blocking(move || builds.withdraw(&ledger, &dir));
     Ok(withdrawn.await.map_err(|e| RunError::Died(e.to_string()))??)
 }
 
 /// Writes the manifest before the first call. If the run is fresh, removes its old parts.
-fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
+async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
     let Ready { plan, dir, replay, fresh, project, earlier, .. } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     outputs::describe(&mut manifest, plan, models);
@@ -116,14 +172,8 @@ fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest
     manifest.rows = (manifest.limit.is_none() && plan.rows != RowChoice::All).then_some(plan.rows);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = lock.map(Lock::to_json);
-    // The moment is saved with the run, so that the run continues after a stop instead of starting again.
-    if *fresh {
-        manifest.fresh_since_ms = Some(chrono::Utc::now().timestamp_millis());
-        manifest.fresh_after =
-            Some(Ledger::open(&project.ledger()).and_then(|ledger| ledger.now()).map_err(StoreError::from)?);
-    } else if let Some(before) = Manifest::read(dir) {
-        (manifest.fresh_since_ms, manifest.fresh_after) = (before.fresh_since_ms, before.fresh_after);
-    }
+    // The time is saved with the run, so that the run continues after a stop instead of starting again.
+    manifest.fresh_since_ms = if *fresh { Some(moment().await) } else { fresh_since(dir) };
     store::begin(project, dir, &mut manifest, earlier.as_ref())?;
     dir.write_spec(&plan.spec.meaning())?;
     if *fresh {
@@ -170,7 +220,7 @@ fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
 }
 
 fn start(
-    Ready { plan, dir, .. }: &Ready,
+    Ready { plan, dir, choice, .. }: &Ready,
     inputs: &HashMap<TableId, Arc<Parts>>,
     calls: Arc<Calls>,
     (progress, stop): (&Arc<Progress>, &Stop),
@@ -189,6 +239,7 @@ fn start(
             calls: calls.clone(),
             progress: progress.clone(),
             stop: stop.clone(),
+            choice: choice.clone(),
         };
         drivers.spawn(dispatch::drive(job));
     }
@@ -208,4 +259,11 @@ async fn first_error(mut drivers: JoinSet<Result<(), RunError>>, stop: &Stop) ->
         first.get_or_insert(error);
     }
     first
+}
+
+/// The current time in milliseconds since 1970, later than that of every earlier record.
+async fn moment() -> i64 {
+    // The time of a record has a resolution of one millisecond.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    chrono::Utc::now().timestamp_millis()
 }

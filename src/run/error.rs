@@ -15,6 +15,10 @@ pub(crate) enum RunError {
     Store(#[from] StoreError),
     #[error("stage `{stage}`: {}", error.message)]
     Transform { spec: PathBuf, stage: String, error: DataError },
+    #[error("part {part} of `{table}` is not committed yet")]
+    MissingPart { table: String, part: u64 },
+    #[error("{0}")]
+    Frozen(String),
     #[error("a task of the engine died: {0}")]
     Died(String),
 }

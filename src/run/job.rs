@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::calls::Calls;
+use super::error::RunError;
 use super::parts::Parts;
 use super::progress::{Progress, StageProgress};
 use super::replay::Replay;
 use super::stop::{Stop, StopReason};
 use crate::ask::{Keys, Next, Respondent, SlotResult, Task, TaskContext};
-use crate::plan::{Plan, routing};
+use crate::plan::{Part, Plan, routing};
 use crate::prompt::Prompt;
 use crate::spec::{Order, StageSpec, TableId};
-use crate::store::{Key, RunDir};
+use crate::store::{Key, RunDir, SharedDir, StoreError};
 
 #[derive(Clone)]
 pub(crate) struct Job {
@@ -24,6 +25,71 @@ pub(crate) struct Job {
     pub(crate) calls: Arc<Calls>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Stop,
+    pub(crate) choice: PartChoice,
+}
+
+/// The parts that a process makes.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum PartChoice {
+    #[default]
+    All,
+    /// All, except that parts with failed rows are kept too.
+    Missing,
+    One(u64),
+    /// Those that this worker of a cluster claims; its own share comes first.
+    Claimed {
+        worker: WorkerId,
+        shared: SharedDir,
+    },
+}
+
+/// A worker of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerId {
+    /// From 0.
+    pub(crate) number: u64,
+    /// The number of all workers.
+    pub(crate) of: u64,
+}
+
+impl WorkerId {
+    pub(crate) fn name(&self) -> String {
+        format!("worker-{}", self.number)
+    }
+}
+
+impl PartChoice {
+    /// The parts in the order in which they are made.
+    pub(crate) fn ordered(&self, parts: impl Iterator<Item = Part>) -> Vec<Part> {
+        match self {
+            PartChoice::All | PartChoice::Missing => parts.collect(),
+            PartChoice::One(number) => parts.filter(|part| part.number == *number).collect(),
+            PartChoice::Claimed { worker, .. } => {
+                let (own, others): (Vec<Part>, Vec<Part>) =
+                    parts.partition(|part| part.number % worker.of == worker.number);
+                // The workers help at different places.
+                let start = others.len() * worker.number as usize / worker.of as usize;
+                own.into_iter().chain(others[start..].iter().copied()).chain(others[..start].iter().copied()).collect()
+            }
+        }
+    }
+
+    /// Whether this process makes the part. Another worker may have begun it.
+    pub(crate) fn claims(&self, stage: &str, part: u64) -> Result<bool, StoreError> {
+        match self {
+            PartChoice::Claimed { worker, shared } => shared.claim(stage, part, &worker.name()),
+            _ => Ok(true),
+        }
+    }
+
+    fn is_of_cluster(&self) -> bool {
+        matches!(self, PartChoice::One(_) | PartChoice::Claimed { .. })
+    }
+
+    /// Whether committed parts with failed rows are made again.
+    pub(crate) fn retries_failed(&self) -> bool {
+        matches!(self, PartChoice::All)
+    }
 }
 
 impl Keys for Job {
@@ -60,6 +126,21 @@ impl Job {
 
     pub(crate) fn lanes(&self) -> usize {
         self.stage().workers * self.stage().batch_size
+    }
+
+    /// On a cluster: opens the parts of the input stage that `part` reads. Other processes have made them.
+    pub(crate) fn fetch_input(&self, part: Part) -> Result<(), RunError> {
+        let Some(from) = self.plan.spec.table(self.stage().input).as_stage().filter(|_| self.choice.is_of_cluster())
+        else {
+            return Ok(());
+        };
+        for number in self.input.missing(part.start, part.rows) {
+            let stage = from.name.as_str();
+            let found = self.dir.committed(stage, number);
+            let found = found.ok_or_else(|| RunError::MissingPart { table: stage.to_owned(), part: number })?;
+            self.input.commit(number, found);
+        }
+        Ok(())
     }
 
     pub(crate) fn order(&self) -> Order {
@@ -113,5 +194,27 @@ impl Job {
             let stage = self.stage().name.to_string();
             self.stop.drain(StopReason::TooManyFailed { stage, failed, allowed });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_begins_with_its_own_share_and_then_helps() {
+        let parts = |choice: &PartChoice| {
+            let all = (0..7).map(|number| Part { number, start: number * 10, rows: 10 });
+            choice.ordered(all).into_iter().map(|part| part.number).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&PartChoice::All), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!((parts(&PartChoice::One(3)), parts(&PartChoice::One(9))), (vec![3], vec![]));
+        let worker = |number| {
+            let shared = SharedDir::of(&RunDir::new("run".into()));
+            parts(&PartChoice::Claimed { worker: WorkerId { number, of: 3 }, shared })
+        };
+        assert_eq!(worker(0), [0, 3, 6, 1, 2, 4, 5]);
+        assert_eq!(worker(1), [1, 4, 2, 3, 5, 6, 0]);
+        assert_eq!(worker(2), [2, 5, 4, 6, 0, 1, 3]);
     }
 }

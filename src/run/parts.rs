@@ -69,6 +69,21 @@ impl Parts {
         self.changed.send_modify(|n| *n += 1);
     }
 
+    /// The numbers of the parts with these rows that have not appeared.
+    pub(crate) fn missing(&self, start: u64, rows: u64) -> Vec<u64> {
+        let parts = &self.parts.lock().parts;
+        let (first, last) = self.numbers(start, rows);
+        (first..=last).filter(|number| parts.get(*number as usize).is_none_or(Option::is_none)).collect()
+    }
+
+    /// The numbers of the first and the last part with these rows.
+    fn numbers(&self, start: u64, rows: u64) -> (u64, u64) {
+        match self.size {
+            0 => (0, 0),
+            size => (start / size, (start + rows - 1) / size),
+        }
+    }
+
     /// All parts in order; `None` if one is missing.
     pub(crate) fn tables(&self) -> Option<Vec<PartTables>> {
         let appeared = self.parts.lock();
@@ -102,10 +117,7 @@ impl Parts {
     fn rows_now(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {
         let size = self.size;
         let parts = &self.parts.lock().parts;
-        let (first, last) = match size {
-            0 => (0, 0),
-            size => (start / size, (start + rows - 1) / size),
-        };
+        let (first, last) = self.numbers(start, rows);
         let mut ids = Vec::new();
         let mut slices = Vec::new();
         for number in first..=last {

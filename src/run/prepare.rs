@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunError;
+use super::job::PartChoice;
 use super::parts::PartTables;
+use super::pinned::builds_of_workers;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
 use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
@@ -14,8 +16,8 @@ use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sou
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, Since, earlier, import, reply_limits};
-use crate::table::parquet::{clean, folder_of};
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, SharedDir, earlier, import, reply_limits};
+use crate::table::parquet::clean;
 
 /// The recorded answers that a run uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,12 +39,20 @@ pub(crate) struct Ready {
     pub(crate) keep_replaced: bool,
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
+    pub(super) choice: PartChoice,
+    /// The stages that were named on the command line.
+    pub(super) stages: Vec<String>,
     /// The manifest of the run that this one continues.
     pub(super) earlier: Option<Manifest>,
     _locks: Vec<Hold>,
 }
 
 impl Ready {
+    /// Keeps committed parts with failed rows too. They are complete: the workers of a cluster have made them.
+    pub(crate) fn keep_failed(&mut self) {
+        self.choice = PartChoice::Missing;
+    }
+
     /// Connects the models that the run asks; `locked` are the builds in the lock. Sends nothing if only recorded calls
     /// are replayed.
     pub(crate) async fn connect(&self, locked: Vec<KnownBuild>, env: Env<'_>) -> Result<Models, ConnectError> {
@@ -55,6 +65,8 @@ impl Ready {
             return Ok(models);
         }
         known.extend(locked);
+        let stages: Vec<&str> = self.plan.stages().map(|id| spec.stage(id).name.as_str()).collect();
+        known.extend(builds_of_workers(&self.dir, &stages));
         known.extend(Manifest::read(&self.dir).iter().flat_map(KnownBuild::all_of_run));
         let ledger = Ledger::open(&self.project.ledger())?;
         let mut models = Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), known: &known }).await?;
@@ -88,8 +100,9 @@ pub(crate) fn prepare(
         let output = &plan.spec.outputs[i];
         check(output, &plan.spec.folder)?;
         locks.push(project.lock(&output.file, &output.path)?);
-        clean(folder_of(&output.file), Some(&output.file));
+        clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
+    SharedDir::of(&dir).collect(&project.ledger())?;
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);
     let earlier = if fresh { None } else { earlier(&project, &dir) };
@@ -103,7 +116,20 @@ pub(crate) fn prepare(
     transform::carry_out_known(&mut plan, &dir, &mut tables)?;
     plan.check_outputs()?;
     let plan = Arc::new(plan);
-    Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, earlier, _locks: locks })
+    let (choice, stages) = (PartChoice::All, selection.stages.clone());
+    Ok(Ready {
+        plan,
+        dir,
+        replay,
+        fresh,
+        keep_replaced: fresh,
+        project,
+        tables,
+        choice,
+        stages,
+        earlier,
+        _locks: locks,
+    })
 }
 
 pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
@@ -140,7 +166,7 @@ pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId
     Ok(facts)
 }
 
-/// If the run in `dir` asks everything again, the moment since when answers count.
-pub(crate) fn fresh_since(manifest: &Manifest) -> Option<Since> {
-    manifest.fresh_after.map(Since::after).or(manifest.fresh_since_ms.map(Since::time))
+/// If the run in `dir` asks everything again, the time since when answers count, in milliseconds since 1970.
+pub(crate) fn fresh_since(dir: &RunDir) -> Option<i64> {
+    Manifest::read(dir)?.fresh_since_ms
 }

@@ -19,7 +19,9 @@ use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use super::under_way::{Busy, UnderWay};
 use super::wait::{Wait, WaitKind};
-use crate::store::{Added, Key, Ledger, LedgerError, LedgerSync, Record, Retired, Since, StoreError};
+use crate::store::{
+    Added, Attempt, Journal, Key, Known, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError, retired,
+};
 
 /// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
 const PACE: Duration = Duration::from_millis(1);
@@ -47,8 +49,8 @@ pub(crate) struct Recorder {
 
 struct Shared {
     path: PathBuf,
-    /// Older answers are not used.
-    fresh_since: Option<Since>,
+    /// Answers before this time are not used, in milliseconds since 1970.
+    fresh_since: Option<i64>,
     committed: AtomicU64,
     /// The number of synced records; `u64::MAX` after writing has failed.
     synced: watch::Sender<u64>,
@@ -57,23 +59,31 @@ struct Shared {
     /// What is being written to disk: records and parts.
     writing: UnderWay,
     builds: Arc<Builds>,
+    /// On a cluster: the journal that gets every record, and the answers of the project's ledger.
+    journal: Option<Mutex<Journal>>,
+    known: Option<Known>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Recorder {
-    /// Answers older than `fresh_since` are not used.
+    /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
     pub(crate) fn start(
         path: PathBuf,
-        fresh_since: Option<Since>,
+        fresh_since: Option<i64>,
         builds: Arc<Builds>,
         stop: Stop,
+        Attempt { journal, known }: Attempt,
     ) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         if fresh_since.is_some() {
             ledger.index_history()?;
         }
-        let sync = ledger.sync()?;
+        // The ledger of an attempt only finds answers; its journal keeps them.
+        let sync = match &journal {
+            Some(journal) => journal.sync().map_err(StoreError::io(&path))?,
+            None => ledger.sync()?,
+        };
         let (queue, records) = mpsc::channel();
         let (dirty, changes) = mpsc::channel();
         let shared = Arc::new(Shared {
@@ -85,6 +95,8 @@ impl Recorder {
             recent: Arc::default(),
             writing: UnderWay::default(),
             builds,
+            journal: journal.map(Mutex::new),
+            known,
             error: Mutex::default(),
             threads: Mutex::default(),
         });
@@ -105,7 +117,7 @@ impl Recorder {
         Ok(Recorder { shared, queue })
     }
 
-    pub(crate) fn fresh_since(&self) -> Option<Since> {
+    pub(crate) fn fresh_since(&self) -> Option<i64> {
         self.shared.fresh_since
     }
 
@@ -144,32 +156,33 @@ impl Recorder {
 
     /// The records of the answered calls in `keys`, in the order of `keys`. Retires answers that are too old. Blocking.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        self.read(|ledger| {
-            if let Some(since) = self.shared.fresh_since {
-                ledger.retire_before(keys, since)?;
-            }
-            ledger.find(keys)
-        })
-    }
-
-    /// The number of answers in the ledger. Blocking.
-    pub(crate) fn answers(&self) -> Result<u64, LedgerError> {
-        self.read(|ledger| Ok(ledger.count()?.0))
-    }
-
-    /// The records that a fresh run replaces, in the order of `keys`. Empty unless the run is fresh. Blocking.
-    pub(crate) fn replaced(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        let Some(since) = self.shared.fresh_since.filter(|_| !keys.is_empty()) else { return Ok(Vec::new()) };
-        self.read(|ledger| ledger.replaced(keys, since))
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Ledger) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let reader = self.shared.readers.lock().pop();
         let reader = match reader {
             Some(reader) => reader,
             None => Ledger::open(&self.shared.path)?,
         };
-        let found = read(&reader)?;
+        if let Some(since) = self.shared.fresh_since {
+            reader.retire_before(keys, since)?;
+        }
+        let mut found = reader.find(keys)?;
+        self.shared.readers.lock().push(reader);
+        if let Some(known) = &self.shared.known {
+            for (record, key) in found.iter_mut().zip(keys).filter(|(record, _)| record.is_none()) {
+                *record = known.find(*key).map_err(|error| self.shared.unreadable(error))?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The records that a fresh run replaces, in the order of `keys`. Empty unless the run is fresh. Blocking.
+    pub(crate) fn replaced(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+        let Some(since) = self.shared.fresh_since.filter(|_| !keys.is_empty()) else { return Ok(Vec::new()) };
+        let reader = self.shared.readers.lock().pop();
+        let reader = match reader {
+            Some(reader) => reader,
+            None => Ledger::open(&self.shared.path)?,
+        };
+        let found = reader.replaced(keys, since)?;
         self.shared.readers.lock().push(reader);
         Ok(found)
     }
@@ -180,6 +193,10 @@ impl Recorder {
             return Ok(());
         }
         let ledger = Ledger::open(&self.shared.path)?;
+        self.shared.known.iter().for_each(|known| known.drop_answers(keys));
+        if let Some(journal) = &self.shared.journal {
+            journal.lock().append(retired(keys, Retired::Unfit)).map_err(|error| self.shared.unreadable(error))?;
+        }
         keys.iter().try_for_each(|key| ledger.retire(*key, Retired::Unfit))
     }
 
@@ -198,6 +215,10 @@ impl Recorder {
 }
 
 impl Shared {
+    fn unreadable(&self, error: std::io::Error) -> LedgerError {
+        LedgerError::Io { path: self.path.clone(), error }
+    }
+
     fn fail(&self, error: StoreError, stop: &Stop) {
         self.error.lock().get_or_insert(error);
         stop.drain(StopReason::Failed);
@@ -222,6 +243,11 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
             Ok(added) => added,
             Err(error) => return shared.fail(error.into(), stop),
         };
+        if let Some(journal) = &shared.journal
+            && let Err(error) = journal.lock().append_calls(records.iter().map(AsRef::as_ref))
+        {
+            return shared.fail(shared.unreadable(error).into(), stop);
+        }
         drop(writing);
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;

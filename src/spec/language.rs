@@ -31,6 +31,45 @@ pub(crate) struct Header {
     /// Whether paths may leave the folder of the spec. Default: false.
     #[serde(default)]
     pub(crate) allow_outside: bool,
+    /// How the workers of a run on several machines start (`fanfold run --on`). It changes no table.
+    #[serde(default)]
+    pub(crate) cluster: ClusterTable,
+}
+
+/// What the workers of a run on several machines need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterTable {
+    /// Modules of the cluster that are loaded first, such as `cuda/12.4`.
+    #[serde(default)]
+    pub(crate) modules: Vec<String>,
+    /// Lines of shell that run on the machine of each worker before it starts, such as the start of a server. A server
+    /// in the background ends with the worker.
+    pub(crate) before: Option<String>,
+    /// The names of environment variables that the workers need, such as the name of an API key. The values are passed by
+    /// the engine and never written into the project.
+    #[serde(default)]
+    pub(crate) env: Vec<String>,
+    /// Options of `sbatch` for the workers, such as `--partition=gpu` or `--gres=gpu:1`. Those of `--sbatch` come after
+    /// them.
+    #[serde(default)]
+    pub(crate) sbatch: Vec<String>,
+    /// Where the workers of `--on kubernetes` run.
+    pub(crate) kubernetes: Option<KubernetesTable>,
+}
+
+/// The pods of the workers of a run on Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KubernetesTable {
+    /// The image, which has `fanfold` on its path.
+    pub(crate) image: String,
+    /// The claim of the volume with the project, which all pods mount (`ReadWriteMany`).
+    pub(crate) claim: String,
+    /// The absolute path of the project in the pods.
+    pub(crate) path: String,
+    /// The secret with the variables of `env`. Default: `fanfold`.
+    pub(crate) secret: Option<String>,
 }
 
 /// A model: its provider and its sampling.

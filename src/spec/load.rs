@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Spec;
+use super::{Frozen, Spec};
 use crate::document::{Diagnostic, Document, EditError, SpecFormat, Unreadable, Value};
 use crate::name::suggestion;
 use crate::table::parquet::folder_of;
@@ -35,6 +35,11 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// Loads the spec with changed settings, such as `models.small.temperature=0.7`, and with other files for its sources:
 /// `sources.speeches=new.csv`.
 pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError> {
+    load_frozen(path, folder_of(path), set, &Frozen::new())
+}
+
+/// Loads a copy of a spec whose folder is `folder`. The columns of the sources in `frozen` are not read from their files.
+pub(crate) fn load_frozen(path: &Path, folder: &Path, set: &[String], frozen: &Frozen) -> Result<Loaded, LoadError> {
     match parse(path)? {
         Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),
         Ok(mut document) => {
@@ -44,7 +49,7 @@ pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError
                     None => document.set(setting).map_err(LoadError::Setting)?,
                 }
             }
-            let (spec, problems) = Spec::check(&mut document, folder_of(path));
+            let (spec, problems) = Spec::check_frozen(&mut document, folder, frozen);
             Ok(Loaded { document, problems, spec })
         }
     }

@@ -47,7 +47,7 @@ use crate::document::{Diagnostic, Document, Problems};
 pub(crate) use columns::{ColumnRole, Form};
 pub(crate) use corrections::{CorrectedCell, Correction};
 pub(crate) use format::TableFormat;
-pub(crate) use language::{Order, Overflow, Repair};
+pub(crate) use language::{ClusterTable, KubernetesTable, Order, Overflow, Repair};
 #[cfg(test)]
 pub(crate) use limits::Interval;
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
@@ -59,13 +59,26 @@ pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec}
 
 pub(crate) use crate::table::Guard;
 
+/// The columns of sources whose rows were imported before, by name.
+pub(crate) type Frozen = std::collections::HashMap<String, arrow_schema::SchemaRef>;
+
 impl Spec {
     /// Checks `document`. Returns no spec if a problem is an error. Masks literal API keys in the document.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
+        Spec::check_frozen(document, folder, &Frozen::new())
+    }
+
+    /// The same. The columns of the sources in `frozen` are not read from their files.
+    fn check_frozen(
+        document: &mut Document,
+        folder: &std::path::Path,
+        frozen: &Frozen,
+    ) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);
         spelling::rewrite(&mut document.root, &mut problems);
-        let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, &mut problems));
+        let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, frozen, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
         let spec = spec.filter(|_| !broken).map(|spec| Spec { file: (&document.name).into(), ..spec });
         (spec, problems.into_iter().collect())

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::columns::Relation;
 use super::format::TableFormat;
+use super::language::ClusterTable;
 use super::limits::{Budget, Limits, Price};
 use super::prices::ListedPrice;
 use super::table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
@@ -26,6 +27,7 @@ pub struct Spec {
     pub(crate) folder: PathBuf,
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Budget,
+    pub(crate) cluster: ClusterTable,
     /// The replay file that the spec names. It may not exist yet.
     pub(crate) replay: Option<PathBuf>,
     pub(crate) models: IndexMap<Name, ModelSpec>,

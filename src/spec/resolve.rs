@@ -6,9 +6,12 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
+use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
 
+use super::Frozen;
 use super::columns::Relation;
+use super::language::ClusterTable;
 use super::paths;
 use super::pipeline::Spec;
 use super::read::Raw;
@@ -18,19 +21,21 @@ use crate::name::Name;
 use crate::source::Source;
 
 /// Resolves every name and reports all problems. The spec is complete only if there are no errors.
-pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) -> Spec {
+pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems: &mut Problems) -> Spec {
     let outside = raw.header.allow_outside || problems.is_distrusted(&Path::of(["allow_outside"]));
-    let mut resolver = Resolver { folder, outside, problems };
+    let mut resolver = Resolver { folder, frozen, outside, problems };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
     resolver.contexts(&models, &endpoints);
     resolver.budget(&raw, &endpoints);
+    resolver.cluster(&raw.header.cluster);
     let mut spec = Spec {
         name: raw.header.name.take().map_or_else(|| raw.file.clone(), String::from),
         file: PathBuf::new(),
         folder: folder.to_owned(),
         seed: raw.header.seed,
         budget: raw.header.budget.unwrap_or_default(),
+        cluster: std::mem::take(&mut raw.header.cluster),
         replay: resolver.replay(raw.header.replay.as_deref()),
         models,
         endpoints,
@@ -65,6 +70,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
 
 pub(super) struct Resolver<'a> {
     pub(super) folder: &'a FilePath,
+    pub(super) frozen: &'a Frozen,
     pub(super) outside: bool,
     pub(super) problems: &'a mut Problems,
 }
@@ -91,6 +97,23 @@ impl Resolver<'_> {
             self.problems
                 .warning("same-population", Path::of(["sources", name.as_str()]), message)
                 .help("give one of them its own `seed`, unless the same people are meant");
+        }
+    }
+
+    fn cluster(&mut self, cluster: &ClusterTable) {
+        for (i, option) in cluster.sbatch.iter().enumerate().filter(|(_, option)| !option.starts_with('-')) {
+            let message = format!("`{option}` is not an option of `sbatch`");
+            let help = "write each option as one text, such as `--partition=gpu`";
+            self.error("bad-value", Path::of(["cluster", "sbatch"]).index(i), message).help(help);
+        }
+        let is_name = |name: &str| {
+            let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            !name.is_empty() && name.chars().all(is_letter) && !name.starts_with(|c: char| c.is_ascii_digit())
+        };
+        for (i, name) in cluster.env.iter().enumerate().filter(|(_, name)| !is_name(name)) {
+            let message = format!("`{name}` is not the name of an environment variable");
+            self.error("bad-value", Path::of(["cluster", "env"]).index(i), message)
+                .help("write only the name; the value comes from the environment of `fanfold run`");
         }
     }
 
@@ -145,6 +168,9 @@ impl Resolver<'_> {
                 return None;
             }
         }
+        if let Some(schema) = self.frozen.get(name.as_str()).cloned() {
+            return Some(relation(source, schema));
+        }
         let schema = source.schema(self.folder).or_else(|error| {
             let place = error.field.iter().fold(at, |path, key| path.key(key));
             self.error("unreadable-source", place, error.message).help_if(error.help);
@@ -152,7 +178,11 @@ impl Resolver<'_> {
         });
         let schema = schema.ok()?;
         self.readings(name, source);
-        let key = source.key().and_then(|key| schema.index_of(key).ok());
-        Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1, hidden: 0 })
+        Some(relation(source, schema))
     }
+}
+
+fn relation(source: &dyn Source, schema: SchemaRef) -> Relation {
+    let key = source.key().and_then(|key| schema.index_of(key).ok());
+    Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1, hidden: 0 }
 }

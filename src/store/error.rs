@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::job::ActiveJob;
 use super::ledger::LedgerError;
 
 #[derive(Debug, thiserror::Error)]
@@ -18,16 +19,14 @@ pub(crate) enum StoreError {
     Replay { path: PathBuf, reason: String },
     #[error("{path}: {reason}")]
     Output { path: PathBuf, reason: String },
-    #[error("{path} is damaged: its checksum is wrong or missing")]
-    Damaged { path: PathBuf },
-    #[error("{path} is missing or damaged; it lists the answers that a finished run uses")]
-    NoCalls { path: PathBuf },
     #[error("{run} contains no finished run")]
     Unfinished { run: PathBuf },
     #[error("the ledger is being cleaned by `fanfold ledger gc`")]
     Cleaning,
     #[error("the ledger is in use by a run")]
     InUse,
+    #[error("this run is on {} (job {})", .job.engine, .job.ids.join(", "))]
+    OnCluster { run: PathBuf, job: ActiveJob },
     #[error("{what} is being written by another run ({holder})")]
     Locked { what: String, holder: String },
 }

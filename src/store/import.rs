@@ -5,14 +5,13 @@
 
 use std::path::Path;
 
-use super::checksum::{open_checked, write_sum};
 use super::error::StoreError;
 use super::project::Project;
 use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
-use crate::table::parquet::{Options, Table, TableWriter, clean};
+use crate::table::parquet::{Options, Table, TableWriter};
 
 const VALUES: &str = "fanfold.values";
 /// The import report. Copies without one are of readers that changed some texts silently; they are written again.
@@ -31,9 +30,8 @@ pub(crate) fn import(
     let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
     let file = format!("{}{mark}.parquet", &content[..32]);
     let path = project.sources().join(file);
-    clean(&project.sources(), None);
-    // A damaged file is written again, and so is one of an earlier version that read other types.
-    if let Ok(table) = open_checked(&path)
+    // An unreadable file is written again, and so is one of an earlier version that read other types.
+    if let Ok(table) = Table::open(&path)
         && table.schema() == source.relation.schema
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
         && let Some(import) = table.fact(IMPORT).and_then(|text| serde_json::from_str(text).ok())
@@ -57,6 +55,5 @@ pub(crate) fn import(
     writer.fact(VALUES, facts.values.clone());
     writer.fact(IMPORT, serde_json::to_string(&facts.import).unwrap_or_default());
     writer.commit()?;
-    write_sum(&path)?;
     Ok((Table::open(&path)?, facts))
 }

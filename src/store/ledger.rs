@@ -4,10 +4,9 @@
 //! survives a kill immediately, and a power cut after the next [`LedgerSync::sync`]. Failed calls are kept as history
 //! and never served. The functions here block; `run` decides when to commit and sync.
 
+mod attempts;
 mod care;
-mod reading;
 mod salvage;
-mod since;
 mod totals;
 
 use std::borrow::Borrow;
@@ -17,11 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use rusqlite::types::Null;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params,
 };
-
-use tempfile::TempDir;
 
 use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
@@ -29,13 +27,10 @@ use crate::table::{Type, Value};
 
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
-pub(crate) use since::Since;
 
 /// The version of the file's format. A newer format is refused. Format 2 added the probabilities. Format 3 added the
 /// notes and a checksum of all fields.
 const FORMAT: i64 = 3;
-/// How long a connection waits for another process.
-const WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
@@ -67,9 +62,6 @@ pub(crate) struct Ledger {
     imports: HashSet<i64>,
     /// Finds answers that the ledger lacks.
     behind: Option<Behind>,
-    is_read_only: bool,
-    /// The copy that is read instead of the file.
-    _copy: Option<TempDir>,
 }
 
 pub(crate) type Behind = Box<dyn Fn(&[Key]) -> Vec<Option<Record>> + Send>;
@@ -80,6 +72,10 @@ pub(crate) struct LedgerSync {
 }
 
 impl LedgerSync {
+    pub(super) fn of_file(log: File) -> Self {
+        LedgerSync { log }
+    }
+
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.log.sync_data()
     }
@@ -111,6 +107,17 @@ impl Retired {
             Retired::Fresh => "fresh: asked again",
             Retired::Changed => "changed: the server may have had another build of the model",
         }
+    }
+
+    const ALL: [Retired; 4] = [Retired::Corrupt, Retired::Unfit, Retired::Fresh, Retired::Changed];
+
+    /// The number of the reason in journals.
+    pub(super) fn code(self) -> u8 {
+        Self::ALL.iter().position(|other| *other == self).unwrap_or_default() as u8
+    }
+
+    pub(super) fn of_code(code: u64) -> Option<Retired> {
+        Self::ALL.get(code as usize).copied()
     }
 }
 
@@ -157,15 +164,12 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 });
 
 static FIND: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND NOT {OLD}", columns(FORMAT)));
+    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT)));
 
-/// Whether a record is older than a [`Since`].
-const OLD: &str = "(id <= ?2 OR at < ?3)";
-
-/// The last old call that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
+/// The last call before a time that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
 static REPLACED: LazyLock<String> = LazyLock::new(|| {
     let columns = columns(FORMAT);
-    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND {OLD} ORDER BY id DESC LIMIT 1")
+    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND at < ?2 ORDER BY id DESC LIMIT 1")
 });
 
 /// Older versions ignore this table.
@@ -173,22 +177,18 @@ const IMPORTS: &str = "CREATE TABLE IF NOT EXISTS imports (at INTEGER PRIMARY KE
 
 const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) WHERE error IS NOT NULL";
 
-const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
-
-static RETIRE_OLD: LazyLock<String> =
-    LazyLock::new(|| format!("UPDATE calls SET error = ?4 WHERE key = ?1 AND error IS NULL AND {OLD}"));
+const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";
 
 const RETIRE_ID: &str = "UPDATE calls SET error = ?2 WHERE id = ?1 AND error IS NULL";
 
-static BEFORE: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND {OLD}"));
+const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
 
 impl Ledger {
     /// Opens the ledger at `path`; creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let failed = LedgerError::sqlite(path);
         let mut connection = Connection::open(path).map_err(&failed)?;
-        connection.busy_timeout(WAIT).map_err(&failed)?;
+        connection.busy_timeout(Duration::from_secs(60)).map_err(&failed)?;
         let found = known_format(path, &connection)?;
         // Writes to the key index are random, so rare checkpoints save work. The caches are small, so that memory does
         // not grow with the ledger. The operating system caches the pages.
@@ -200,8 +200,7 @@ impl Ledger {
         }
         connection.set_prepared_statement_cache_capacity(16);
         let imports = imports(&connection).map_err(&failed)?;
-        let path = path.to_owned();
-        Ok(Ledger { path, connection, imports, behind: None, is_read_only: false, _copy: None })
+        Ok(Ledger { path: path.to_owned(), connection, imports, behind: None })
     }
 
     /// Makes [`Self::find`] return the answers of `behind` that the ledger lacks.
@@ -245,9 +244,9 @@ impl Ledger {
                 for record in records.iter().map(Borrow::borrow) {
                     let mut before = Ok(None);
                     if !add_one(&mut insert, record, at)? {
-                        before = look_up(&transaction, record.key, Since::ALWAYS, &self.imports)?;
+                        before = look_up(&transaction, record.key, i64::MIN, &self.imports)?;
                         if before.is_err() {
-                            transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error()])?;
+                            transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error(), Null])?;
                             add_one(&mut insert, record, at)?;
                         }
                     }
@@ -261,7 +260,7 @@ impl Ledger {
     }
 
     pub(crate) fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
-        self.connection.execute(RETIRE, params![key.0, why.error()]).map(drop).map_err(self.failed())
+        self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
     }
 
     /// Retires the answers with these ids in one transaction.
@@ -277,16 +276,16 @@ impl Ledger {
         retire().map_err(self.failed())
     }
 
-    /// Retires as [`Retired::Fresh`] the answers to `keys` that are older than `since`.
-    pub(crate) fn retire_before(&self, keys: &[Key], since: Since) -> Result<(), LedgerError> {
+    /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before `since` (milliseconds since 1970).
+    pub(crate) fn retire_before(&self, keys: &[Key], since: i64) -> Result<(), LedgerError> {
         let retire = || {
             let mut old = Vec::new();
             {
                 // Usually there is nothing to retire. The file is locked for writing only if there is.
                 let reading = self.connection.unchecked_transaction()?;
-                let mut before = reading.prepare_cached(&BEFORE)?;
+                let mut before = reading.prepare_cached(BEFORE)?;
                 for key in keys {
-                    if before.exists(params![key.0, since.id, since.ms])? {
+                    if before.exists(params![key.0, since])? {
                         old.push(key);
                     }
                 }
@@ -297,22 +296,20 @@ impl Ledger {
             let writing = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             for key in old {
                 // Another process may have added a new answer in between.
-                let why = Retired::Fresh.error();
-                writing.prepare_cached(&RETIRE_OLD)?.execute(params![key.0, since.id, since.ms, why])?;
+                writing.prepare_cached(RETIRE)?.execute(params![key.0, Retired::Fresh.error(), since])?;
             }
             writing.commit()
         };
         retire().map_err(self.failed())
     }
 
-    /// Returns the answered calls of `keys`, in order. Never returns records with a wrong checksum, and
-    /// retires them.
+    /// Returns the answered calls of `keys`, in order. Retires records with a wrong checksum and never returns them.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        self.find_since(keys, Since::ALWAYS)
+        self.find_since(keys, i64::MIN)
     }
 
-    /// Like [`Self::find`], but returns only answers that are not older than `since`.
-    pub(crate) fn find_since(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
+    /// Like [`Self::find`], but returns only answers recorded at `since` (milliseconds since 1970) or later.
+    pub(crate) fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
         let mut all = || {
             // One read transaction covers all keys. Separate look-ups would lock the file each time.
@@ -329,15 +326,13 @@ impl Ledger {
             Ok(found)
         };
         let mut found = all().map_err(self.failed())?;
-        if let Some(behind) = self.behind.as_ref().filter(|_| since == Since::ALWAYS) {
+        if let Some(behind) = self.behind.as_ref().filter(|_| since == i64::MIN) {
             let missing = |place: &usize| found[*place].is_none();
             let places: Vec<usize> = (0..keys.len()).filter(missing).collect();
             let sought: Vec<Key> = places.iter().map(|place| keys[*place]).collect();
             places.into_iter().zip(behind(&sought)).for_each(|(place, record)| found[place] = record);
         }
-        if !self.is_read_only {
-            corrupt.into_iter().try_for_each(|key| self.retire(key, Retired::Corrupt))?;
-        }
+        corrupt.into_iter().try_for_each(|key| self.retire(key, Retired::Corrupt))?;
         Ok(found)
     }
 
@@ -346,15 +341,13 @@ impl Ledger {
         self.connection.execute_batch(INDEX_HISTORY).map_err(self.failed())
     }
 
-    /// Returns for each of `keys`, in order, the last call older than `since` if a fresh run repeats it: a
-    /// retired answer, or a failed call.
-    pub(crate) fn replaced(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
+    /// Returns for each of `keys`, in order, the last call before `since` (milliseconds since 1970) if a fresh run
+    /// repeats it: a retired answer, or a failed call.
+    pub(crate) fn replaced(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
         let all = || {
             let reading = self.connection.unchecked_transaction()?;
             let mut find = reading.prepare_cached(&REPLACED)?;
-            let of = |key: &Key| {
-                find.query_row(params![key.0, since.id, since.ms], |row| read_replaced(*key, row)).optional()
-            };
+            let of = |key: &Key| find.query_row(params![key.0, since], |row| read_replaced(*key, row)).optional();
             let found = keys.iter().map(of).collect::<Result<Vec<_>, _>>()?;
             Ok(found.into_iter().map(Option::flatten).collect())
         };
@@ -364,12 +357,6 @@ impl Ledger {
     pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
         let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
         self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
-    }
-
-    /// The moment after all records so far. Another run may already hold an earlier one.
-    pub(crate) fn now(&self) -> Result<i64, LedgerError> {
-        let sql = "SELECT COALESCE(MAX(id), 0) FROM calls";
-        self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
     }
 
     pub(crate) fn is_empty(&self) -> Result<bool, LedgerError> {
@@ -459,7 +446,7 @@ struct Corrupt;
 fn look_up(
     connection: &Connection,
     key: Key,
-    since: Since,
+    since: i64,
     imports: &HashSet<i64>,
 ) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
     let mut find = connection.prepare_cached(&FIND)?;
@@ -467,7 +454,7 @@ fn look_up(
         let at = Some(row.get(FIELDS.len() + 1)?).filter(|at| !imports.contains(at));
         Ok(read(key, row)?.map(|record| Record { at, ..record }))
     };
-    let found = find.query_row(params![key.0, since.id, since.ms], read).optional()?;
+    let found = find.query_row(params![key.0, since], read).optional()?;
     Ok(found.map(|record| record.ok_or(Corrupt)).transpose())
 }
 

@@ -10,26 +10,27 @@
 //!   replaced/<hash>/<file>                an output before a fresh or locked run wrote a different one
 //! ```
 //!
-//! A part is committed when its file and its checksum exist. The facts in the file contain the checksum of its calls. The file is written under a temporary name, synced and
+//! A part is committed when its file and its checksum exist. The file is written under a temporary name, synced and
 //! renamed, after the part's calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::absent::put_if_absent;
 use super::audit::Audit;
 use super::calls::calls_schema;
 use super::changes::ChangesByModel;
-use super::checksum::{is_sealed, open_checked, seal, sum_of, sum_path, write_sum};
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
-use crate::table::parquet::{Options, Table, TableWriter, clean, write_whole};
+use crate::table::parquet::{Options, Table, TableWriter, clean, persist, write_whole};
 
 const FACTS: &str = "fanfold.part";
 const SPEC: &str = "spec.json";
@@ -37,6 +38,8 @@ const SPEC: &str = "spec.json";
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir {
     root: PathBuf,
+    /// Whether other processes may commit the same parts.
+    is_shared: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,9 +50,6 @@ pub(crate) struct PartFacts {
     pub(crate) counts: RowCounts,
     #[serde(default)]
     pub(crate) calls: u64,
-    /// The checksum of the calls. `None` in a part of an older version, and in a table without calls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) calls_sum: Option<String>,
     #[serde(default)]
     pub(crate) shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +87,12 @@ pub(crate) struct CommittedPart {
 
 impl RunDir {
     pub(crate) fn new(root: PathBuf) -> Self {
-        RunDir { root }
+        RunDir { root, is_shared: false }
+    }
+
+    /// The same folder, in which other processes may commit the same parts.
+    pub(crate) fn shared(self) -> Self {
+        RunDir { is_shared: true, ..self }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -107,15 +112,12 @@ impl RunDir {
     pub(crate) fn write_spec(&self, meaning: &Value) -> Result<(), StoreError> {
         let path = self.root.join(SPEC);
         let text = serde_json::to_string_pretty(meaning).unwrap_or_default();
-        write_whole(&path, seal(&text).as_bytes()).map_err(StoreError::io(&path))
+        write_whole(&path, text.as_bytes()).map_err(StoreError::io(&path))
     }
 
-    /// `None` if the run is of an older version, or if the file is damaged.
+    /// `None` if the run is of an older version.
     pub(crate) fn read_spec(&self) -> Option<Value> {
-        let text = std::fs::read_to_string(self.root.join(SPEC)).ok()?;
-        let mut spec: Value = serde_json::from_str(&text).ok().filter(|_| is_sealed(&text))?;
-        spec.as_object_mut()?.shift_remove("checksum");
-        Some(spec)
+        serde_json::from_slice(&std::fs::read(self.root.join(SPEC)).ok()?).ok()
     }
 
     /// The files of the calls table, in order. Unfinished files have another extension and are skipped.
@@ -123,32 +125,6 @@ impl RunDir {
         let mut files = files_in(&self.calls())?;
         files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
         Ok(files)
-    }
-
-    /// The checked tables of [`Self::call_files`] whose parts are committed. Reads every byte.
-    pub(crate) fn call_tables(&self) -> Result<Vec<(PathBuf, Table)>, StoreError> {
-        let files = self.call_files()?.into_iter();
-        files
-            .filter(|file| self.part_of(file).is_some_and(|part| part.exists()))
-            .map(|file| Ok((file.clone(), self.calls_table(&file)?)))
-            .collect()
-    }
-
-    /// Opens a file of the calls table and compares it with the checksum in its part.
-    pub(crate) fn calls_table(&self, file: &Path) -> Result<Table, StoreError> {
-        let damaged = || StoreError::Damaged { path: file.to_owned() };
-        let part = self.part_of(file).ok_or_else(damaged)?;
-        let facts = Table::open(&part).ok().and_then(|part| facts(&part));
-        match facts.ok_or(StoreError::Damaged { path: part })?.calls_sum {
-            Some(sum) if sum_of(file).map_err(StoreError::io(file))? != sum => Err(damaged()),
-            _ => Ok(Table::open(file)?),
-        }
-    }
-
-    /// The part of a file of the calls table.
-    fn part_of(&self, calls: &Path) -> Option<PathBuf> {
-        let (stage, part) = calls.file_stem()?.to_str()?.rsplit_once('-')?;
-        Some(self.part_path(stage, part.parse().ok()?))
     }
 
     pub(crate) fn part_path(&self, stage: &str, part: u64) -> PathBuf {
@@ -199,18 +175,14 @@ impl RunDir {
 
     /// Returns part `part` of `stage` if it is committed and its checksum is right. Reads every byte.
     pub(crate) fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
-        let table = self.part(stage, part).ok()?;
-        Some(CommittedPart { facts: facts(&table)?, table })
+        committed(&self.part_path(stage, part))
     }
 
-    /// Returns the table of a part if its checksum is right. Reads every byte.
-    pub(crate) fn part(&self, stage: &str, part: u64) -> Result<Table, StoreError> {
-        open_checked(&self.part_path(stage, part))
-    }
-
-    /// Whether the calls of a part are there and undamaged.
-    pub(crate) fn has_calls(&self, stage: &str, part: u64) -> bool {
-        self.calls_table(&self.calls_path(stage, part)).is_ok()
+    /// The number of parts of `stage` that have a checksum. Reads no part.
+    pub(crate) fn count_parts(&self, stage: &str) -> u64 {
+        let files = std::fs::read_dir(self.root.join("stages").join(stage)).into_iter().flatten().flatten();
+        files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|ending| ending == "sum")).count()
+            as u64
     }
 
     /// Keeps the file at `output` in this folder before a run replaces it. Returns `None` if there is no file.
@@ -236,15 +208,15 @@ impl RunDir {
         Ok(PartWriter {
             rows: TableWriter::create(&rows_path, schema, &Options::default())?,
             calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
-            calls_path: self.calls_path(stage, part.number),
             path: rows_path,
+            is_shared: self.is_shared,
         })
     }
 
     pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         let rows = TableWriter::create(&path, schema, &Options::default())?;
-        Ok(PartWriter { rows, calls: None, calls_path: PathBuf::new(), path })
+        Ok(PartWriter { rows, calls: None, path, is_shared: self.is_shared })
     }
 }
 
@@ -260,8 +232,22 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-fn facts(part: &Table) -> Option<PartFacts> {
-    serde_json::from_str(part.fact(FACTS)?).ok()
+fn committed(path: &Path) -> Option<CommittedPart> {
+    let sum = std::fs::read_to_string(sum_path(path)).ok()?;
+    sum_of(path).ok().filter(|found| *found == sum)?;
+    let table = Table::open(path).ok()?;
+    let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
+    Some(CommittedPart { facts, table })
+}
+
+fn sum_path(part: &Path) -> PathBuf {
+    part.with_extension("sum")
+}
+
+fn sum_of(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// A file that a run has kept before it replaced it.
@@ -283,8 +269,11 @@ pub(crate) struct PartWriter {
     rows: TableWriter,
     /// `None` if the stage asks no models.
     calls: Option<TableWriter>,
-    calls_path: PathBuf,
+    is_shared: bool,
 }
+
+/// The longest time from the creation of a part to its checksum. A longer one means that its writer was killed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl PartWriter {
     pub(crate) fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
@@ -296,14 +285,43 @@ impl PartWriter {
     }
 
     /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.
-    pub(crate) fn commit(mut self, mut facts: PartFacts) -> Result<CommittedPart, StoreError> {
+    pub(crate) fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+        if self.is_shared {
+            return self.commit_first(facts);
+        }
         if let Some(calls) = self.calls {
             calls.commit()?;
-            facts.calls_sum = Some(sum_of(&self.calls_path).map_err(StoreError::io(&self.calls_path))?);
         }
         self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         self.rows.commit()?;
-        write_sum(&self.path)?;
+        // A part with a missing or torn checksum is produced again, so the checksum need not be synced.
+        let path = sum_path(&self.path);
+        sum_of(&self.path).and_then(|sum| std::fs::write(&path, sum)).map_err(StoreError::io(&path))?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })
+    }
+
+    /// Commits the part unless another process has committed it; then returns the other's part and drops this one.
+    fn commit_first(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
+        let calls = self.calls.map(TableWriter::finish).transpose()?;
+        let (rows, path) = self.rows.finish()?;
+        if !put_if_absent(&rows, &path).map_err(StoreError::io(&path))? {
+            let start = Instant::now();
+            while !sum_path(&path).exists() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // A part of other inputs, or of a writer that was killed, is replaced.
+            if let Some(other) = committed(&path).filter(|other| other.facts.inputs == facts.inputs) {
+                return Ok(other);
+            }
+            persist(rows, &path).map_err(StoreError::io(&path))?;
+        }
+        if let Some((calls, path)) = calls {
+            persist(calls, &path).map_err(StoreError::io(&path))?;
+        }
+        let sum = sum_path(&path);
+        let written = sum_of(&path).and_then(|found| write_whole(&sum, found.as_bytes()));
+        written.map_err(StoreError::io(&sum))?;
+        Ok(CommittedPart { facts, table: Table::open(&path)? })
     }
 }

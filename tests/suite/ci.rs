@@ -53,6 +53,12 @@ struct Step {
     run: String,
 }
 
+/// The script of a step of the action.
+pub(crate) fn script(step: &str) -> String {
+    let action: Action = serde_yaml::from_str(ACTION).expect("an action");
+    action.runs.steps.into_iter().find(|found| found.name == step).expect("a step").run
+}
+
 /// Runs the steps of the action as GitHub does, without the installation, and returns those that were run. A report is
 /// also written after a failed test; other steps are left out after a failure, and without their input.
 fn act(project: &Project, inputs: &[(&str, &str)]) -> BTreeMap<String, Ran> {
@@ -233,6 +239,22 @@ fn files_agree_about_the_version_and_the_toolchain() {
     ] {
         assert!(read(file).contains(&text), "{file} lacks {text:?}");
     }
+}
+
+#[test]
+fn the_notice_of_licences_accepts_what_the_check_allows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| -> Value {
+        let text = fs::read_to_string(root.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        toml::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
+    let names = |list: &Value| {
+        let mut names: Vec<String> = list.as_array().expect("a list").iter().map(Value::to_string).collect();
+        names.sort();
+        names
+    };
+    let (about, deny) = (read(".ci/about.toml"), read("deny.toml"));
+    assert_eq!(names(&about["accepted"]), names(&deny["licenses"]["allow"]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::project::{Project, Ran};
 use crate::venv::{installed, skipped};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const ID: &str = "hf:lab/tiny/tiny-Q4_1.gguf";
+pub(crate) const ID: &str = "hf:lab/tiny/tiny-Q4_1.gguf";
 const TOKEN: &str = "hf_CANARY0123456789";
 
 fn sha256(bytes: &[u8]) -> String {
@@ -49,13 +49,13 @@ struct Served {
 }
 
 /// A hub, with its bytes on another host.
-struct Hub {
-    address: String,
+pub(crate) struct Hub {
+    pub(crate) address: String,
     served: Arc<Mutex<Served>>,
 }
 
 impl Hub {
-    fn start(bytes: Vec<u8>) -> Hub {
+    pub(crate) fn start(bytes: Vec<u8>) -> Hub {
         let served = Arc::new(Mutex::new(Served { bytes, ..Served::default() }));
         let store = listen(served.clone(), |request, served, stream| bytes_of(request, &served, stream));
         let address = listen(served.clone(), move |request, served, stream| answer(request, &served, &store, stream));

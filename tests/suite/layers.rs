@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 21] = [
+const LEVELS: [&[&str]; 22] = [
     &["cli"],
     &["serve"],
     &["pipeline"],
@@ -15,6 +15,7 @@ const LEVELS: [&[&str]; 21] = [
     &["report"],
     &["bench"],
     &["preview"],
+    &["cluster"],
     &["run"],
     &["inventory", "lock"],
     &["models"],

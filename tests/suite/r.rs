@@ -1,4 +1,4 @@
-//! R: the functions of `r/fanfold.R`, with the R of this machine. Debian has it in the packages `r-base-core` and
+//! R: the functions of `docs/r/fanfold.R`, with the R of this machine. Debian has it in the packages `r-base-core` and
 //! `r-cran-jsonlite`.
 //!
 //! Without R or jsonlite the tests are skipped, loudly.
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::book::{block, blocks};
 use crate::venv::skipped;
 
-const FUNCTIONS: &str = include_str!("../../r/fanfold.R");
+const FUNCTIONS: &str = include_str!("../../docs/r/fanfold.R");
 
 fn has_r(test: &str) -> bool {
     let found = Command::new("Rscript").args(["-e", "library(jsonlite)"]).stdin(Stdio::null()).output();
@@ -39,7 +39,7 @@ fn data_frames_go_in_and_come_out() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    assert_eq!(run(folder.path(), include_str!("../../r/test.R")), "all tests of fanfold.R pass\n");
+    assert_eq!(run(folder.path(), include_str!("../../docs/r/test.R")), "all tests of fanfold.R pass\n");
 }
 
 #[test]

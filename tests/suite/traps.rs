@@ -172,7 +172,7 @@ fn commands_that_people_guess_are_answered() {
         ("resume", "fanfold run"),
         ("eval", "fanfold test"),
         ("export", "fanfold ledger export"),
-        ("purge", "fanfold clean"),
+        ("clean", "fanfold ledger gc"),
         ("list", "fanfold runs"),
         ("download", "fanfold models pull"),
         ("render", "--render"),

@@ -7,12 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::book::{block, blocks};
+use crate::ci;
+use crate::hub::{self, Hub};
+use crate::project::Project;
 use crate::python::Python;
 use crate::venv::{installed, skipped};
+use crate::weights;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -227,4 +232,48 @@ fn the_page_about_python_is_correct() {
     command.args(["-c", &blocks(page, "python").concat()]).current_dir(folder.path()).env("PYTHONPATH", &wheel.site);
     let printed = output(&mut command).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(undated(&printed), undated(&blocks(page, "text").concat()));
+}
+
+#[test]
+fn the_action_installs_the_wheel() {
+    let Some(wheel) = Wheel::or_skip("the_action_installs_the_wheel") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let install = |what: &Path| {
+        let bash = ["--noprofile", "--norc", "-eo", "pipefail", "-c", &ci::script("install")];
+        let mut command = Command::new("bash");
+        command.args(bash).env("INSTALL", what).env("RUNNER_TEMP", folder.path()).env("PIP_NO_INDEX", "1");
+        output(command.env("GITHUB_PATH", folder.path().join("path")))
+    };
+    install(&wheel.file).unwrap_or_else(|why| panic!("{why}"));
+    let bin = fs::read_to_string(folder.path().join("path")).expect("the folder for later steps");
+    let version = output(Command::new(Path::new(bin.trim()).join("fanfold")).arg("--version"));
+    assert_eq!(version, Ok(format!("fanfold {VERSION}\n")));
+    for wrong in ["no-such-package==0.0.0", "/no/such.whl", ""] {
+        assert!(install(Path::new(wrong)).is_err(), "{wrong}");
+    }
+}
+
+/// From a machine with only Python to a first table, with the commands of the book: the wheel comes from a folder, and
+/// the weights from a hub on this machine. The time is printed, and depends on the machine and its network.
+#[test]
+fn the_quick_start_makes_a_table() {
+    let test = "the_quick_start_makes_a_table";
+    let Some(wheel) = Wheel::or_skip(test) else { return };
+    let Some(project) = weights::or_skip(test, Project::new()) else { return };
+    let files = fs::read_dir(weights::FOLDER).expect("the weights").flatten().map(|entry| entry.path());
+    let mut files = files.filter(|file| file.extension().is_some_and(|end| end == "gguf"));
+    let hub = Hub::start(fs::read(files.next().expect("the weights")).expect("the weights"));
+    let commands = block("docs/src/install.md", "From there, a first table", "sh");
+    let model = format!("fanfold run --set 'models.first.model=\"{}\"'", hub::ID);
+    let commands = commands.replace("fanfold run", &model);
+    assert!(commands.contains(hub::ID), "{commands}");
+    let script = format!("set -eux\npython3 -m venv fresh\nPATH=\"$PWD/fresh/bin:$PATH\"\n{commands}");
+    let begun = Instant::now();
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(project.folder()).env("HF_ENDPOINT", &hub.address);
+    command.env("HF_HOME", project.path("hf")).env("PIP_NO_INDEX", "1");
+    command.env("PIP_FIND_LINKS", wheel.file.parent().expect("a folder"));
+    output(&mut command).unwrap_or_else(|why| panic!("{why}"));
+    println!("from nothing to a table in {:.1} s, with {} MB of weights", begun.elapsed().as_secs_f64(), 93);
+    assert!(project.files("out").iter().any(|file| file.ends_with(".csv")), "{:?}", project.files("out"));
 }

@@ -8,11 +8,17 @@ pub(crate) struct Cache {
     /// One vector per layer, `[tokens, heads, 2, width of a head]`: the key of each head, then its value.
     layers: Vec<Vec<f32>>,
     stride: usize,
+    /// Whether the keys are rotated as those of a long call.
+    long: bool,
 }
 
 impl Cache {
-    pub(crate) fn new(layers: usize, stride: usize) -> Self {
-        Cache { layers: vec![Vec::new(); layers], stride }
+    pub(crate) fn new(layers: usize, stride: usize, long: bool) -> Self {
+        Cache { layers: vec![Vec::new(); layers], stride, long }
+    }
+
+    pub(crate) fn is_long(&self) -> bool {
+        self.long
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -29,7 +35,7 @@ impl Cache {
             copy.extend_from_slice(&layer[..tokens * self.stride]);
             copy
         };
-        Cache { layers: self.layers.iter().map(copy).collect(), stride: self.stride }
+        Cache { layers: self.layers.iter().map(copy).collect(), stride: self.stride, long: self.long }
     }
 
     pub(crate) fn push(&mut self, layer: usize, next: &[f32]) -> &[f32] {

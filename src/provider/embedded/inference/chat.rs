@@ -3,6 +3,9 @@
 //! The template is Jinja from the model's file, and texts are only values in it. A text that spells a special token
 //! (`<|im_end|>`) stays text, so it cannot end its message.
 
+use std::borrow::Cow;
+use std::iter;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
@@ -15,6 +18,10 @@ use crate::provider::EndpointError;
 const FUEL: u64 = 1_000_000;
 /// A Unicode noncharacter, which breaks special tokens in texts.
 const MARK: char = '\u{FDD0}';
+/// A system message that shows whether a template writes it.
+const PROBE: &str = "a system message";
+/// The special tokens of Phi 3 that keep the white space after them.
+const KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 pub(crate) struct Chat {
     environment: Environment<'static>,
@@ -22,6 +29,9 @@ pub(crate) struct Chat {
     names: Vec<String>,
     begin: String,
     end: String,
+    takes_system: bool,
+    /// The special tokens that swallow the white space after them.
+    stripping: Vec<bool>,
 }
 
 impl Chat {
@@ -53,11 +63,17 @@ impl Chat {
         };
         let begin = name(gguf.number("tokenizer.ggml.bos_token_id").map(|id| id as u32));
         let end = name(vocabulary.ends().first().copied());
-        Ok(Chat { environment, finder, names, begin, end })
+        let strips = gguf.text("general.architecture") == Some("phi3") && vocabulary.is_sentencepiece();
+        let stripping = names.iter().map(|name| strips && !KEEPING.contains(&name.as_str())).collect();
+        let mut chat = Chat { environment, finder, names, begin, end, takes_system: true, stripping };
+        let said = |role: &str, text: &str| context! { role => role, content => text };
+        let asked = chat.render(vec![said("system", PROBE), said("user", "b")]);
+        let plain = chat.render(vec![said("user", "b")]);
+        chat.takes_system = plain.is_err() || asked.is_ok_and(|text| text.contains(PROBE));
+        Ok(chat)
     }
 
-    pub(crate) fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
-        let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
+    fn render(&self, messages: Vec<Value>) -> Result<String, String> {
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
         let values = context! {
             messages => messages,
@@ -65,19 +81,38 @@ impl Chat {
             bos_token => self.begin.as_str(),
             eos_token => self.end.as_str(),
         };
-        let text = template.render(values).map_err(|e| format!("the model's chat template fails: {e:#}"))?;
+        template.render(values).map_err(|e| format!("the model's chat template fails: {e:#}"))
+    }
+
+    pub(crate) fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
+        let text = self.render(self.supported(messages).iter().map(|m| self.said(m)).collect())?;
         let mut tokens = Vec::new();
         let mut from = 0;
         for found in self.finder.find_iter(&text) {
             self.plain(&text[from..found.start()], vocabulary, &mut tokens);
             tokens.extend(vocabulary.special(&self.names[found.pattern()]));
             from = found.end();
+            if self.stripping[found.pattern()] {
+                from += text[from..].len() - text[from..].trim_start_matches(is_space).len();
+            }
         }
         self.plain(&text[from..], vocabulary, &mut tokens);
         if let Some(begin) = vocabulary.begin().filter(|begin| tokens.first() != Some(begin)) {
             tokens.insert(0, begin);
         }
         Ok(tokens)
+    }
+
+    /// The messages as the template takes them: where it has no system messages, their text begins the next message.
+    fn supported<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+        match messages {
+            [system, next, rest @ ..] if !self.takes_system && system.role == Role::System => {
+                let content = format!("{}\n{}", system.content, next.content);
+                let first = Message { content, ..next.clone() };
+                iter::once(first).chain(rest.iter().cloned()).collect()
+            }
+            _ => Cow::Borrowed(messages),
+        }
     }
 
     fn said(&self, message: &Message) -> Value {
@@ -105,4 +140,9 @@ impl Chat {
             tokens.extend(vocabulary.tokens(&text.replace(MARK, "")));
         }
     }
+}
+
+/// The white space of C.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0b'
 }

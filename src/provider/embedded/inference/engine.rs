@@ -107,7 +107,8 @@ impl Engine<'_> {
         let prompt = call.prompt();
         let kept = self.kept.iter().map(|(tokens, cache)| (tokens.as_slice(), cache));
         let known = self.active.iter().map(|s| (s.prompt(), &s.cache)).chain(kept);
-        let alike = known.map(|(tokens, cache)| {
+        let usable = known.filter(|(_, cache)| cache.is_long() == call.cache.is_long());
+        let alike = usable.map(|(tokens, cache)| {
             // The last token must be run again, because the scores after it are needed.
             let alike = tokens.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
             (alike, alike.min(cache.len()), cache)
@@ -122,7 +123,7 @@ impl Engine<'_> {
         if coming >= there + WORTH {
             return None;
         }
-        let empty = || self.model.transformer.cache();
+        let empty = || self.model.transformer.cache(call.most());
         Some(best.map_or_else(empty, |cache| cache.prefix(there, call.most())))
     }
 

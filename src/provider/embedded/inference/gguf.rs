@@ -8,9 +8,9 @@ use std::io::BufReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use candle_core::Device;
 use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::{Device, Tensor};
 
 use crate::provider::EndpointError;
 
@@ -80,6 +80,15 @@ impl Gguf {
             Err(_) => Err(broken(&format!("the tensor `{name}` can't be read"))),
         }
     }
+}
+
+pub(crate) fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Result<Tensor, EndpointError> {
+    let vector = gguf.tensor(name, &[length])?.dequantize(&Device::Cpu);
+    vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
+}
+
+pub(crate) fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
 }
 
 pub(crate) fn whole(value: &Value) -> Option<u64> {

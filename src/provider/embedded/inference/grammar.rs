@@ -27,7 +27,7 @@ impl TokenizerEnv for Tokens {
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => self.vocabulary.tokens(text),
+            Ok(text) => self.vocabulary.further_tokens(text),
             Err(_) => self.trie.greedy_tokenize(bytes),
         }
     }

@@ -4,12 +4,15 @@ mod cache;
 mod chat;
 mod engine;
 mod enum_scores;
+mod family;
 mod gguf;
 mod grammar;
 mod linear;
 mod model;
 mod process;
+mod rotation;
 mod sampling;
+mod sentencepiece;
 mod sequence;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::chat::Chat;
+use super::family::Family;
 use super::gguf::{Gguf, broken};
 use super::grammar::Grammars;
 use super::transformer::Transformer;
@@ -26,7 +27,7 @@ impl Model {
     /// Whether the model can run, without loading its weights.
     pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
         let header = Header::read(path)?;
-        Transformer::check_architecture(header.architecture())?;
+        Family::of(header.architecture())?;
         if let Some((kind, tensor)) = header.types().find(|(kind, _)| !READABLE.contains(kind)) {
             let message = format!("weights of the type `{}` (`{tensor}`) can't be used", type_name(kind));
             let help = "use a `Q4_K_M` or `Q8_0` of the model, or a server such as Ollama or llama.cpp";

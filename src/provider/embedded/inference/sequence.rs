@@ -74,14 +74,14 @@ impl Sequence {
             }
         };
         let prompt = tokens.len();
-        let most = prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize;
+        let most = context.min(prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize);
         let mut sequence = Sequence {
             sampler: Sampler::new(&body.sampling, &tokens),
             labels: EnumScores::of(body.schema.as_ref()),
-            cache: model.transformer.cache(),
+            cache: model.transformer.cache(most),
             reply: Vec::new(),
             stop: body.sampling.stop.clone(),
-            most: most.min(context),
+            most,
             tokens,
             prompt,
             grammar,

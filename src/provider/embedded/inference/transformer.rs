@@ -1,4 +1,4 @@
-//! The forward pass of Llama-like models, built from candle's operations: `llama`, `qwen2` and `qwen3` files.
+//! The forward pass of all families, built from candle's operations.
 //!
 //! The tokens of all sequences in a step form one matrix, so that each weight is read once. A token's numbers do not
 //! depend on other sequences: every operation has the same kernel and the same order of additions. A reply therefore
@@ -10,34 +10,16 @@ use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 use candle_nn::attention::cpu_flash::causal::causal_decode_f32_interleaved;
 use candle_nn::ops::{rms_norm, silu};
-use candle_nn::rotary_emb::{rope, rope_i};
 use parking_lot::Mutex;
 
 use super::cache::Cache;
-use super::gguf::{Gguf, broken, first_line};
+use super::family::{Activation, Shape};
+use super::gguf::{Gguf, broken, first_line, numbers, vector};
 use super::linear::Linear;
+use super::rotation::{Rotations, Turns};
 use crate::provider::EndpointError;
 
-/// The limit for layers, heads and the numbers in a vector.
-const LARGEST: u64 = 1 << 17;
-const LONGEST: u64 = 1 << 24;
-
 type Read<T> = Result<T, EndpointError>;
-
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    layers: usize,
-    width: usize,
-    /// The number of query heads, and of key and value heads, which query heads share.
-    heads: (usize, usize),
-    head: usize,
-    /// The width between a layer's last two matrices.
-    inner: usize,
-    context: usize,
-    epsilon: f32,
-    /// Whether positions rotate neighbouring numbers (Llama) or numbers half a head apart (NeoX).
-    neighbours: bool,
-}
 
 #[derive(Debug)]
 pub(crate) struct Transformer {
@@ -46,8 +28,7 @@ pub(crate) struct Transformer {
     layers: Vec<Layer>,
     norm: Tensor,
     head: Linear,
-    /// The rotation of each pair of numbers from one position to the next, in radians.
-    speeds: Vec<f64>,
+    rotations: Rotations,
 }
 
 #[derive(Debug)]
@@ -56,6 +37,8 @@ struct Layer {
     queries: Linear,
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
+    /// The norms after the attention and after the inner matrices.
+    after: Option<(Tensor, Tensor)>,
     inner_norm: Tensor,
     gate: Linear,
     down: Linear,
@@ -69,7 +52,7 @@ pub(crate) struct Span<'a> {
 impl Transformer {
     pub(crate) fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
         let shape = Shape::of(&gguf)?;
-        let speeds = speeds(&mut gguf, &shape)?;
+        let rotations = Rotations::of(&mut gguf, &shape)?;
         let embedding = gguf.tensor("token_embd.weight", &[vocabulary, shape.width])?;
         let norm = vector(&mut gguf, "output_norm.weight", shape.width)?;
         let head = if gguf.has("output.weight") { "output" } else { "token_embd" };
@@ -91,30 +74,22 @@ impl Transformer {
         }
         layers.sort_by_key(|(i, _)| *i);
         let layers = layers.into_iter().map(|(_, layer)| layer).collect();
-        Ok(Transformer { shape, embedding, layers, norm, head, speeds })
-    }
-
-    pub(crate) fn check_architecture(kind: &str) -> Read<()> {
-        if matches!(kind, "llama" | "qwen2" | "qwen3") {
-            return Ok(());
-        }
-        let message = format!("models of the architecture `{kind}` can't be run inside the process");
-        let help = "`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp";
-        Err(EndpointError::new(message).help(help))
+        Ok(Transformer { shape, embedding, layers, norm, head, rotations })
     }
 
     /// Whether the header of the file fits this engine.
     pub(crate) fn check(gguf: &mut Gguf) -> Read<()> {
         let shape = Shape::of(gguf)?;
-        speeds(gguf, &shape).map(drop)
+        Rotations::of(gguf, &shape).map(drop)
     }
 
     pub(crate) fn context(&self) -> usize {
         self.shape.context
     }
 
-    pub(crate) fn cache(&self) -> Cache {
-        Cache::new(self.shape.layers, self.shape.remembered())
+    /// The cache of a call of at most this many tokens.
+    pub(crate) fn cache(&self, most: usize) -> Cache {
+        Cache::new(self.shape.layers, self.shape.remembered(), self.rotations.is_long(most))
     }
 
     pub(crate) fn token_bytes(&self) -> usize {
@@ -125,21 +100,25 @@ impl Transformer {
     pub(crate) fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();
-        let positions = spans.iter().flat_map(|s| s.cache.len()..s.cache.len() + s.tokens.len());
-        let angles = positions.flat_map(|position| self.speeds.iter().map(move |speed| position as f64 * speed));
-        let (cosines, sines): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
-        let turns = |numbers: Vec<f32>| Tensor::from_vec(numbers, (count, 1, self.speeds.len()), &Device::Cpu);
-        let turns = (turns(cosines)?, turns(sines)?);
+        let place = |span: &Span<'_>| {
+            let (from, long) = (span.cache.len(), span.cache.is_long());
+            (from..from + span.tokens.len()).map(move |position| (position, long))
+        };
+        let positions: Vec<(usize, bool)> = spans.iter().flat_map(place).collect();
+        let turns = self.rotations.turns(&positions)?;
+        let local = self.rotations.local_turns(&positions)?;
         let mut x = self.embedding.embedding(&Tensor::from_vec(tokens, count, &Device::Cpu)?)?;
+        if self.shape.family.scales_embedding {
+            x = (x * (self.shape.width as f64).sqrt())?;
+        }
         for (i, layer) in self.layers.iter().enumerate() {
+            let turns = local.as_ref().filter(|_| self.shape.is_local(i)).unwrap_or(&turns);
             let normed = rms_norm(&x, &layer.attention_norm, self.shape.epsilon)?;
-            let seen = self.attend(i, &layer.queries.forward(&normed)?, spans, &turns)?;
-            x = (x + layer.output.forward(&seen)?)?;
+            let seen = layer.output.forward(&self.attend(i, &layer.queries.forward(&normed)?, spans, turns)?)?;
+            x = (x + self.normed(seen, layer.after.as_ref().map(|(norm, _)| norm))?)?;
             let normed = rms_norm(&x, &layer.inner_norm, self.shape.epsilon)?;
-            let inner = layer.gate.forward(&normed)?;
-            let gate = inner.narrow(1, 0, self.shape.inner)?.contiguous()?;
-            let up = inner.narrow(1, self.shape.inner, self.shape.inner)?.contiguous()?;
-            x = (x + layer.down.forward(&(silu(&gate)? * up)?)?)?;
+            let inner = layer.down.forward(&self.activate(&layer.gate.forward(&normed)?)?)?;
+            x = (x + self.normed(inner, layer.after.as_ref().map(|(_, norm)| norm))?)?;
         }
         let mut last = Vec::new();
         let mut end = 0;
@@ -155,15 +134,23 @@ impl Transformer {
         self.head.forward(&rms_norm(&x, &self.norm, self.shape.epsilon)?).map(Some)
     }
 
+    fn normed(&self, x: Tensor, norm: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        norm.map_or(Ok(x.clone()), |norm| rms_norm(&x, norm, self.shape.epsilon))
+    }
+
+    /// Maps `[tokens, 2 * inner]` to `[tokens, inner]`.
+    fn activate(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let gate = x.narrow(1, 0, self.shape.inner)?.contiguous()?;
+        let up = x.narrow(1, self.shape.inner, self.shape.inner)?.contiguous()?;
+        match self.shape.family.activation {
+            Activation::Silu => silu(&gate)? * up,
+            Activation::Gelu => gate.gelu()? * up,
+        }
+    }
+
     /// Maps `[tokens, queries + keys + values]` to `[tokens, queries]`.
-    fn attend(
-        &self,
-        layer: usize,
-        x: &Tensor,
-        spans: &mut [Span<'_>],
-        turns: &(Tensor, Tensor),
-    ) -> candle_core::Result<Tensor> {
-        let Shape { heads: (asking, answering), head, epsilon, neighbours, .. } = self.shape;
+    fn attend(&self, layer: usize, x: &Tensor, spans: &mut [Span<'_>], turns: &Turns) -> candle_core::Result<Tensor> {
+        let Shape { heads: (asking, answering), head, epsilon, scale, .. } = self.shape;
         let count = x.dim(0)?;
         let part = |from: usize, heads: usize| {
             x.narrow(1, from * head, heads * head)?.contiguous()?.reshape((count, heads, 1, head))
@@ -175,11 +162,10 @@ impl Transformer {
             queries = rms_norm(&queries, query, epsilon)?;
             keys = rms_norm(&keys, key, epsilon)?;
         }
-        let turn = if neighbours { rope_i } else { rope };
-        let queries = numbers(&turn(&queries, &turns.0, &turns.1)?)?;
-        let remembered = numbers(&Tensor::cat(&[turn(&keys, &turns.0, &turns.1)?, values], 2)?)?;
+        let queries = numbers(&self.rotations.turn(&queries, turns)?)?;
+        let remembered = numbers(&Tensor::cat(&[self.rotations.turn(&keys, turns)?, values], 2)?)?;
         let (row, stride) = (asking * head, self.shape.remembered());
-        let scale = 1.0 / (head as f32).sqrt();
+        let sees = self.shape.sees(layer);
         let mut seen = Vec::with_capacity(count * row);
         let mut rows = queries.chunks_exact(row);
         let mut from = 0;
@@ -190,7 +176,9 @@ impl Transformer {
             from = to;
             for (i, query) in rows.by_ref().take(span.tokens.len()).enumerate() {
                 let upto = before + i + 1;
-                let one = causal_decode_f32_interleaved(query, past, asking, answering, head, upto, scale)?;
+                let since = upto.saturating_sub(sees);
+                let past = &past[since * stride..];
+                let one = causal_decode_f32_interleaved(query, past, asking, answering, head, upto - since, scale)?;
                 seen.extend_from_slice(&numbers(&one)?);
             }
         }
@@ -202,60 +190,38 @@ impl Layer {
     fn load(gguf: &Mutex<&mut Gguf>, shape: &Shape, i: usize) -> Read<Self> {
         let name = |part: &str| format!("blk.{i}.{part}");
         let (asking, answering) = (shape.heads.0 * shape.head, shape.heads.1 * shape.head);
-        let queries = [("attn_q", asking), ("attn_k", answering), ("attn_v", answering)].map(|(p, n)| (name(p), n));
-        let inner = [("ffn_gate", shape.inner), ("ffn_up", shape.inner)].map(|(p, n)| (name(p), n));
+        let (queries, inner) = match shape.family.fused {
+            true => (vec![("attn_qkv", asking + 2 * answering)], vec![("ffn_up", 2 * shape.inner)]),
+            false => (
+                vec![("attn_q", asking), ("attn_k", answering), ("attn_v", answering)],
+                vec![("ffn_gate", shape.inner), ("ffn_up", shape.inner)],
+            ),
+        };
+        let stacked = |parts: Vec<(&str, usize)>| -> Read<Linear> {
+            let parts: Vec<_> = parts.into_iter().map(|(part, rows)| (name(part), rows)).collect();
+            matrix(gguf, &parts, shape.width)
+        };
         let norm = |part: &str, length: usize| vector(&mut gguf.lock(), &name(part), length);
         let has_head_norms = gguf.lock().has(&name("attn_q_norm.weight"));
         Ok(Layer {
             attention_norm: norm("attn_norm.weight", shape.width)?,
-            queries: matrix(gguf, &queries, shape.width)?,
+            queries: stacked(queries)?,
             head_norms: match has_head_norms {
                 true => Some((norm("attn_q_norm.weight", shape.head)?, norm("attn_k_norm.weight", shape.head)?)),
                 false => None,
             },
             output: matrix(gguf, &[(name("attn_output"), shape.width)], asking)?,
+            after: match shape.family.norms_after {
+                true => {
+                    let after = |part| norm(part, shape.width);
+                    Some((after("post_attention_norm.weight")?, after("post_ffw_norm.weight")?))
+                }
+                false => None,
+            },
             inner_norm: norm("ffn_norm.weight", shape.width)?,
-            gate: matrix(gguf, &inner, shape.width)?,
+            gate: stacked(inner)?,
             down: matrix(gguf, &[(name("ffn_down"), shape.width)], shape.inner)?,
         })
-    }
-}
-
-impl Shape {
-    fn of(gguf: &Gguf) -> Read<Self> {
-        let kind = gguf.text("general.architecture").unwrap_or("none");
-        Transformer::check_architecture(kind)?;
-        let upto = |key: &str, most: u64| gguf.number(&format!("{kind}.{key}")).filter(|n| *n <= most);
-        let number = |key: &str| upto(key, LARGEST).map(|n| n as usize);
-        let missing = |key: &str| broken(&format!("the GGUF file has no usable `{kind}.{key}`"));
-        let needed = |key: &str| number(key).filter(|n| *n > 0).ok_or_else(|| missing(key));
-        if number("expert_count").is_some_and(|n| n > 0) {
-            return Err(EndpointError::new("models made of several experts can't be run inside the process")
-                .help("use a server such as Ollama or llama.cpp"));
-        }
-        let (width, asking) = (needed("embedding_length")?, needed("attention.head_count")?);
-        let answering = number("attention.head_count_kv").unwrap_or(asking);
-        let head = number("attention.key_length").unwrap_or(width / asking);
-        if answering == 0 || asking % answering != 0 || head == 0 || head % 2 != 0 {
-            return Err(broken(&format!("{asking} heads over {answering} of {head} numbers do not fit together")));
-        }
-        let context = upto("context_length", LONGEST).filter(|n| *n > 0);
-        let context = context.ok_or_else(|| missing("context_length"))? as usize;
-        let epsilon = gguf.fraction(&format!("{kind}.attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32;
-        Ok(Shape {
-            layers: needed("block_count")?,
-            width,
-            heads: (asking, answering),
-            head,
-            inner: needed("feed_forward_length")?,
-            context,
-            epsilon,
-            neighbours: kind == "llama",
-        })
-    }
-
-    fn remembered(&self) -> usize {
-        self.heads.1 * self.head * 2
     }
 }
 
@@ -276,32 +242,4 @@ fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) ->
         _ => return Err(broken("some of a layer's biases are missing")),
     };
     Linear::new(&weights, bias).map_err(failed)
-}
-
-fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Read<Tensor> {
-    let vector = gguf.tensor(name, &[length])?.dequantize(&Device::Cpu);
-    vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
-}
-
-/// RoPE (<https://arxiv.org/abs/2104.09864>). Llama 3 slows some rotations by factors in the file.
-fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
-    let kind = gguf.text("general.architecture").unwrap_or_default().to_owned();
-    let scaling = gguf.text(&format!("{kind}.rope.scaling.type")).unwrap_or("none");
-    let turned = gguf.number(&format!("{kind}.rope.dimension_count")).unwrap_or(shape.head as u64);
-    if scaling != "none" || turned != shape.head as u64 {
-        return Err(EndpointError::new("the way in which this model counts positions is not supported")
-            .help("use a server such as Ollama or llama.cpp for it"));
-    }
-    let base = gguf.fraction(&format!("{kind}.rope.freq_base")).unwrap_or(10_000.0);
-    let pairs = shape.head / 2;
-    let factors = match gguf.has("rope_freqs.weight") {
-        true => numbers(&vector(gguf, "rope_freqs.weight", pairs)?).unwrap_or_default(),
-        false => vec![1.0; pairs],
-    };
-    let speed = |(pair, factor): (usize, &f32)| base.powf(-2.0 * pair as f64 / shape.head as f64) / f64::from(*factor);
-    Ok(factors.iter().enumerate().map(speed).collect())
-}
-
-fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
-    tensor.flatten_all()?.to_vec1()
 }

@@ -141,7 +141,7 @@ fn scores_of_the_first_token() {
     let prompts = prompts(&model, env::var("LLAMA_PROMPTS").map_or(20, |n| n.parse().expect("a number")));
     println!();
     for prompt in &prompts {
-        let ours = next(&model, &mut model.transformer.cache(), prompt);
+        let ours = next(&model, &mut model.transformer.cache(0), prompt);
         let plain = logarithms(&reference::scores(&path, prompt, model.vocabulary.len()));
         let Some(theirs) = theirs(prompt, 1).pop() else { continue };
         same += usize::from(best(&ours) == theirs.token);
@@ -166,7 +166,7 @@ fn greedy_replies() {
     let model = shared();
     let mut equal = 0;
     for (i, prompt) in prompts(&model, 20).into_iter().enumerate() {
-        let mut cache = model.transformer.cache();
+        let mut cache = model.transformer.cache(0);
         let mut ours = next(&model, &mut cache, &prompt);
         let mut parted = false;
         for (at, theirs) in theirs(&prompt, TOKENS).into_iter().enumerate() {

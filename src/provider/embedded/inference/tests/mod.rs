@@ -5,6 +5,7 @@
 
 mod chat;
 mod endings;
+mod families;
 mod hostile;
 mod llama_cpp;
 mod reference;

@@ -29,21 +29,21 @@ fn scores_do_not_depend_on_the_cut() {
     let Some(model) = model("scores_do_not_depend_on_the_cut") else { return };
     let tokens = model.vocabulary.tokens(TEXT);
     assert!(tokens.len() > 64);
-    let whole = run(model, &mut model.transformer.cache(), &tokens, tokens.len());
+    let whole = run(model, &mut model.transformer.cache(0), &tokens, tokens.len());
     for piece in [7, 64] {
-        assert!(run(model, &mut model.transformer.cache(), &tokens, piece) == whole, "pieces of {piece}");
+        assert!(run(model, &mut model.transformer.cache(0), &tokens, piece) == whole, "pieces of {piece}");
     }
     // Token by token, against the scores of whole beginnings.
-    let mut cache = model.transformer.cache();
+    let mut cache = model.transformer.cache(0);
     for (i, token) in tokens.iter().enumerate() {
         let one = run(model, &mut cache, &[*token], 1);
         if [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 47, tokens.len() - 1].contains(&i) {
-            assert!(run(model, &mut model.transformer.cache(), &tokens[..=i], 128) == one, "token {i}");
+            assert!(run(model, &mut model.transformer.cache(0), &tokens[..=i], 128) == one, "token {i}");
         }
     }
     // Also on several threads.
     let pool = ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
-    let mut cache = model.transformer.cache();
+    let mut cache = model.transformer.cache(0);
     let pooled = pool.install(|| step(model, &mut [Span { cache: &mut cache, tokens: &tokens }], &[true]));
     assert!(pooled[0] == whole);
 }
@@ -53,14 +53,14 @@ fn scores_do_not_depend_on_the_neighbours() {
     let Some(model) = model("scores_do_not_depend_on_the_neighbours") else { return };
     let tokens = model.vocabulary.tokens(TEXT);
     let (tokens, last) = (&tokens[..40], &tokens[40..41]);
-    let mut cache = model.transformer.cache();
+    let mut cache = model.transformer.cache(0);
     let by_itself = run(model, &mut cache, tokens, 40);
     let after = run(model, &mut cache, last, 1);
     let others: Vec<Vec<u32>> =
         [1usize, 2, 5, 17, 30].map(|n| model.vocabulary.tokens(&"other words ".repeat(n))).to_vec();
     for count in 1..=others.len() {
         for place in [0, count] {
-            let mut caches: Vec<Cache> = (0..=count).map(|_| model.transformer.cache()).collect();
+            let mut caches: Vec<Cache> = (0..=count).map(|_| model.transformer.cache(0)).collect();
             let mut rest = others.iter();
             let mut spans: Vec<Span<'_>> = Vec::new();
             for (i, cache) in caches.iter_mut().enumerate() {
@@ -83,8 +83,8 @@ fn scores_do_not_depend_on_where_the_beginning_comes_from() {
     let Some(model) = model("scores_do_not_depend_on_where_the_beginning_comes_from") else { return };
     let tokens = model.vocabulary.tokens(TEXT);
     let tokens = &tokens[..48];
-    let whole = run(model, &mut model.transformer.cache(), tokens, 48);
-    let mut other = model.transformer.cache();
+    let whole = run(model, &mut model.transformer.cache(0), tokens, 48);
+    let mut other = model.transformer.cache(0);
     let mut text = tokens[..33].to_vec();
     text.extend(model.vocabulary.tokens(" and then something else"));
     run(model, &mut other, &text, 9);

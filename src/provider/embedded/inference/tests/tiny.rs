@@ -13,6 +13,10 @@ pub(crate) const WIDTH: usize = 64;
 pub(crate) const INNER: usize = 96;
 const HEAD: usize = 16;
 const LAYERS: usize = 2;
+/// Shorter than the longest text that the models are asked.
+const WINDOW: u32 = 7;
+/// Calls of more tokens have other rotations in `phi3`.
+const LONG: u32 = 100;
 const HEADS: u32 = 4;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
@@ -28,7 +32,7 @@ pub(crate) struct Tiny {
 }
 
 impl Tiny {
-    /// A `llama`, `qwen2` or `qwen3`, whose heads share keys and values.
+    /// A model of this architecture, whose heads share keys and values.
     pub(crate) fn new(kind: &str, answering: u32) -> Self {
         let mut tiny = Tiny { fields: Vec::new(), tensors: Vec::new(), state: 1 };
         tiny.hyperparameters(kind, answering);
@@ -39,15 +43,19 @@ impl Tiny {
         tiny.vector("output_norm.weight", WIDTH, 1.0);
         for i in 0..LAYERS {
             let name = |part: &str| format!("blk.{i}.{part}");
-            for (part, rows, columns) in [
-                ("attn_q", asking, WIDTH),
-                ("attn_k", answering, WIDTH),
-                ("attn_v", answering, WIDTH),
-                ("attn_output", WIDTH, asking),
-                ("ffn_gate", INNER, WIDTH),
-                ("ffn_up", INNER, WIDTH),
-                ("ffn_down", WIDTH, INNER),
-            ] {
+            let parts = match kind {
+                "phi3" => vec![("attn_qkv", asking + 2 * answering, WIDTH), ("ffn_up", 2 * INNER, WIDTH)],
+                _ => vec![
+                    ("attn_q", asking, WIDTH),
+                    ("attn_k", answering, WIDTH),
+                    ("attn_v", answering, WIDTH),
+                    ("ffn_gate", INNER, WIDTH),
+                    ("ffn_up", INNER, WIDTH),
+                ],
+            };
+            for (part, rows, columns) in
+                parts.into_iter().chain([("attn_output", WIDTH, asking), ("ffn_down", WIDTH, INNER)])
+            {
                 tiny.matrix(&name(&format!("{part}.weight")), rows, columns);
                 if kind == "qwen2" && matches!(part, "attn_q" | "attn_k" | "attn_v") {
                     tiny.vector(&name(&format!("{part}.bias")), rows, 0.0);
@@ -55,10 +63,18 @@ impl Tiny {
             }
             tiny.vector(&name("attn_norm.weight"), WIDTH, 1.0);
             tiny.vector(&name("ffn_norm.weight"), WIDTH, 1.0);
-            if kind == "qwen3" {
+            if matches!(kind, "qwen3" | "gemma3") {
                 tiny.vector(&name("attn_q_norm.weight"), head, 1.0);
                 tiny.vector(&name("attn_k_norm.weight"), head, 1.0);
             }
+            if kind == "gemma3" {
+                tiny.vector(&name("post_attention_norm.weight"), WIDTH, 1.0);
+                tiny.vector(&name("post_ffw_norm.weight"), WIDTH, 1.0);
+            }
+        }
+        if kind == "phi3" {
+            tiny.vector("rope_factors_short.weight", HEAD / 4, 1.0);
+            tiny.vector("rope_factors_long.weight", HEAD / 4, 4.0);
         }
         tiny
     }
@@ -78,6 +94,20 @@ impl Tiny {
         if kind == "qwen3" {
             self.set("qwen3.attention.key_length", Field::U32(2 * HEAD as u32));
             self.set("qwen3.attention.value_length", Field::U32(2 * HEAD as u32));
+        }
+        if matches!(kind, "gemma3" | "phi3") {
+            self.set(&format!("{kind}.attention.sliding_window"), Field::U32(WINDOW));
+        }
+        if kind == "gemma3" {
+            self.set("gemma3.attention.sliding_window_pattern", Field::U32(2));
+            self.set("gemma3.rope.freq_base_swa", Field::F32(300.0));
+            self.set("gemma3.rope.scaling.type", Field::String("linear".to_owned()));
+            self.set("gemma3.rope.scaling.factor", Field::F32(8.0));
+        }
+        if kind == "phi3" {
+            self.set("phi3.rope.dimension_count", Field::U32(HEAD as u32 / 2));
+            self.set("phi3.rope.scaling.original_context_length", Field::U32(LONG));
+            self.set("phi3.rope.scaling.attn_factor", Field::F32(1.1));
         }
         self.set(&format!("{kind}.attention.layer_norm_rms_epsilon"), Field::F32(1e-6));
         self.set(&format!("{kind}.rope.freq_base"), Field::F32(5000.0));
@@ -156,7 +186,23 @@ impl Tiny {
 }
 
 /// The kinds of models that there are.
-pub(crate) const KINDS: [(&str, u32); 4] = [("llama", 2), ("llama", 4), ("qwen2", 2), ("qwen3", 2)];
+pub(crate) const KINDS: [(&str, u32); 6] =
+    [("llama", 2), ("llama", 4), ("qwen2", 2), ("qwen3", 2), ("gemma3", 1), ("phi3", 4)];
+
+/// A long call computes what the shorter one did anew: its positions turn differently.
+#[test]
+fn a_short_call_begins_no_long_one() {
+    let model = hostile::load(&Tiny::new("phi3", 2).bytes()).expect("a model");
+    let asked = |most: u32| question("the ant in a hat and the hen in the inn", most);
+    let alone = [4, 200, 4].map(|most| reply(&model, asked(most)).text);
+    assert_eq!(alone[0], alone[2]);
+    assert!(!alone[1].starts_with(&alone[0]), "the rotations are the same: {alone:?}");
+    let together = with_engine(&model, |queue| {
+        let reply = |most| send(queue, asked(most)).blocking_recv().expect("a reply").expect("a reply").0.text;
+        [4, 200, 4].map(reply)
+    });
+    assert_eq!(together, alone);
+}
 
 #[test]
 fn every_kind_of_model_runs() {

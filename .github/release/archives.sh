@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the files of a release: an archive for each target with the program, completions and man pages; the SBOM; checksums.
 #
-# Usage: packaging/archives.sh PROGRAMS WHEEL OUT
+# Usage: .github/release/archives.sh PROGRAMS WHEEL OUT
 #   PROGRAMS  a folder with program-TARGET/fanfold or program-TARGET/fanfold.exe
 #   WHEEL     a wheel, whose SBOM is that of all programs
 #   OUT       the folder to write
@@ -9,7 +9,7 @@ set -euo pipefail
 programs=$(realpath "$1") wheel=$(realpath "$2")
 mkdir -p "$3"
 out=$(realpath "$3")
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -37,7 +37,7 @@ done
 for folder in "$programs"/program-*; do
   name="fanfold-$version-${folder##*/program-}"
   mkdir "$work/$name"
-  cp -r "$folder"/fanfold* LICENSE README.md "$work/completions" "$work/man" "$work/$name"
+  cp -r "$folder"/fanfold* LICENSE* README.md "$work/completions" "$work/man" "$work/$name"
   if [[ $name == *windows* ]]; then
     (cd "$work" && python3 -m zipfile -c "$out/$name.zip" "$name")
   else

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the Homebrew formula of a release.
 #
-# Usage: packaging/formula.sh ARCHIVES ADDRESS
+# Usage: .github/release/formula.sh ARCHIVES ADDRESS
 #   ARCHIVES  the folder that archives.sh wrote
 #   ADDRESS   the address of the repository, whose releases have the archives
 set -euo pipefail

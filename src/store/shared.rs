@@ -1,0 +1,350 @@
+//! The shared folder of a run on several machines: what its workers read, and what they leave for the ledger.
+//!
+//! ```text
+//! runs/<name>-<hash>/cluster/
+//!   plan.json                    the frozen plan                                     run/frozen.rs
+//!   spec/<file>                  the spec as it was when the plan was frozen
+//!   known.answers, known.index   the answers that the ledger had                     known.rs
+//!   models/<stage>.json          the builds of the models, by the first worker
+//!   claims/<stage>/<part>        the worker that began a part first
+//!   journals/<worker>.<n>.journal    the calls of one attempt                        journal.rs
+//!   done/<table>/<worker>        the workers that have no part of a table left
+//!   job.json                     the job that runs, while it runs
+//! ```
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::absent::write_if_absent;
+use super::error::StoreError;
+use super::job::ActiveJob;
+use super::journal::{Entry, Journal, entries, journals, of_worker};
+use super::known::Known;
+use super::ledger::{Ledger, Retired};
+use super::record::{Key, Record};
+use super::rundir::RunDir;
+use crate::table::parquet::write_whole;
+
+const FOLDER: &str = "cluster";
+const GROUP: usize = 4096;
+
+/// What an attempt on a cluster adds to its own ledger.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    pub(crate) journal: Option<Journal>,
+    pub(crate) known: Option<Known>,
+}
+
+/// What merging added to the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JournalCounts {
+    pub(crate) journals: u64,
+    pub(crate) added: u64,
+    /// Calls that the ledger had already, from this or another journal.
+    pub(crate) known: u64,
+}
+
+const JOB: &str = "job.json";
+
+#[derive(Clone, Debug)]
+pub(crate) struct SharedDir {
+    root: PathBuf,
+}
+
+impl SharedDir {
+    pub(crate) fn of(dir: &RunDir) -> Self {
+        SharedDir { root: dir.root().join(FOLDER) }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn journals(&self) -> PathBuf {
+        self.path("journals")
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let path = self.path(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let broken = |error: serde_json::Error| std::io::Error::new(ErrorKind::InvalidData, error);
+                serde_json::from_slice(&bytes).map(Some).map_err(broken).map_err(StoreError::io(&path))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(&path)(error)),
+        }
+    }
+
+    pub(crate) fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        std::fs::create_dir_all(&self.root)
+            .and_then(|()| write_whole(&path, text.as_bytes()))
+            .map_err(StoreError::io(&path))
+    }
+
+    /// Writes `value` unless the file is there. Returns the value that the file then has.
+    pub(crate) fn agree<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<T, StoreError> {
+        let path = self.path(name);
+        let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        write_if_absent(&path, text.as_bytes()).map_err(StoreError::io(&path))?;
+        self.read(name)?.ok_or_else(|| StoreError::io(&path)(ErrorKind::NotFound.into()))
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn job(&self) -> Result<Option<ActiveJob>, StoreError> {
+        self.read(JOB)
+    }
+
+    pub(crate) fn set_job(&self, job: Option<&ActiveJob>) -> Result<(), StoreError> {
+        job.map_or_else(|| self.remove(JOB), |job| self.write(JOB, job))
+    }
+
+    /// Moves the calls of workers into the ledger. Refuses while a job is active. The caller must hold the run's lock.
+    pub(crate) fn collect(&self, ledger: &Path) -> Result<JournalCounts, StoreError> {
+        if let Some(job) = self.job()? {
+            let run = self.root.parent().unwrap_or(&self.root).to_owned();
+            return Err(StoreError::OnCluster { run, job });
+        }
+        if !self.has_journals() {
+            return Ok(JournalCounts::default());
+        }
+        let mut ledger = Ledger::open(ledger)?;
+        let counts = self.merge(&mut ledger)?;
+        let synced = ledger.sync()?.sync();
+        synced.map_err(StoreError::io(&self.root))?;
+        ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
+        Ok(counts)
+    }
+
+    /// Notes that a worker has no part of a table left.
+    pub(crate) fn finish(&self, table: &str, worker: u64) -> Result<(), StoreError> {
+        let path = self.done_path(table, worker);
+        write_if_absent(&path, b"").map(drop).map_err(StoreError::io(&path))
+    }
+
+    pub(crate) fn has_finished(&self, table: &str, worker: u64) -> bool {
+        self.done_path(table, worker).exists()
+    }
+
+    fn done_path(&self, table: &str, worker: u64) -> PathBuf {
+        self.path("done").join(table).join(worker.to_string())
+    }
+
+    fn claim_path(&self, stage: &str, part: u64) -> PathBuf {
+        self.path("claims").join(stage).join(format!("{part:05}"))
+    }
+
+    /// The worker that began a part first.
+    pub(crate) fn claimed_by(&self, stage: &str, part: u64) -> Option<String> {
+        std::fs::read_to_string(self.claim_path(stage, part)).ok()
+    }
+
+    /// Whether `worker` began the part first, now or in an earlier attempt.
+    pub(crate) fn claim(&self, stage: &str, part: u64, worker: &str) -> Result<bool, StoreError> {
+        let path = self.claim_path(stage, part);
+        let created = write_if_absent(&path, worker.as_bytes()).map_err(StoreError::io(&path))?;
+        Ok(created || self.claimed_by(stage, part).is_some_and(|first| first == worker))
+    }
+
+    pub(crate) fn start_journal(&self, worker: &str) -> Result<Journal, StoreError> {
+        let folder = self.journals();
+        Journal::create(&folder, worker).map_err(StoreError::io(&folder))
+    }
+
+    /// Adds the calls of the earlier attempts of `worker` to its own ledger.
+    pub(crate) fn recall(&self, worker: &str, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
+        let folder = self.journals();
+        merge(of_worker(&folder, worker).map_err(StoreError::io(&folder))?, ledger)
+    }
+
+    /// Adds the calls of all journals to the ledger. Adds nothing twice, however often it is repeated.
+    pub(crate) fn merge(&self, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
+        let folder = self.journals();
+        merge(journals(&folder).map_err(StoreError::io(&folder))?, ledger)
+    }
+
+    pub(crate) fn has_journals(&self) -> bool {
+        journals(&self.journals()).is_ok_and(|found| !found.is_empty())
+    }
+}
+
+fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
+    let mut counts = JournalCounts { journals: paths.len() as u64, ..JournalCounts::default() };
+    if !paths.is_empty() {
+        ledger.index_history()?;
+    }
+    for path in paths {
+        let mut calls = Vec::new();
+        for entry in entries(&path).map_err(StoreError::io(&path))? {
+            match entry {
+                Entry::Call(record) => calls.push(*record),
+                Entry::Build([server, model, build]) => ledger.remember_build(&server, &model, &build)?,
+                Entry::Retired { key, at, why } => {
+                    add(std::mem::take(&mut calls), ledger, &mut counts)?;
+                    ledger.retire_answer(key, at, why)?;
+                }
+            }
+            if calls.len() == GROUP {
+                add(std::mem::take(&mut calls), ledger, &mut counts)?;
+            }
+        }
+        add(calls, ledger, &mut counts)?;
+    }
+    Ok(counts)
+}
+
+fn add(mut calls: Vec<Record>, ledger: &mut Ledger, counts: &mut JournalCounts) -> Result<(), StoreError> {
+    let all = calls.len() as u64;
+    let mut is_new = ledger.are_new(&calls)?.into_iter();
+    calls.retain(|_| is_new.next().unwrap_or(true));
+    let earlier = ledger.append(&calls)?;
+    let added = earlier.iter().filter(|earlier| earlier.is_none()).count() as u64;
+    counts.added += added;
+    counts.known += all - added;
+    Ok(())
+}
+
+/// The entries that retire answers, for [`Journal::append`].
+pub(crate) fn retired(keys: &[Key], why: Retired) -> impl Iterator<Item = Entry> {
+    let at = chrono::Utc::now().timestamp_millis();
+    keys.iter().map(move |key| Entry::Retired { key: *key, at, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(number: u8, reply: &str, at: i64, error: Option<&str>) -> Entry {
+        let (reply, error) = (reply.to_owned(), error.map(str::to_owned));
+        let record = Record { key: Key([number; 16]), model: "m".to_owned(), reply, error, ..Record::default() };
+        Entry::Call(Box::new(Record { at: Some(at), attempts: 1, finish: "stop".to_owned(), ..record }))
+    }
+
+    fn shared(folder: &Path) -> SharedDir {
+        SharedDir::of(&RunDir::new(folder.join("run")))
+    }
+
+    fn answers(ledger: &Ledger) -> Vec<Option<String>> {
+        let keys: Vec<Key> = (1..=3).map(|number| Key([number; 16])).collect();
+        ledger.find(&keys).unwrap().into_iter().map(|found| found.map(|record| record.reply)).collect()
+    }
+
+    #[test]
+    fn merging_again_in_any_order_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        let mut ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let mut first = shared.start_journal("worker-0").unwrap();
+        first.append([call(1, "a", 10, None), call(2, "", 11, Some("refused: no")), call(3, "bad", 12, None)]).unwrap();
+        let changed = Entry::Retired { key: Key([3; 16]), at: 13, why: Retired::Unfit };
+        first.append([changed, call(3, "good", 14, None)]).unwrap();
+        let mut second = shared.start_journal("worker-1").unwrap();
+        second.append([call(1, "a doubled call", 15, None), call(2, "late", 16, None)]).unwrap();
+        let counts = shared.merge(&mut ledger).unwrap();
+        assert_eq!((counts.journals, counts.added, counts.known), (2, 5, 1));
+        let expected = ["a", "late", "good"].map(|reply| Some(reply.to_owned())).to_vec();
+        let records = ledger.count().unwrap();
+        for _ in 0..3 {
+            assert_eq!(answers(&ledger), expected);
+            assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
+            assert_eq!(ledger.count().unwrap(), records);
+        }
+        second.append([call(1, "a doubled call", 15, None)]).unwrap();
+        assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
+        assert_eq!((answers(&ledger), ledger.count().unwrap()), (expected, records));
+    }
+
+    #[test]
+    fn a_part_belongs_to_the_worker_that_began_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        assert!(shared.claim("tone", 3, "worker-1").unwrap());
+        assert!(!shared.claim("tone", 3, "worker-2").unwrap());
+        assert!(shared.claim("tone", 3, "worker-1").unwrap(), "it may begin again");
+        assert!(shared.claim("mood", 3, "worker-2").unwrap());
+        assert_eq!(shared.claimed_by("tone", 3).as_deref(), Some("worker-1"));
+    }
+
+    #[test]
+    fn the_first_value_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        assert_eq!(shared.agree("models.json", &1).unwrap(), 1);
+        assert_eq!(shared.agree("models.json", &2).unwrap(), 1);
+    }
+
+    /// What workers leave for a merge: `workers` journals with `calls` each.
+    fn leave_journals(shared: &SharedDir, workers: u64, calls: u64) {
+        for worker in 0..workers {
+            let mut journal = shared.start_journal(&format!("worker-{worker}")).unwrap();
+            let record = |number: u64| {
+                let mut key = [0; 16];
+                key[..8]
+                    .copy_from_slice(blake3::hash(&(worker * calls + number).to_be_bytes()).as_bytes()[..8].as_ref());
+                let reply = format!("{{\"label\": \"positive\", \"score\": {}}}", number % 10);
+                Record { key: Key(key), model: "llama3.2".to_owned(), reply, at: Some(9), ..Record::default() }
+            };
+            let records: Vec<Record> = (0..calls).map(record).collect();
+            journal.append_calls(records.iter()).unwrap();
+        }
+    }
+
+    /// Run it with `cargo test --release --lib -- --ignored --nocapture costs_of_a_large_run`.
+    #[test]
+    #[ignore = "a measurement, which takes a minute"]
+    fn costs_of_a_large_run() {
+        const WORKERS: u64 = 1000;
+        const ROWS: f64 = 1e8;
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        let timed = |what: &str, count: f64, of: f64, work: &mut dyn FnMut()| {
+            let start = std::time::Instant::now();
+            work();
+            let each = start.elapsed().as_secs_f64() / count;
+            println!("{what}: {:.1} us each, {:.0} s for {of:.0}", each * 1e6, each * of);
+        };
+        let parts = ROWS / 20_000.0;
+        timed("claim of a part", parts, parts, &mut || {
+            (0..parts as u64).for_each(|part| assert!(shared.claim("tone", part, "worker-1").unwrap()));
+        });
+        timed("failed claim", parts, parts * WORKERS as f64, &mut || {
+            (0..parts as u64).for_each(|part| assert!(!shared.claim("tone", part, "worker-2").unwrap()));
+        });
+        for calls in [200, 2000] {
+            shared.remove("journals").unwrap();
+            timed("journal entry", (WORKERS * calls) as f64, ROWS, &mut || leave_journals(&shared, WORKERS, calls));
+            let bytes: u64 =
+                journals(&shared.journals()).unwrap().iter().map(|path| path.metadata().unwrap().len()).sum();
+            println!("journals: {} bytes per call", bytes / (WORKERS * calls));
+            let path = folder.path().join(format!("{calls}.sqlite"));
+            let mut ledger = Ledger::open(&path).unwrap();
+            timed("merged call", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(shared.merge(&mut ledger).unwrap().added, WORKERS * calls);
+            });
+            timed("call merged again", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
+            });
+            let known = crate::store::write_known;
+            timed("known answer", (WORKERS * calls) as f64, ROWS, &mut || {
+                assert_eq!(known(&ledger, &["llama3.2".to_owned()], shared.root()).unwrap(), WORKERS * calls);
+            });
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Runs on a real Slurm with two nodes, from Debian's packages: munged, slurmctld and two slurmd on this machine.
+//!
+//! The daemons start once and take some seconds. The test with a dead node takes about 4 minutes, since Slurm waits 2
+//! minutes before it repeats a task. Without root or the packages, the tests are skipped, loudly.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::cluster::{outputs, project, repeated, wait_for};
+use crate::project::Project;
+use crate::server::Server;
+use crate::venv::skipped;
+
+const ROWS: usize = 3000;
+/// Calls that a worker has in flight.
+const IN_FLIGHT: usize = 8;
+
+struct Slurm {
+    folder: PathBuf,
+}
+
+/// The cluster of this suite run. `None` if it cannot run here.
+fn slurm(test: &str) -> Option<&'static Slurm> {
+    static SLURM: OnceLock<Option<Slurm>> = OnceLock::new();
+    let found = SLURM.get_or_init(Slurm::start).as_ref();
+    if found.is_none() {
+        skipped(test, "a Slurm needs root and Debian's package slurm-wlm");
+    }
+    found
+}
+
+fn works(program: &str, args: &[&str]) -> bool {
+    let done = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+/// Two ports after each other follow the returned one.
+fn free_port() -> u16 {
+    let is_free = |port: &u16| (0..3).all(|more| TcpListener::bind(("127.0.0.1", port + more)).is_ok());
+    (17_100..18_000).step_by(3).find(is_free).expect("free ports")
+}
+
+fn config(folder: &Path, host: &str) -> String {
+    let (at, port) = (folder.display(), free_port());
+    let node = |number: u16| {
+        let port = port + 1 + number;
+        format!(
+            "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 CoresPerSocket=4 State=UNKNOWN"
+        )
+    };
+    format!(
+        "ClusterName=test\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={port}\nAuthType=auth/munge\n\
+         AuthInfo=socket={at}/munge.socket\nSlurmUser=root\nSlurmdUser=root\nStateSaveLocation={at}/state\n\
+         SlurmdSpoolDir={at}/spool-%n\nSlurmctldPidFile={at}/slurmctld.pid\nSlurmdPidFile={at}/slurmd-%n.pid\n\
+         SwitchType=switch/none\nMpiDefault=none\nProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
+         JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
+         SchedulerParameters=sched_interval=2,bf_interval=2\nSelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
+         ReturnToService=2\nSlurmdParameters=config_overrides\nSlurmdTimeout=15\nKillWait=5\nJobRequeue=1\n\
+         {}\n{}\nPartitionName=main Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP\n",
+        node(0),
+        node(1)
+    )
+}
+
+impl Slurm {
+    fn start() -> Option<Slurm> {
+        let id = Command::new("id").arg("-u").output().ok()?;
+        if !cfg!(target_os = "linux") || String::from_utf8_lossy(&id.stdout).trim() != "0" {
+            return None;
+        }
+        let is_there = || ["slurmctld", "slurmd", "munged", "setpriv"].iter().all(|name| works("which", &[name]));
+        if !is_there() {
+            let install = ["install", "-y", "--no-install-recommends", "slurm-wlm", "munge"];
+            let installed = works("apt-get", &install) || (works("apt-get", &["update"]) && works("apt-get", &install));
+            if !installed || !is_there() {
+                return None;
+            }
+        }
+        let folder = tempfile::tempdir().ok()?.keep();
+        let host = Command::new("hostname").arg("-s").output().ok()?;
+        fs::write(folder.join("slurm.conf"), config(&folder, String::from_utf8_lossy(&host.stdout).trim())).ok()?;
+        fs::create_dir_all(folder.join("state")).ok()?;
+        let key: Vec<u8> = (0..1024u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        fs::write(folder.join("munge.key"), key).ok()?;
+        works("chmod", &["600", folder.join("munge.key").to_str()?]).then_some(())?;
+        let slurm = Slurm { folder };
+        slurm.start_daemons();
+        wait_for("two idle nodes", Duration::from_secs(60), || {
+            slurm.ask("sinfo", &["-h", "-o", "%t %D"]).contains("idle 2")
+        });
+        Some(slurm)
+    }
+
+    /// Starts the daemons from a thread that does not end. The system kills them when this process ends.
+    fn start_daemons(&self) {
+        let (folder, (ready, started)) = (self.folder.clone(), channel());
+        std::thread::spawn(move || {
+            let path = |name: &str| folder.join(name).display().to_string();
+            let conf = path("slurm.conf");
+            let munge = [
+                "-F".to_owned(),
+                "-f".to_owned(),
+                format!("--key-file={}", path("munge.key")),
+                format!("--socket={}", path("munge.socket")),
+                format!("--pid-file={}", path("munged.pid")),
+                format!("--log-file={}", path("munged.log")),
+                format!("--seed-file={}", path("munge.seed")),
+            ];
+            let mut daemons = vec![daemon(&folder, "munged", &munge)];
+            wait_for("munged", Duration::from_secs(20), || folder.join("munge.socket").exists());
+            let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            daemons.push(daemon(&folder, "slurmctld", &words(&["-D", "-f", &conf])));
+            for node in ["n0", "n1"] {
+                daemons.push(daemon(&folder, "slurmd", &words(&["-D", "-f", &conf, "-N", node])));
+            }
+            ready.send(()).expect("the test waits");
+            std::thread::park();
+            daemons.iter_mut().for_each(|daemon| drop(daemon.wait()));
+        });
+        started.recv().expect("the daemons start");
+    }
+
+    fn conf(&self) -> String {
+        self.folder.join("slurm.conf").display().to_string()
+    }
+
+    /// The output of a command of Slurm.
+    fn ask(&self, program: &str, args: &[&str]) -> String {
+        let done =
+            Command::new(program).args(args).env("SLURM_CONF", self.conf()).output().expect("a command of Slurm");
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    fn project(&self, server: &Server, rows: usize) -> Project {
+        project(server, rows).env("SLURM_CONF", &self.conf())
+    }
+
+    /// The processes of the jobs on a node, and their parents.
+    fn processes(node: &str) -> Vec<u32> {
+        let mark = format!("SLURMD_NODENAME={node}\0");
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environment.windows(mark.len()).any(|part| part == mark.as_bytes()) {
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+                found.extend(parent.filter(|parent| is_step(*parent)).into_iter().chain([id]));
+            }
+        }
+        found
+    }
+}
+
+fn is_step(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|words| words.starts_with("slurmstepd"))
+}
+
+fn daemon(folder: &Path, program: &str, args: &[String]) -> Child {
+    let log =
+        fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{program}.log"))).expect("a log");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]).args(args).env("SLURM_CONF", folder.join("slurm.conf"));
+    let log = (log.try_clone().expect("a log"), log);
+    command.stdin(Stdio::null()).stdout(log.0).stderr(log.1).spawn().expect("a daemon")
+}
+
+/// Kills a node with its jobs, as a power cut does.
+fn kill_node(node: &str) {
+    let daemon = Command::new("pgrep").args(["-f", &format!("^slurmd -D .* -N {node}$")]).output().expect("pgrep");
+    let daemons = String::from_utf8_lossy(&daemon.stdout).into_owned();
+    let daemons = daemons.split_whitespace().map(str::to_owned);
+    for process in daemons.chain(Slurm::processes(node).iter().map(u32::to_string)) {
+        works("kill", &["-KILL", &process]);
+    }
+}
+
+const ON: [&str; 8] = ["run", "pipeline.toml", "--on", "slurm", "--workers", "2", "--sbatch", "--exclusive"];
+
+#[test]
+fn a_run_on_two_nodes_survives_the_death_of_one_and_a_time_limit() {
+    let Some(slurm) = slurm("a_run_on_two_nodes_survives_the_death_of_one_and_a_time_limit") else { return };
+    let plain = Server::new().start();
+    let expected = project(&plain, ROWS);
+    expected.run(&["run", "pipeline.toml"]).exits(0);
+    let server = Server::new().latency_ms(20).start();
+    let project = slurm.project(&server, ROWS);
+    let running = project.spawn(&ON);
+    assert!(server.wait_answered(1000), "{}", running.stderr());
+    kill_node("n1");
+    assert!(server.wait_answered(2000), "{}", running.stderr());
+    // What Slurm does before the time limit.
+    let tasks = slurm.ask("squeue", &["-h", "-r", "-t", "RUNNING", "-o", "%i %N"]);
+    let task = tasks.lines().find(|line| line.ends_with(" n0")).and_then(|line| line.split_whitespace().next());
+    slurm.ask("scancel", &["--batch", "-s", "TERM", task.expect("a task on n0")]);
+    let other = project.run(&["run", "pipeline.toml"]).exits(3);
+    assert!(other.stderr.contains("this run is on slurm (job "), "{}", other.stderr);
+    wait_for("the death of n1", Duration::from_secs(120), || {
+        slurm.ask("sinfo", &["-N", "-h", "-o", "%N %t"]).contains("n1 down")
+    });
+    slurm.restart("n1");
+    let ran = running.wait().exits(0);
+    assert!(outputs(&project) == outputs(&expected), "{}", ran.stderr);
+    assert!(repeated(&server) <= IN_FLIGHT, "{} calls were repeated: {}", repeated(&server), ran.stderr);
+    let sent = server.requests();
+    project.run(&ON).exits(0).says("0 calls sent");
+    assert_eq!(server.requests(), sent);
+}
+
+impl Slurm {
+    fn restart(&self, node: &str) {
+        let args = ["-D", "-f", &self.conf(), "-N", node].map(str::to_owned);
+        let (folder, (ready, started)) = (self.folder.clone(), channel());
+        std::thread::spawn(move || {
+            let mut daemon = daemon(&folder, "slurmd", &args);
+            ready.send(()).expect("the test waits");
+            std::thread::park();
+            drop(daemon.wait());
+        });
+        started.recv().expect("the node starts");
+    }
+}
+
+#[test]
+fn a_detached_run_is_followed_later_and_a_model_out_of_reach_is_reported_before_the_workers_start() {
+    let Some(slurm) = slurm("a_detached_run_is_followed_later") else { return };
+    let server = Server::new().latency_ms(5).start();
+    let project = slurm.project(&server, 60);
+    let detached: Vec<&str> = ON.iter().copied().chain(["--detach"]).collect();
+    project.run(&detached).exits(0).says("submitted to slurm: job ");
+    project.run(&ON).exits(0).says("on slurm since ");
+    let plain = Server::new().start();
+    let expected = self::project(&plain, 60);
+    expected.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(outputs(&project) == outputs(&expected));
+    let unreachable = Project::new().env("OLLAMA_HOST", "http://127.0.0.1:9").env("SLURM_CONF", &slurm.conf());
+    let unreachable = unreachable.spec(crate::cluster::SPEC).csv("data.csv", &crate::cluster::speeches(60));
+    let failed = unreachable.run(&ON).exits(3);
+    assert!(failed.stderr.contains("the workers ended before all parts were committed"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("compute nodes often have no way out"), "{}", failed.stderr);
+}
+
+#[test]
+fn scripts_are_shown_without_a_cluster() {
+    let server = Server::new().start();
+    let project = project(&server, 60);
+    let spec = crate::cluster::SPEC.replacen(
+        "[models.llama]",
+        "[cluster]\nmodules = [\"cuda/12.4\"]\nbefore = \"ollama serve &\"\nenv = [\"LAB_KEY\"]\nsbatch = [\"--gres=gpu:1\"]\n\n[models.llama]",
+        1,
+    );
+    project.write("pipeline.toml", spec);
+    let shown = project.run(&[
+        "run",
+        "pipeline.toml",
+        "--on",
+        "slurm",
+        "--workers",
+        "3",
+        "--sbatch",
+        "--time=1:00:00",
+        "--dry-run",
+    ]);
+    let shown = shown.exits(0).stdout;
+    let folder = fs::canonicalize(project.folder()).expect("the folder").display().to_string();
+    let program = env!("CARGO_BIN_EXE_fanfold");
+    let run = shown.split("/runs/").nth(1).and_then(|rest| rest.split('/').next()).expect("a run").to_owned();
+    let text = shown.replace(&folder, "PROJECT").replace(program, "fanfold").replace(&run, "RUN");
+    insta::assert_snapshot!("slurm_scripts", text);
+    assert_eq!(server.requests(), 0);
+}
