@@ -105,13 +105,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
         let call = |number: u8| {
-            let model = if number % 5 == 0 { "other" } else { "llama" }.to_owned();
-            let error = (number % 7 == 0).then(|| "refused: x".to_owned());
+            let model = if number.is_multiple_of(5) { "other" } else { "llama" }.to_owned();
+            let error = (number.is_multiple_of(7)).then(|| "refused: x".to_owned());
             let reply = format!("reply {number}");
             Record { key: Key([number; 16]), model, reply, error, at: Some(9), ..Record::default() }
         };
         ledger.append(&(1..=100).map(call).collect::<Vec<_>>()).unwrap();
-        let expected = |number: u8| (1..=100).contains(&number) && number % 5 != 0 && number % 7 != 0;
+        let expected =
+            |number: u8| (1..=100).contains(&number) && !number.is_multiple_of(5) && !number.is_multiple_of(7);
         let count = write_known(&ledger, &["llama".to_owned()], folder.path()).unwrap();
         assert_eq!(count, (0..=255).filter(|number| expected(*number)).count() as u64);
         let known = Known::open(folder.path()).unwrap();
