@@ -1,6 +1,10 @@
 //! Call keys: hashes of everything that can change an answer.
 
+use std::sync::Arc;
+
+use crate::prompt::{Expect, Message, Prompt};
 use crate::provider::{Build, Encoded};
+use crate::spec::StageSpec;
 use crate::store::Key;
 
 /// The version of the call key format. A new version makes all recorded answers unusable.
@@ -23,6 +27,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) build: &'a Build,
     /// The hash of the server, if the server reports no build.
     pub(crate) server: Option<&'a str>,
+}
+
+/// A prompt whose key differs if the settings of the stage or of the asked model differ.
+pub(crate) fn probe(stage: &StageSpec) -> Prompt {
+    let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
+    let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
+    Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None }
 }
 
 /// The hash that identifies a call.

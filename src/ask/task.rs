@@ -10,19 +10,62 @@
 //!   bad answer are asked again in halves, down to single rows.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
 use super::answer::{Finished, PackPosition, ended_by_itself};
 use super::key::Replicate;
-use crate::prompt::{Answer, Failure, PackForm, Prompt, pack, together};
+use crate::prompt::{Answer, Failure, Message, PackForm, Prompt, pack, together};
 use crate::spec::{Repair, StageSpec};
 use crate::stage::Ask;
 use crate::store::{Key, Record};
 use crate::table::Row;
 
-pub(crate) type Exchange = (Arc<Prompt>, Finished);
+pub(crate) type Exchange = (AskedPrompt, Finished);
+
+/// The prompt of an answered question. Messages that the prompt before it has too are kept only there, so that a long
+/// conversation is kept once and not once for each of its questions.
+#[derive(Clone, Debug)]
+pub(crate) struct AskedPrompt {
+    prompt: Arc<Prompt>,
+    /// The number of messages that are left out at the start.
+    earlier: usize,
+}
+
+impl AskedPrompt {
+    fn whole(prompt: Arc<Prompt>) -> Self {
+        AskedPrompt { prompt, earlier: 0 }
+    }
+
+    fn after(before: Option<&Prompt>, prompt: &Arc<Prompt>) -> Self {
+        let before = before.map(|before| before.messages.as_slice()).unwrap_or_default();
+        let earlier = before.iter().zip(&prompt.messages).take_while(|(before, now)| before == now).count();
+        if earlier == 0 {
+            return AskedPrompt::whole(prompt.clone());
+        }
+        let messages = prompt.messages[earlier..].to_vec();
+        let (expect, schema, pack) = (prompt.expect.clone(), prompt.schema.clone(), prompt.pack.clone());
+        let prompt = Prompt { messages, expect, schema, respondent: prompt.respondent, pack };
+        AskedPrompt { prompt: Arc::new(prompt), earlier }
+    }
+
+    /// Makes the messages of this prompt from those of the prompt before it.
+    pub(crate) fn continues(&self, messages: &mut Vec<Message>) {
+        messages.truncate(self.earlier);
+        messages.extend_from_slice(&self.prompt.messages);
+    }
+}
+
+/// The prompt without its messages, which may be left out.
+impl Deref for AskedPrompt {
+    type Target = Prompt;
+
+    fn deref(&self) -> &Prompt {
+        &self.prompt
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Respondent {
@@ -75,6 +118,8 @@ pub(crate) struct Member {
     row: usize,
     round: Vec<Arc<Prompt>>,
     asked: Vec<Exchange>,
+    /// The prompt of the last exchange.
+    last: Option<Arc<Prompt>>,
     done: bool,
 }
 
@@ -179,7 +224,7 @@ impl<'a> TaskContext<'a> {
 
 impl Member {
     pub(crate) fn new(slot: usize, row: usize, round: Vec<Arc<Prompt>>) -> Self {
-        Member { slot, row, round, asked: Vec::new(), done: false }
+        Member { slot, row, round, asked: Vec::new(), last: None, done: false }
     }
 
     fn result(&mut self, failure: Option<Failure>) -> SlotResult {
@@ -284,7 +329,9 @@ impl Task {
             step.count(&finished);
             step.result.singles += u64::from(finished.was_sent());
             let failure = finished.answer.as_ref().err().cloned();
-            member.asked.push((call.question.prompt, finished));
+            let prompt = call.question.prompt;
+            member.asked.push((AskedPrompt::after(member.last.as_deref(), &prompt), finished));
+            member.last = Some(prompt);
             if failure.is_some() {
                 self.calls.clear();
                 (step.fill)(member.result(failure));
@@ -321,7 +368,7 @@ impl Task {
             let member = &mut self.members[*member];
             // Rows with equal questions share one call.
             let from_ledger = finished.from_ledger || i > 0;
-            member.asked.push((prompt.clone(), Finished { from_ledger, ..finished.clone() }));
+            member.asked.push((AskedPrompt::whole(prompt.clone()), Finished { from_ledger, ..finished.clone() }));
             if let Err(failure) = &finished.answer {
                 (step.fill)(member.result(Some(failure.clone())));
             }
@@ -346,7 +393,7 @@ impl Task {
                 let place = Some(Box::new(PackPosition { size, position: position + 1, carries, part }));
                 let answer = reply.answer.clone().map_err(|text| Failure::read(&text));
                 let finished = Finished { answer, place, ..finished.clone() };
-                self.members[*member].asked.push((prompt.clone(), finished));
+                self.members[*member].asked.push((AskedPrompt::whole(prompt.clone()), finished));
             }
             match reply.answer {
                 Ok(_) => step.result.singles += item.members.len() as u64,

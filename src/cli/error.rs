@@ -134,6 +134,13 @@ impl From<StoreError> for Failure {
             StoreError::OnCluster { .. } => {
                 failure.help("to follow it, run the command with `--on` again; Ctrl-C then asks whether to cancel it")
             }
+            StoreError::Damaged { .. } => {
+                failure.help("run the spec again: it makes the file again from what is undamaged")
+            }
+            StoreError::NoCalls { path } => {
+                let run = path.ancestors().nth(2).unwrap_or(&path).display();
+                failure.help(format!("run its spec again to make the file again, or delete {run} to give up the run"))
+            }
             StoreError::InUse | StoreError::Cleaning => failure.help("try again when it has ended"),
             StoreError::Ledger(error) => error.into(),
             _ => failure,

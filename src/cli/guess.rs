@@ -12,7 +12,7 @@ const GUESSES: &[(&[&str], &str)] = &[
     (&["eval", "evaluate", "assert"], "`fanfold test SPEC` checks the tables of the last run"),
     (&["compare"], "`fanfold diff OLD NEW` compares two runs or tables"),
     (&["export", "import", "gc"], "`fanfold ledger {word}` does it"),
-    (&["clean", "prune", "cache", "purge"], "`fanfold ledger gc` deletes recorded answers that no run uses"),
+    (&["prune", "cache", "purge"], "`fanfold clean` deletes old runs, `fanfold ledger gc` answers that no run uses"),
     (&["list", "ls"], "`fanfold runs SPEC` lists the runs, `fanfold models list` the built-in models"),
     (&["pull", "download"], "`fanfold models pull` downloads the built-in models"),
     (&["view", "head", "cat", "open", "print"], "`fanfold show SPEC` shows the rows of a table, and of the calls"),

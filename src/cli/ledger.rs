@@ -6,7 +6,7 @@ use super::output::write_json;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;
-use crate::store::{self, Project, StoreError};
+use crate::store::{self, LedgerError, Project, StoreError};
 use crate::table::parquet::folder_of;
 
 /// Manages the ledger: every finished call of a project, shared by all specs of a folder.
@@ -95,8 +95,10 @@ fn project(place: &Path) -> Project {
     if place.is_dir() { Project::of(place) } else { Project::of(folder_of(place)) }
 }
 
+type OpenLedger = fn(&Path) -> Result<store::Ledger, LedgerError>;
+
 /// Returns the project of a spec or a folder, with its ledger. The ledger must exist.
-fn existing(place: &Path) -> Result<(Project, store::Ledger), Failure> {
+fn existing(place: &Path, open: OpenLedger) -> Result<(Project, store::Ledger), Failure> {
     let project = project(place);
     let path = project.ledger();
     if !path.exists() {
@@ -104,7 +106,7 @@ fn existing(place: &Path) -> Result<(Project, store::Ledger), Failure> {
         let help = "nothing has been run there yet; name another spec or folder";
         return Err(Failure::new(Exit::Environment, message).help(help));
     }
-    let ledger = store::Ledger::open(&path)?;
+    let ledger = open(&path)?;
     Ok((project, ledger))
 }
 
@@ -122,7 +124,7 @@ impl Ledger {
 
 impl Shown {
     fn info(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (project, ledger) = existing(&self.place)?;
+        let (project, ledger) = existing(&self.place, store::Ledger::read)?;
         let contents = ledger.contents()?;
         let (path, bytes) = (project.ledger(), project.ledger_bytes());
         self.format.write(&InfoReport { schema_version: 1, path, bytes, contents }, terminal);
@@ -130,7 +132,7 @@ impl Shown {
     }
 
     fn verify(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (_, ledger) = existing(&self.place)?;
+        let (_, ledger) = existing(&self.place, store::Ledger::open)?;
         let verified = ledger.verify()?;
         self.format.write(&VerifyReport { schema_version: 1, verified }, terminal);
         Ok(if verified.corrupt > 0 { Exit::Failed } else { Exit::Ok })
@@ -139,7 +141,7 @@ impl Shown {
 
 impl Gc {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (project, ledger) = existing(&self.place)?;
+        let (project, ledger) = existing(&self.place, store::Ledger::open)?;
         drop(ledger);
         let bytes_before = project.ledger_bytes();
         let dropped = store::gc(&project, self.dry_run)?;

@@ -5,6 +5,7 @@
 
 mod ask;
 mod bench;
+mod clean;
 mod data;
 mod diff;
 mod doctor;
@@ -83,6 +84,7 @@ enum Command {
     Show(show::Show),
     Report(report::Report),
     Ledger(ledger::Ledger),
+    Clean(clean::Clean),
     Population(population::Population),
     Bench(bench::Bench),
     Models(models::Models),
@@ -143,6 +145,7 @@ impl Command {
             Command::Show(command) => command.run(terminal),
             Command::Report(command) => command.run(terminal),
             Command::Ledger(command) => command.run(terminal),
+            Command::Clean(command) => command.run(terminal),
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
             Command::Models(command) => command.run(terminal),

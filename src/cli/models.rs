@@ -54,14 +54,16 @@ enum Action {
 
 impl Models {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let folders = &Folders::from_env(&env)?;
+        let folders = || Folders::from_env(&env);
         let spec = self.spec.or_else(|| only_spec().ok().filter(|_| self.action.is_none()));
         match (self.action, spec) {
-            (Some(Action::Pull { names }), _) => return pull_all(&names, folders, terminal),
-            (Some(Action::List { format }), _) => format.write(&BuiltinReport { folders, ollama: None }, terminal),
+            (Some(Action::Pull { names }), _) => return pull_all(&names, &folders()?, terminal),
+            (Some(Action::List { format }), _) => {
+                format.write(&BuiltinReport { folders: &folders()?, ollama: None }, terminal);
+            }
             (None, None) => {
                 let server = block_on(async { Ok(own_ollama().await) })?;
-                self.format.write(&BuiltinReport { folders, ollama: Some(server) }, terminal);
+                self.format.write(&BuiltinReport { folders: &folders()?, ollama: Some(server) }, terminal);
             }
             (None, Some(path)) => {
                 let spec = load_spec(&path, terminal)?;

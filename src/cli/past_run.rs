@@ -27,6 +27,7 @@ impl PastRun {
         let project = Project::of(&spec.folder);
         let plan = uncounted(spec)?;
         let dir = run_or_replay(&plan, &project);
+        Manifest::check(&dir)?;
         if let Some(manifest) = Manifest::read(&dir) {
             return Ok(PastRun { plan, dir, manifest, is_current: true });
         }

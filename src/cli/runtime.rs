@@ -6,15 +6,58 @@ pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The address space that a run reserves at least, most of which it never uses.
+const ADDRESS_SPACE: u64 = 1_000_000_000;
+/// Threads for blocking work without which a run would wait for ever.
+const BLOCKING: usize = 16;
+
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Environment, format!("threads can't be started: {error}")))?;
+    let wrong = |message: String, help: &str| Failure::new(Exit::Environment, message).help(help);
+    if let Some(most) = most_address_space().filter(|most| *most < ADDRESS_SPACE) {
+        let message = format!("the address space is limited to {} MB, and a run reserves 1,000 MB", most / 1_000_000);
+        return Err(wrong(
+            message,
+            "raise the limit: `ulimit -v 2000000`; a memory limit of the container does no harm",
+        ));
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + BLOCKING;
+    let few = |error: std::io::Error| {
+        let message = format!("the system refuses to start {threads} threads: {error}");
+        wrong(message, "raise the limit of processes: `ulimit -u 4096`, or `--pids-limit` of the container")
+    };
+    // Tokio panics, or waits for ever, if it cannot start a thread.
+    start_at_once(threads).map_err(few)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(few)?;
     let result = runtime.block_on(work);
     // Dropped calls may still wait for their sockets; the shutdown does not wait for them.
     runtime.shutdown_background();
     result
+}
+
+/// Starts this number of threads at the same time and ends them. Returns an error if the system refuses one.
+fn start_at_once(threads: usize) -> std::io::Result<()> {
+    let gate = std::sync::Arc::new(std::sync::RwLock::new(()));
+    let closed = gate.write();
+    let start = |_| {
+        let gate = gate.clone();
+        std::thread::Builder::new().stack_size(64 << 10).spawn(move || drop(gate.read()))
+    };
+    let started: Result<Vec<_>, _> = (0..threads).map(start).collect();
+    drop(closed);
+    for thread in started? {
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn most_address_space() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::As).current
+}
+
+#[cfg(not(unix))]
+fn most_address_space() -> Option<u64> {
+    None
 }
 
 /// Raises the soft limit of open files, which is 256 on some systems: each call in flight needs a connection.

@@ -85,7 +85,7 @@ impl Live {
 /// What earlier runs cost, if the budget limits the total of all runs.
 fn earlier(spec: &Spec) -> Option<Cost> {
     spec.budget.total?;
-    let ledger = Ledger::open(&Project::of(&spec.folder).ledger()).ok()?;
+    let ledger = Ledger::read(&Project::of(&spec.folder).ledger()).ok()?;
     earlier_cost(spec, &ledger).ok()
 }
 

@@ -36,9 +36,10 @@ impl Status {
         let PlanReport { preview, stages, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
         let dir = run_or_replay(&preview.plan, &project);
         let (answers, failed_calls) = match project.ledger() {
-            path if path.exists() => Ledger::open(&path)?.count()?,
+            path if path.exists() => Ledger::read(&path)?.count()?,
             _ => (0, 0),
         };
+        Manifest::check(&dir)?;
         let mut manifest = Manifest::read(&dir);
         if let Some(manifest) = manifest.as_mut().filter(|manifest| manifest.state != State::Done) {
             // A run that is killed leaves its counts as they were at the start.

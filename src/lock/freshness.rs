@@ -71,8 +71,7 @@ pub(crate) fn freshness(
     };
     let drift = earlier.as_ref().map(|earlier| since(&earlier.lock)).unwrap_or_default();
     let own = manifest.as_ref().and_then(Lock::of_manifest).map(|lock| since(&lock)).unwrap_or_default();
-    let is_running = manifest.as_ref().is_some_and(|m| m.state == State::Running)
-        && project.lock(dir.root(), "this run's folder").is_err();
+    let is_running = manifest.as_ref().is_some_and(|m| m.state == State::Running) && project.is_locked(dir.root());
     let state = manifest.map(|manifest| manifest.state);
     let stage = |(i, outlook): (TableId, &Outlook)| {
         let concerned = |drift: &[Drift]| -> Vec<Drift> {

@@ -17,7 +17,7 @@ use crate::models::Models;
 use crate::plan::routing;
 use crate::prompt::{Failure, PackForm, Prompt, pack, together};
 use crate::spec::{Overflow, StageSpec};
-use crate::store::{Key, Ledger, LedgerError};
+use crate::store::{Key, Ledger, LedgerError, Since};
 use crate::table::{Cutter, Row};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,8 +107,8 @@ impl StageRows<'_> {
 pub(crate) struct Recall<'a> {
     pub(crate) models: &'a Models,
     pub(crate) ledger: &'a Ledger,
-    /// The time before which answers do not count, in milliseconds since 1970.
-    pub(crate) since: i64,
+    /// Older answers do not count.
+    pub(crate) since: Since,
 }
 
 pub(crate) struct StageState {
@@ -122,12 +122,16 @@ pub(crate) struct StageState {
     pub(crate) unread: BTreeSet<usize>,
     /// The sample of calls for a pilot.
     pub(crate) pilot: Option<Sample>,
+    /// Whether the table is kept and no other stage reads it, so that its calls are not looked up.
+    pub(crate) is_kept: bool,
 }
 
 impl StageState {
-    pub(crate) fn new(stage: &StageSpec) -> Self {
+    /// `kept` is the number of the calls of a table that is kept and that no other stage reads.
+    pub(crate) fn new(stage: &StageSpec, kept: Option<u64>) -> Self {
         StageState {
             estimate: StageEstimate {
+                from_ledger: kept.unwrap_or(0),
                 volumes: vec![Volume::default(); stage.models.len()],
                 ..StageEstimate::default()
             },
@@ -136,6 +140,7 @@ impl StageState {
             packs: Some((Cutter::new(stage.rows_per_prompt as usize), 0)),
             unread: BTreeSet::new(),
             pilot: None,
+            is_kept: kept.is_some(),
         }
     }
 
@@ -147,7 +152,7 @@ impl StageState {
         render: Render<'_>,
     ) -> Result<Option<(RecordBatch, Unknown)>, LedgerError> {
         let StageRows { stage, batch, first, unknown, .. } = rows;
-        let width = stage.width();
+        let (recall, width) = (recall.filter(|_| !self.is_kept), stage.width());
         let waits = unknown.rows(&read_by(stage));
         let mut slots: Vec<Option<OutputSlot<'_>>> = (0..batch.num_rows() * width).map(|_| None).collect();
         let mut rounds: Vec<FirstRound> = Vec::new();
@@ -176,7 +181,7 @@ impl StageState {
             let Ok(prompts) = prompts else { continue };
             if !stage.packs() {
                 prompts.iter().for_each(|prompt| self.estimate.measure(prompt));
-                if recall.is_none() {
+                if recall.is_none() && !self.is_kept {
                     asked.iter().for_each(|model| self.estimate.volumes[*model].ask_rounds(&prompts, most));
                 }
             }
@@ -186,6 +191,9 @@ impl StageState {
         }
         if stage.packs() {
             self.pack(rows, &mut rounds, recall.is_some());
+        }
+        if self.is_kept {
+            return Ok(None);
         }
         if let Some(recall) = recall {
             self.estimate.from_ledger += recall.answer(rows, rounds, &mut slots, self)?;

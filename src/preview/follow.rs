@@ -28,6 +28,8 @@ pub(crate) struct Options<'a> {
     pub(crate) models: Option<&'a Models>,
     /// The size of the sample of calls to send, for each stage.
     pub(crate) pilot: usize,
+    /// The stages whose tables are kept, with the number of their calls.
+    pub(crate) kept: &'a HashMap<TableId, u64>,
 }
 
 pub(crate) struct Followed {
@@ -60,7 +62,9 @@ pub(crate) fn follow(
         let stage = plan.spec.stage(id);
         let streams = Streams::new(plan.spec.seed.unwrap_or_default(), &["pilot", stage.name.as_str()]);
         let pilot = (options.pilot > 0).then(|| Sample::new(options.pilot, streams.of(0)));
-        (id, StageState { pilot, ..StageState::new(stage) })
+        let is_read = plan.spec.tables().any(|(_, table)| table.inputs().contains(&id));
+        let kept = options.kept.get(&id).copied().filter(|_| !is_read);
+        (id, StageState { pilot, ..StageState::new(stage, kept) })
     };
     let stages = plan.stages().map(state).collect();
     let mut follower = Follower { plan: &plan, recall, options, stages, retained: Retained::new(&plan)? };

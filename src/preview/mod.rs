@@ -5,9 +5,11 @@
 mod estimate;
 mod follow;
 mod forecast;
+mod kept;
 mod unknown;
 mod volume;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use estimate::Recall;
@@ -20,7 +22,7 @@ use crate::plan::{Plan, Selection, select};
 use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
 use crate::spec::{Spec, TableId};
 use crate::store::{
-    CallTotals, Ledger, Manifest, Project, Recalled, ReplayFile, RunDir, StoreError, recalled, reply_limits,
+    CallTotals, Ledger, Manifest, Project, Recalled, ReplayFile, RunDir, Since, StoreError, recalled, reply_limits,
 };
 
 pub(crate) use estimate::{Render, Rendered, StageEstimate};
@@ -65,8 +67,9 @@ pub(crate) fn preview(
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let dir = RunDir::new(project.run(&plan.run_name()));
-    let since = if fresh { i64::MAX } else { fresh_since(&dir).unwrap_or(i64::MIN) };
     let manifest = Manifest::read(&dir);
+    let earlier = manifest.as_ref().and_then(fresh_since).unwrap_or(Since::ALWAYS);
+    let since = if fresh { Since::NEVER } else { earlier };
     let last = manifest.as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
     let of_replay = replay.as_ref().map(|(_, file)| KnownBuild::all_of_replay(file)).unwrap_or_default();
     let known = [access.known, &last, &of_replay].concat();
@@ -76,7 +79,12 @@ pub(crate) fn preview(
     let limits = reply_limits(project, replay.as_ref().map(|(_, file)| file));
     models.iter_mut().for_each(|models| models.use_shorter(&limits));
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
-    let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref(), pilot })?;
+    let kept = match models.as_ref().filter(|_| !fresh && pilot == 0) {
+        Some(models) => kept::kept(&plan, &dir, manifest.as_ref(), models),
+        None => HashMap::new(),
+    };
+    let options = Options { render, leaves: true, models: models.as_ref(), pilot, kept: &kept };
+    let followed = follow(plan, selection, recall, options)?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
     let is_moved = |model: &usize| {
@@ -104,8 +112,9 @@ pub(crate) fn now(
         models.use_shorter(&limits);
         models
     });
-    let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);
-    let options = Options { render: Render::default(), leaves: false, models: models.as_ref(), pilot: 0 };
+    let recall = recall(models.as_ref(), ledger.as_ref(), Since::ALWAYS);
+    let kept = HashMap::new();
+    let options = Options { render: Render::default(), leaves: false, models: models.as_ref(), pilot: 0, kept: &kept };
     let followed = follow(plan, &Selection::default(), recall, options)?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
@@ -113,10 +122,10 @@ pub(crate) fn now(
 
 fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
     let path = project.ledger();
-    Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
+    Ok(if path.exists() { Some(Ledger::read(&path)?) } else { None })
 }
 
-fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64) -> Option<Recall<'a>> {
+fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: Since) -> Option<Recall<'a>> {
     Some(Recall { models: models?, ledger: ledger?, since })
 }
 
@@ -182,6 +191,7 @@ pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let render = Render { most, ..Render::default() };
-    let followed = follow(plan, selection, None, Options { render, leaves: false, models: None, pilot: 0 })?;
+    let options = Options { render, leaves: false, models: None, pilot: 0, kept: &HashMap::new() };
+    let followed = follow(plan, selection, None, options)?;
     Ok((followed.plan, followed.rendered))
 }

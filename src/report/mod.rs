@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod clean;
 pub(crate) mod colors;
 pub(crate) mod columns;
 pub(crate) mod diagnostics;

@@ -1,6 +1,7 @@
 //! Calls: makes and records every call to the models, each once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use super::wait::Wait;
 use crate::ask::{Finished, Terms};
 use crate::models::{Models, Target};
 use crate::prompt::{Answer, Failure, FailureKind, Prompt};
-use crate::store::Record;
+use crate::store::{Lease, Leases, Record};
 
 /// Failures of a pack that smaller packs may avoid. Fallback models are not asked for such a pack.
 const TOO_LARGE: [FailureKind; 4] =
@@ -25,12 +26,21 @@ pub(crate) struct Calls {
     models: Models,
     admission: Admission,
     recorder: Recorder,
+    leases: Leases,
     replay: Option<Arc<Replay>>,
 }
 
+/// How often a call looks for the answer that another process is waiting for.
+const LOOK: Duration = Duration::from_millis(50);
+
 impl Calls {
-    pub(crate) fn new(models: Models, admission: Admission, recorder: Recorder, replay: Option<Arc<Replay>>) -> Self {
-        Calls { models, admission, recorder, replay }
+    pub(crate) fn new(
+        models: Models,
+        admission: Admission,
+        (recorder, leases): (Recorder, Leases),
+        replay: Option<Arc<Replay>>,
+    ) -> Self {
+        Calls { models, admission, recorder, leases, replay }
     }
 
     /// The recorded calls that take precedence over the ledger's.
@@ -116,6 +126,13 @@ impl Calls {
                     }
                 }
                 Claim::Ask(asking) => {
+                    let _lease = match self.lease(&request).await? {
+                        Ok(lease) => lease,
+                        Err(known) => {
+                            asking.finish(known.record.clone(), None);
+                            return Some(known);
+                        }
+                    };
                     let (record, answer, from_ledger) = tokio::select! {
                         asked = self.try_models(request, progress) => asked?,
                         () = stop.aborted() => return None,
@@ -135,6 +152,27 @@ impl Calls {
                 }
             }
         }
+    }
+
+    /// Waits while another process makes the call. Returns its answer, or else the right to make the call. Returns
+    /// `None` if the run stops.
+    async fn lease(&self, request: &CallRequest<'_>) -> Option<Result<Lease<'_>, Finished>> {
+        if let Some(lease) = self.leases.take(request.key) {
+            let known = if self.leases.is_alone() { None } else { self.known(request).await };
+            return Some(known.map_or(Ok(lease), Err));
+        }
+        let wait = async {
+            loop {
+                self.admission.stop.unless_draining(tokio::time::sleep(LOOK)).await?;
+                let lease = self.leases.take(request.key);
+                match (self.known(request).await, lease) {
+                    (Some(known), _) => return Some(Err(known)),
+                    (None, Some(lease)) => return Some(Ok(lease)),
+                    (None, None) => {}
+                }
+            }
+        };
+        request.lane.park(wait).await
     }
 
     fn finished(
@@ -212,16 +250,22 @@ impl Calls {
     /// Makes a call, unless the ledger has its answer. Returns `None` if the run stops without an answer.
     async fn look_up_or_ask(&self, request: CallRequest<'_>, progress: &StageProgress) -> Option<Finished> {
         let lookup = Arc::new(self.recorder.lookup());
+        match self.known(&request).await {
+            Some(known) => Some(known),
+            None => Box::pin(self.ask(request, Some(lookup), progress)).await,
+        }
+    }
+
+    /// The answer in the ledger. Retires an answer that no longer fits the question.
+    async fn known(&self, request: &CallRequest<'_>) -> Option<Finished> {
         let (recorder, key) = (self.recorder.clone(), request.key);
         let found = tokio::task::spawn_blocking(move || recorder.find(&[key])).await.ok().and_then(Result::ok);
-        if let Some(record) = found.and_then(|found| found.into_iter().next().flatten()) {
-            let known = Finished::known(Arc::new(record), request.prompt, &request.terms);
-            if known.is_some() {
-                return known;
-            }
+        let record = found.and_then(|found| found.into_iter().next().flatten())?;
+        let known = Finished::known(Arc::new(record), request.prompt, &request.terms);
+        if known.is_none() {
             let recorder = self.recorder.clone();
             let _ = tokio::task::spawn_blocking(move || recorder.retire(&[key])).await;
         }
-        Box::pin(self.ask(request, Some(lookup), progress)).await
+        known
     }
 }

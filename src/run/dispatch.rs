@@ -39,6 +39,7 @@ pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
                 true
             }
             Produced::Block(block) => dispatcher.block(block).await,
+            Produced::Group => dispatcher.model_by_model(std::mem::take(&mut waiting)).await,
             Produced::End(part, blocks) => {
                 let going = !model_major || dispatcher.model_by_model(std::mem::take(&mut waiting)).await;
                 going && dispatcher.pieces.send(Piece::End(part, blocks)).await.is_ok()
@@ -84,7 +85,7 @@ impl Dispatcher {
         true
     }
 
-    /// Runs the tasks of one model after another. The next part begins with the last model, which is still loaded.
+    /// Runs the tasks of one model after another. The next group begins with the last model, which is still loaded.
     async fn model_by_model(&mut self, blocks: Vec<ProducedBlock>) -> bool {
         let models = self.job.stage().models.len();
         let mut by_model: Vec<Vec<Open>> = (0..models).map(|_| Vec::new()).collect();

@@ -27,7 +27,9 @@ use crate::lock::{self, Lock, ModelFacts};
 use crate::models::{BuildChange, Models};
 use crate::plan::{Plan, RowChoice};
 use crate::spec::{StageSpec, TableId};
-use crate::store::{self, Attempt, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
+use crate::store::{
+    self, Attempt, CallSpan, Leases, Ledger, Manifest, RefusalTotals, RunDir, Since, State, StoreError,
+};
 
 /// The time between two looks at what holds back calls.
 const LOOK: Duration = Duration::from_millis(250);
@@ -47,7 +49,7 @@ pub(crate) async fn run(
     stop: Stop,
 ) -> Result<Outcome, RunError> {
     let before = ready.plan.has_all_rows().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
-    let mut manifest = begin(&ready, &models, before.as_ref().filter(|_| ready.plan.is_whole())).await?;
+    let mut manifest = begin(&ready, &models, before.as_ref().filter(|_| ready.plan.is_whole()))?;
     let inputs = parts(&mut ready);
     let Ready { plan, dir, replay, project, keep_replaced, .. } = &ready;
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
@@ -60,7 +62,7 @@ pub(crate) async fn run(
         false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
     };
     let records =
-        Records { ledger, fresh_since: manifest.fresh_since_ms, attempt: Attempt::default(), replay: replay.clone() };
+        Records { ledger, fresh_since: fresh_since(&manifest), attempt: Attempt::default(), replay: replay.clone() };
     let session = Session::start(plan, models, budget, records, (&progress, &stop))?;
     let drivers = start(&ready, &inputs, session.calls.clone(), (&progress, &stop));
     let ended = session.end(drivers, dir, (&progress, &stop)).await?;
@@ -93,7 +95,7 @@ pub(crate) async fn run(
 /// The recorded calls that drivers use, and where they record new ones.
 pub(super) struct Records {
     pub(super) ledger: PathBuf,
-    pub(super) fresh_since: Option<i64>,
+    pub(super) fresh_since: Option<Since>,
     pub(super) attempt: Attempt,
     pub(super) replay: Option<Arc<Replay>>,
 }
@@ -128,7 +130,7 @@ impl Session {
         let admission = Admission::new(&models, budget, endpoints, stop.clone());
         let builds = admission.builds.clone();
         let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;
-        let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay));
+        let calls = Arc::new(Calls::new(models, admission, (recorder.clone(), Leases::of(&ledger)), replay));
         let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
         Ok(Session { calls, recorder, builds, ledger, watcher })
     }
@@ -164,7 +166,7 @@ async fn withdraw(builds: Arc<Builds>, ledger: PathBuf, dir: RunDir) -> Result<V
 }
 
 /// Writes the manifest before the first call. If the run is fresh, removes its old parts.
-async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
+fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
     let Ready { plan, dir, replay, fresh, project, earlier, .. } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     outputs::describe(&mut manifest, plan, models);
@@ -172,8 +174,14 @@ async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Ma
     manifest.rows = (manifest.limit.is_none() && plan.rows != RowChoice::All).then_some(plan.rows);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = lock.map(Lock::to_json);
-    // The time is saved with the run, so that the run continues after a stop instead of starting again.
-    manifest.fresh_since_ms = if *fresh { Some(moment().await) } else { fresh_since(dir) };
+    // The moment is saved with the run, so that the run continues after a stop instead of starting again.
+    if *fresh {
+        manifest.fresh_since_ms = Some(chrono::Utc::now().timestamp_millis());
+        manifest.fresh_after =
+            Some(Ledger::open(&project.ledger()).and_then(|ledger| ledger.now()).map_err(StoreError::from)?);
+    } else if let Some(before) = Manifest::read(dir) {
+        (manifest.fresh_since_ms, manifest.fresh_after) = (before.fresh_since_ms, before.fresh_after);
+    }
     store::begin(project, dir, &mut manifest, earlier.as_ref())?;
     dir.write_spec(&plan.spec.meaning())?;
     if *fresh {
@@ -259,11 +267,4 @@ async fn first_error(mut drivers: JoinSet<Result<(), RunError>>, stop: &Stop) ->
         first.get_or_insert(error);
     }
     first
-}
-
-/// The current time in milliseconds since 1970, later than that of every earlier record.
-async fn moment() -> i64 {
-    // The time of a record has a resolution of one millisecond.
-    tokio::time::sleep(Duration::from_millis(2)).await;
-    chrono::Utc::now().timestamp_millis()
 }

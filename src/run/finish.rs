@@ -150,7 +150,9 @@ impl Finish<'_> {
             let (row, row_key) = self.block.row_name(key_column, i / width);
             let target = calls.target(self.stage.models[slot.model]);
             let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
+            let mut messages = Vec::new();
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
+                prompt.continues(&mut messages);
                 let by = calls.target(calls.answered_by(target.index, &finished.record));
                 let tokens = [finished.record.prompt_tokens, finished.record.completion_tokens];
                 let call = CallRow {
@@ -163,7 +165,7 @@ impl Finish<'_> {
                     model_id: &by.model.id,
                     model_digest: by.build.digest.as_deref(),
                     from_ledger: finished.from_ledger,
-                    prompt,
+                    messages: &messages,
                     record: &finished.record,
                     failure: finished.answer.as_ref().err(),
                     pack: finished.place.as_deref().map(pack_row),

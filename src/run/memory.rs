@@ -1,4 +1,4 @@
-//! Memory: limits how many blocks a stage holds.
+//! Memory: limits how much of a stage's rows, prompts and answers is in memory.
 
 use std::sync::Arc;
 
@@ -6,45 +6,60 @@ use arrow_array::RecordBatch;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::block_size::RowBytes;
 use super::job::Job;
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS};
 use crate::spec::Order;
 
 /// The number of ordinary blocks in memory in addition to the rows in the lanes.
 const LOOKAHEAD: usize = 16;
+/// A group of rows that is asked model by model ends at this many bytes.
+const GROUP_BYTES: usize = 64 << 20;
 
 /// Permits for blocks. The unit is a row of an ordinary block; a block costs units for its rows and its bytes. A stage
-/// that runs model by model holds whole parts, so there the unit is a part, and two parts fit.
+/// that runs model by model holds whole groups of blocks, so there the unit is a group, and two groups fit.
 pub(crate) struct MemoryPermits<'a> {
     job: &'a Job,
-    by_part: bool,
+    by_group: bool,
     units: Arc<Semaphore>,
     /// The first block shows how large rows are. Then each of these lanes adds units for two rows or packs.
     lanes: Option<usize>,
-    part: Option<Arc<OwnedSemaphorePermit>>,
+    group: Option<Arc<OwnedSemaphorePermit>>,
+    group_bytes: usize,
 }
 
 impl<'a> MemoryPermits<'a> {
     pub(crate) fn new(job: &'a Job) -> Self {
-        let by_part = job.order() == Order::ModelMajor;
-        let units = Arc::new(Semaphore::new(if by_part { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
-        MemoryPermits { job, by_part, units, lanes: Some(job.lanes()), part: None }
+        let by_group = job.order() == Order::ModelMajor;
+        let units = Arc::new(Semaphore::new(if by_group { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
+        MemoryPermits { job, by_group, units, lanes: Some(job.lanes()), group: None, group_bytes: 0 }
     }
 
-    pub(crate) fn begin_part(&mut self, handle: &Handle) {
-        self.part = None;
-        if self.by_part {
-            self.part = self.wait(handle, 1);
+    /// Begins a group of blocks. Waits until one of the two groups before it has ended.
+    pub(crate) fn begin_group(&mut self, handle: &Handle) {
+        (self.group, self.group_bytes) = (None, 0);
+        if self.by_group {
+            self.group = self.wait(handle, 1);
         }
+    }
+
+    /// Whether the group ends before a block of `input`.
+    pub(crate) fn ends_group(&self, input: &RecordBatch, row: RowBytes) -> bool {
+        self.by_group && self.group_bytes > 0 && self.group_bytes + bytes(input, row) > GROUP_BYTES
     }
 
     /// Waits for the memory of a block of `input`. Returns `None` if the run stops.
-    pub(crate) fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
-        if self.by_part {
-            return self.part.clone();
+    pub(crate) fn take(
+        &mut self,
+        handle: &Handle,
+        input: &RecordBatch,
+        row: RowBytes,
+    ) -> Option<Arc<OwnedSemaphorePermit>> {
+        let (rows, bytes) = (input.num_rows(), bytes(input, row));
+        if self.by_group {
+            self.group_bytes += bytes;
+            return self.group.clone();
         }
-        let rows = input.num_rows();
-        let bytes = input.get_array_memory_size();
         let units = rows.max(bytes * BLOCK_ROWS / BLOCK_BYTES).clamp(1, LOOKAHEAD * BLOCK_ROWS);
         if let Some(lanes) = self.lanes.take() {
             let pack = self.job.stage().rows_per_prompt as usize;
@@ -57,4 +72,10 @@ impl<'a> MemoryPermits<'a> {
         let permit = self.job.stop.unless_draining(self.units.clone().acquire_many_owned(units));
         handle.block_on(permit)?.ok().map(Arc::new)
     }
+}
+
+/// The bytes of a block: its rows, which may be a slice of a larger batch, and what its calls keep.
+fn bytes(input: &RecordBatch, row: RowBytes) -> usize {
+    let rows: usize = input.columns().iter().filter_map(|column| column.to_data().get_slice_memory_size().ok()).sum();
+    rows + row.kept * input.num_rows()
 }

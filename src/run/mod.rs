@@ -7,6 +7,7 @@
 
 mod assemble;
 mod block;
+mod block_size;
 mod builds;
 pub(crate) mod call;
 mod calls;

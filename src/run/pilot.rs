@@ -18,7 +18,7 @@ use crate::models::Models;
 use crate::plan::Plan;
 use crate::prompt::{Failure, Prompt};
 use crate::spec::TableId;
-use crate::store::{Attempt, Project};
+use crate::store::{Attempt, Leases, Project};
 
 /// A call of a stage, for a pilot.
 pub(crate) struct PilotCall {
@@ -49,8 +49,9 @@ pub(crate) async fn pilot(
     let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
     let admission = Admission::new(&models, budget, endpoints, stop.clone());
     let builds = admission.builds.clone();
+    let leases = Leases::of(&ledger);
     let recorder = Recorder::start(ledger, None, builds.clone(), stop.clone(), Attempt::default())?;
-    let asked = Arc::new(Calls::new(models, admission, recorder.clone(), None));
+    let asked = Arc::new(Calls::new(models, admission, (recorder.clone(), leases), None));
     let progress = Arc::new(Progress::new(&plan));
     let lanes: u64 = plan.stages().map(|id| plan.spec.stage(id)).map(|s| (s.workers * s.batch_size) as u64).sum();
     let lanes = Lanes::new(lanes.clamp(1, calls.len().max(1) as u64) as usize);

@@ -16,8 +16,8 @@ use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sou
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, SharedDir, earlier, import, reply_limits};
-use crate::table::parquet::clean;
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, earlier, import, reply_limits};
+use crate::table::parquet::{clean, folder_of};
 
 /// The recorded answers that a run uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,7 +100,7 @@ pub(crate) fn prepare(
         let output = &plan.spec.outputs[i];
         check(output, &plan.spec.folder)?;
         locks.push(project.lock(&output.file, &output.path)?);
-        clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
+        clean(folder_of(&output.file), Some(&output.file));
     }
     SharedDir::of(&dir).collect(&project.ledger())?;
     dir.clean();
@@ -166,7 +166,7 @@ pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId
     Ok(facts)
 }
 
-/// If the run in `dir` asks everything again, the time since when answers count, in milliseconds since 1970.
-pub(crate) fn fresh_since(dir: &RunDir) -> Option<i64> {
-    Manifest::read(dir)?.fresh_since_ms
+/// If the run in `dir` asks everything again, the moment since when answers count.
+pub(crate) fn fresh_since(manifest: &Manifest) -> Option<Since> {
+    manifest.fresh_after.map(Since::after).or(manifest.fresh_since_ms.map(Since::time))
 }

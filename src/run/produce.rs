@@ -10,26 +10,29 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::block::{Block, BlockPlace};
+use super::block_size::{RowBytes, pieces};
 use super::call::alike;
 use super::error::RunError;
 use super::job::Job;
 use super::look_up::look_up;
 use super::memory::MemoryPermits;
-use super::parts::{BLOCK_BYTES, Slice, batch_rows};
+use super::parts::{Slice, batch_rows};
 use super::recent::Lookup;
 use super::replay::Replay;
 use super::stop::{First, StopReason};
-use crate::ask::{Fate, FirstRound, Next, Replicate, SlotResult, Task, audited, tasks};
+use crate::ask::{Fate, FirstRound, Next, Replicate, SlotResult, Task, audited, probe, tasks};
 use crate::plan::Part;
-use crate::prompt::{Expect, Failure, FailureKind, Message, Prompt};
+use crate::prompt::{Failure, FailureKind};
 use crate::spec::StageSpec;
 use crate::store::{CommittedPart, StoreError};
-use crate::table::{Cutter, Row};
+use crate::table::Cutter;
 
 pub(crate) enum Produced {
     /// The beginning of a part, with the ids of the parts that it is made from.
     Begin(Part, Vec<String>),
     Block(ProducedBlock),
+    /// The end of a group of blocks that are asked model by model. A part also ends a group.
+    Group,
     /// The end of a part: its index and its number of blocks.
     End(u64, u64),
 }
@@ -77,13 +80,14 @@ impl Producer<'_> {
         job.fetch_input(part)?;
         let rows = job.stop.unless_draining(job.input.rows(part.start, part.rows));
         let Some((inputs, slices)) = self.handle.block_on(rows) else { return Ok(false) };
-        let fresh = job.calls.recorder().fresh_since().map(|since| format!("fresh:{since}"));
+        let fresh = job.calls.recorder().fresh_since().map(|since| since.to_string());
         let marked = |own: &[String]| [inputs.as_slice(), own, fresh.as_slice()].concat();
         let (marks, older) = (marked(&fingerprints.own), marked(&fingerprints.older));
         let committed = job.dir.committed(job.stage().name.as_str(), part.number);
         let is_same = |found: &CommittedPart| found.facts.inputs == marks || found.facts.inputs == older;
         let is_complete = |found: &CommittedPart| found.facts.counts.failed == 0 || !job.choice.retries_failed();
-        if let Some(kept) = committed.filter(|found| is_complete(found) && is_same(found)) {
+        let kept = committed.filter(|found| is_complete(found) && is_same(found));
+        if let Some(kept) = kept.filter(|kept| !self.makes_calls_again(part.number, kept)) {
             job.progress().kept(&kept.facts);
             if kept.facts.inputs != marks && (0..job.stage().models.len()).any(|model| job.has_other_servers(model)) {
                 job.progress().other_servers(kept.facts.calls);
@@ -95,12 +99,20 @@ impl Producer<'_> {
         if !self.send(Produced::Begin(part, marks)) {
             return Ok(false);
         }
-        self.memory.begin_part(&self.handle);
+        self.memory.begin_group(&self.handle);
         let mut place = BlockPlace { part: part.number, index: 0, first_row: part.start };
         for batch in packs(job.stage(), slices) {
-            for input in pieces(job.stage(), &batch?) {
+            let batch = batch?;
+            let size = RowBytes::of(job.stage(), &batch);
+            for input in pieces(&batch, size, job.stage().rows_per_prompt as usize) {
                 let rows = input.num_rows() as u64;
-                let Some(memory) = self.memory.take(&self.handle, &input) else { return Ok(false) };
+                if self.memory.ends_group(&input, size) {
+                    if !self.send(Produced::Group) {
+                        return Ok(false);
+                    }
+                    self.memory.begin_group(&self.handle);
+                }
+                let Some(memory) = self.memory.take(&self.handle, &input, size) else { return Ok(false) };
                 let produced = self.block(Block::new(place, input, job.stage(), memory))?;
                 if job.stop.is_draining() || !self.send(Produced::Block(produced)) {
                     return Ok(false);
@@ -110,6 +122,14 @@ impl Producer<'_> {
             }
         }
         Ok(self.send(Produced::End(part.number, place.index)))
+    }
+
+    /// Whether the calls of a committed part are missing or damaged, and the ledger may have their answers. Without
+    /// them, making the part again would cost its calls.
+    fn makes_calls_again(&self, part: u64, kept: &CommittedPart) -> bool {
+        let job = self.job;
+        let answers = || job.calls.recorder().answers().unwrap_or(0);
+        !job.dir.has_calls(job.stage().name.as_str(), part) && answers() >= kept.facts.calls
     }
 
     fn send(&self, produced: Produced) -> bool {
@@ -215,9 +235,7 @@ struct Fingerprints {
 
 fn fingerprints(job: &Job) -> Fingerprints {
     let stage = job.stage();
-    let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
-    let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
-    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
+    let probe = probe(stage);
     let key = |model: &usize| job.calls.target(*model).key(&probe, Replicate::default());
     let older = |model: &usize| {
         let keys = job.calls.target(*model).older_keys(&probe, Replicate::default());
@@ -227,13 +245,4 @@ fn fingerprints(job: &Job) -> Fingerprints {
         own: stage.models.iter().map(|model| key(model).to_string()).collect(),
         older: stage.models.iter().map(older).collect(),
     }
-}
-
-/// Cuts a batch into pieces with about [`BLOCK_BYTES`] of prompts, estimated from the first row.
-fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
-    let first = stage.stage.ask.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
-    let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();
-    let pack = stage.rows_per_prompt as usize;
-    let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows()).next_multiple_of(pack);
-    (0..batch.num_rows()).step_by(rows).map(|at| batch.slice(at, rows.min(batch.num_rows() - at))).collect()
 }

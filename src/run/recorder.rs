@@ -20,7 +20,7 @@ use super::stop::{Stop, StopReason};
 use super::under_way::{Busy, UnderWay};
 use super::wait::{Wait, WaitKind};
 use crate::store::{
-    Added, Attempt, Journal, Key, Known, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError, retired,
+    Added, Attempt, Journal, Key, Known, Ledger, LedgerError, LedgerSync, Record, Retired, Since, StoreError, retired,
 };
 
 /// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
@@ -49,8 +49,8 @@ pub(crate) struct Recorder {
 
 struct Shared {
     path: PathBuf,
-    /// Answers before this time are not used, in milliseconds since 1970.
-    fresh_since: Option<i64>,
+    /// Older answers are not used.
+    fresh_since: Option<Since>,
     committed: AtomicU64,
     /// The number of synced records; `u64::MAX` after writing has failed.
     synced: watch::Sender<u64>,
@@ -67,10 +67,10 @@ struct Shared {
 }
 
 impl Recorder {
-    /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
+    /// Answers older than `fresh_since` are not used.
     pub(crate) fn start(
         path: PathBuf,
-        fresh_since: Option<i64>,
+        fresh_since: Option<Since>,
         builds: Arc<Builds>,
         stop: Stop,
         Attempt { journal, known }: Attempt,
@@ -117,7 +117,7 @@ impl Recorder {
         Ok(Recorder { shared, queue })
     }
 
-    pub(crate) fn fresh_since(&self) -> Option<i64> {
+    pub(crate) fn fresh_since(&self) -> Option<Since> {
         self.shared.fresh_since
     }
 
@@ -156,16 +156,12 @@ impl Recorder {
 
     /// The records of the answered calls in `keys`, in the order of `keys`. Retires answers that are too old. Blocking.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        let reader = self.shared.readers.lock().pop();
-        let reader = match reader {
-            Some(reader) => reader,
-            None => Ledger::open(&self.shared.path)?,
-        };
-        if let Some(since) = self.shared.fresh_since {
-            reader.retire_before(keys, since)?;
-        }
-        let mut found = reader.find(keys)?;
-        self.shared.readers.lock().push(reader);
+        let mut found = self.read(|ledger| {
+            if let Some(since) = self.shared.fresh_since {
+                ledger.retire_before(keys, since)?;
+            }
+            ledger.find(keys)
+        })?;
         if let Some(known) = &self.shared.known {
             for (record, key) in found.iter_mut().zip(keys).filter(|(record, _)| record.is_none()) {
                 *record = known.find(*key).map_err(|error| self.shared.unreadable(error))?;
@@ -174,15 +170,24 @@ impl Recorder {
         Ok(found)
     }
 
+    /// The number of answers in the ledger. Blocking.
+    pub(crate) fn answers(&self) -> Result<u64, LedgerError> {
+        self.read(|ledger| Ok(ledger.count()?.0))
+    }
+
     /// The records that a fresh run replaces, in the order of `keys`. Empty unless the run is fresh. Blocking.
     pub(crate) fn replaced(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let Some(since) = self.shared.fresh_since.filter(|_| !keys.is_empty()) else { return Ok(Vec::new()) };
+        self.read(|ledger| ledger.replaced(keys, since))
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Ledger) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let reader = self.shared.readers.lock().pop();
         let reader = match reader {
             Some(reader) => reader,
             None => Ledger::open(&self.shared.path)?,
         };
-        let found = reader.replaced(keys, since)?;
+        let found = read(&reader)?;
         self.shared.readers.lock().push(reader);
         Ok(found)
     }

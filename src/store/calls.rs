@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use arrow_schema::{Field, Schema, SchemaRef};
 
 use super::record::Record;
-use crate::prompt::{Failure, Message, Prompt, Role};
+use crate::prompt::{Failure, Message, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
 use crate::table::Value;
 
@@ -26,7 +26,8 @@ pub(crate) struct CallRow<'a> {
     pub(crate) model_id: &'a str,
     pub(crate) model_digest: Option<&'a str>,
     pub(crate) from_ledger: bool,
-    pub(crate) prompt: &'a Prompt,
+    /// The prompt as sent.
+    pub(crate) messages: &'a [Message],
     pub(crate) record: &'a Record,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) pack: Option<PackRow<'a>>,
@@ -67,12 +68,12 @@ impl CallRow<'_> {
     }
 
     fn system(&self) -> Option<&str> {
-        let system = self.prompt.messages.iter().find(|message| message.role == Role::System);
+        let system = self.messages.iter().find(|message| message.role == Role::System);
         system.map(|message| message.content.as_str())
     }
 
     fn conversation(&self) -> Cow<'_, str> {
-        let turns: Vec<&Message> = self.prompt.messages.iter().filter(|m| m.role != Role::System).collect();
+        let turns: Vec<&Message> = self.messages.iter().filter(|m| m.role != Role::System).collect();
         if let [question] = turns.as_slice() {
             return Cow::Borrowed(&question.content);
         }

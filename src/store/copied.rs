@@ -51,8 +51,8 @@ impl Origin {
         if !self.manifest.tables.contains_key(name) {
             return Ok(vec![self.source(name)?]);
         }
-        let parts = (0..).map(|part| self.dir.part_path(name, part));
-        parts.take_while(|path| path.exists()).map(|path| self.open(&path)).collect()
+        let parts = (0..).take_while(|part| self.dir.part_path(name, *part).exists());
+        parts.map(|part| self.part(name, part)).collect()
     }
 }
 

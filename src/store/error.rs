@@ -19,6 +19,10 @@ pub(crate) enum StoreError {
     Replay { path: PathBuf, reason: String },
     #[error("{path}: {reason}")]
     Output { path: PathBuf, reason: String },
+    #[error("{path} is damaged: its checksum is wrong or missing")]
+    Damaged { path: PathBuf },
+    #[error("{path} is missing or damaged; it lists the answers that a finished run uses")]
+    NoCalls { path: PathBuf },
     #[error("{run} contains no finished run")]
     Unfinished { run: PathBuf },
     #[error("the ledger is being cleaned by `fanfold ledger gc`")]

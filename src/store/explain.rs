@@ -295,7 +295,7 @@ struct StageView<'a> {
 impl StageView<'_> {
     /// The stage's rows with these numbers, from 0.
     fn rows(&self, numbers: Range<u64>) -> Result<Vec<Row>, OriginError> {
-        let (dir, shape) = (&self.origin.dir, self.shape);
+        let shape = self.shape;
         let inputs = numbers.start / shape.fold..numbers.end.div_ceil(shape.fold);
         let mut rows = Vec::new();
         let mut from = inputs.start;
@@ -303,8 +303,8 @@ impl StageView<'_> {
             let part = from / shape.chunk_size;
             let until = inputs.end.min((part + 1) * shape.chunk_size);
             let first = part * shape.chunk_size;
-            let calls = calls(self.origin, &self.origin.open(&dir.calls_path(self.stage, part))?, from..until)?;
-            let table = self.origin.open(&dir.part_path(self.stage, part))?;
+            let calls = calls(self.origin, &self.origin.calls(self.stage, part)?, from..until)?;
+            let table = self.origin.part(self.stage, part)?;
             let mut number = from * shape.fold;
             each_row(&table, (from - first) * shape.fold..(until - first) * shape.fold, |batch, i| {
                 if numbers.contains(&number) {

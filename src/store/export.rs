@@ -17,7 +17,6 @@ use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
 use crate::table::Value;
-use crate::table::parquet::Table;
 
 /// Kinds of errors whose messages are about the reply. Messages of other kinds may contain hosts and paths.
 const ABOUT_THE_REPLY: [&str; 3] = ["malformed", "truncated", "refused"];
@@ -27,6 +26,7 @@ const TABLE: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA
     BEGIN;";
 
 pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreError> {
+    Manifest::check(dir)?;
     let manifest = Manifest::read(dir).filter(|manifest| manifest.state == State::Done);
     let Some(manifest) = manifest else { return Err(StoreError::Unfinished { run: dir.root().to_owned() }) };
     let scratch = tempfile::Builder::new().prefix(".export-").tempdir_in(scratch).map_err(StoreError::io(scratch))?;
@@ -34,8 +34,7 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
     let sqlite = LedgerError::sqlite(&file);
     let calls = Connection::open(&file).map_err(&sqlite)?;
     calls.execute_batch(TABLE).map_err(&sqlite)?;
-    for part in dir.call_files()? {
-        let table = Table::open(&part)?;
+    for (part, table) in dir.call_tables()? {
         for batch in table.read(0, table.rows(), 1024)? {
             if !add(&calls, &batch?).map_err(&sqlite)? {
                 return Err(StoreError::Replay { path: part, reason: NO_KEY.to_owned() });

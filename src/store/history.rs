@@ -11,6 +11,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checksum::{is_sealed, seal};
 use super::error::StoreError;
 use super::manifest::{Manifest, ReplyLimit, State};
 use super::project::Project;
@@ -196,7 +197,7 @@ pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord
     // A run that still runs has a folder.
     runs.iter_mut().filter(|run| run.state == State::Running).for_each(|run| run.state = State::Stopped);
     for NamedRun { name, dir, manifest } in named.into_iter().filter(|run| run.manifest.pipeline == pipeline) {
-        let is_running = manifest.state == State::Running && project.lock(dir.root(), "this run's folder").is_err();
+        let is_running = manifest.state == State::Running && project.is_locked(dir.root());
         let state = match manifest.state {
             State::Running if !is_running => State::Stopped,
             state => state,
@@ -284,13 +285,14 @@ fn add(project: &Project, line: &RunRecord) -> std::io::Result<()> {
         file.read_exact(&mut last)?;
     }
     let start = if last == [b'\n'] { "" } else { "\n" };
-    file.write_all(format!("{start}{}\n", serde_json::to_string(line)?).as_bytes())?;
+    file.write_all(format!("{start}{}\n", seal(&serde_json::to_string(line)?)).as_bytes())?;
     file.sync_data()
 }
 
 fn lines(project: &Project) -> Vec<RunRecord> {
     let text = std::fs::read(project.history()).unwrap_or_default();
-    let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let lines = text.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+    let lines = lines.filter(|line| is_sealed(line)).filter_map(|line| serde_json::from_str(line).ok());
     lines.filter(|line: &RunRecord| is_run_name(&line.name)).collect()
 }
 

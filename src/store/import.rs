@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
+use super::checksum::{open_checked, write_sum};
 use super::error::StoreError;
 use super::project::Project;
 use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
-use crate::table::parquet::{Options, Table, TableWriter};
+use crate::table::parquet::{Options, Table, TableWriter, clean};
 
 const VALUES: &str = "fanfold.values";
 /// The import report. Copies without one are of readers that changed some texts silently; they are written again.
@@ -30,8 +31,9 @@ pub(crate) fn import(
     let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
     let file = format!("{}{mark}.parquet", &content[..32]);
     let path = project.sources().join(file);
-    // An unreadable file is written again, and so is one of an earlier version that read other types.
-    if let Ok(table) = Table::open(&path)
+    clean(&project.sources(), None);
+    // A damaged file is written again, and so is one of an earlier version that read other types.
+    if let Ok(table) = open_checked(&path)
         && table.schema() == source.relation.schema
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
         && let Some(import) = table.fact(IMPORT).and_then(|text| serde_json::from_str(text).ok())
@@ -55,5 +57,6 @@ pub(crate) fn import(
     writer.fact(VALUES, facts.values.clone());
     writer.fact(IMPORT, serde_json::to_string(&facts.import).unwrap_or_default());
     writer.commit()?;
+    write_sum(&path)?;
     Ok((Table::open(&path)?, facts))
 }

@@ -6,7 +6,9 @@
 
 mod attempts;
 mod care;
+mod reading;
 mod salvage;
+mod since;
 mod totals;
 
 use std::borrow::Borrow;
@@ -16,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::types::Null;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params,
 };
+
+use tempfile::TempDir;
 
 use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
@@ -27,10 +30,13 @@ use crate::table::{Type, Value};
 
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
+pub(crate) use since::Since;
 
 /// The version of the file's format. A newer format is refused. Format 2 added the probabilities. Format 3 added the
 /// notes and a checksum of all fields.
 const FORMAT: i64 = 3;
+/// How long a connection waits for another process.
+const WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
@@ -62,6 +68,9 @@ pub(crate) struct Ledger {
     imports: HashSet<i64>,
     /// Finds answers that the ledger lacks.
     behind: Option<Behind>,
+    is_read_only: bool,
+    /// The copy that is read instead of the file.
+    _copy: Option<TempDir>,
 }
 
 pub(crate) type Behind = Box<dyn Fn(&[Key]) -> Vec<Option<Record>> + Send>;
@@ -164,12 +173,15 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 });
 
 static FIND: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT)));
+    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND NOT {OLD}", columns(FORMAT)));
 
-/// The last call before a time that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
+/// Whether a record is older than a [`Since`].
+const OLD: &str = "(id <= ?2 OR at < ?3)";
+
+/// The last old call that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
 static REPLACED: LazyLock<String> = LazyLock::new(|| {
     let columns = columns(FORMAT);
-    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND at < ?2 ORDER BY id DESC LIMIT 1")
+    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND {OLD} ORDER BY id DESC LIMIT 1")
 });
 
 /// Older versions ignore this table.
@@ -177,18 +189,22 @@ const IMPORTS: &str = "CREATE TABLE IF NOT EXISTS imports (at INTEGER PRIMARY KE
 
 const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) WHERE error IS NOT NULL";
 
-const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";
+const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
+
+static RETIRE_OLD: LazyLock<String> =
+    LazyLock::new(|| format!("UPDATE calls SET error = ?4 WHERE key = ?1 AND error IS NULL AND {OLD}"));
 
 const RETIRE_ID: &str = "UPDATE calls SET error = ?2 WHERE id = ?1 AND error IS NULL";
 
-const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
+static BEFORE: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND {OLD}"));
 
 impl Ledger {
     /// Opens the ledger at `path`; creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let failed = LedgerError::sqlite(path);
         let mut connection = Connection::open(path).map_err(&failed)?;
-        connection.busy_timeout(Duration::from_secs(60)).map_err(&failed)?;
+        connection.busy_timeout(WAIT).map_err(&failed)?;
         let found = known_format(path, &connection)?;
         // Writes to the key index are random, so rare checkpoints save work. The caches are small, so that memory does
         // not grow with the ledger. The operating system caches the pages.
@@ -200,7 +216,8 @@ impl Ledger {
         }
         connection.set_prepared_statement_cache_capacity(16);
         let imports = imports(&connection).map_err(&failed)?;
-        Ok(Ledger { path: path.to_owned(), connection, imports, behind: None })
+        let path = path.to_owned();
+        Ok(Ledger { path, connection, imports, behind: None, is_read_only: false, _copy: None })
     }
 
     /// Makes [`Self::find`] return the answers of `behind` that the ledger lacks.
@@ -244,9 +261,9 @@ impl Ledger {
                 for record in records.iter().map(Borrow::borrow) {
                     let mut before = Ok(None);
                     if !add_one(&mut insert, record, at)? {
-                        before = look_up(&transaction, record.key, i64::MIN, &self.imports)?;
+                        before = look_up(&transaction, record.key, Since::ALWAYS, &self.imports)?;
                         if before.is_err() {
-                            transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error(), Null])?;
+                            transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error()])?;
                             add_one(&mut insert, record, at)?;
                         }
                     }
@@ -260,7 +277,7 @@ impl Ledger {
     }
 
     pub(crate) fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
-        self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
+        self.connection.execute(RETIRE, params![key.0, why.error()]).map(drop).map_err(self.failed())
     }
 
     /// Retires the answers with these ids in one transaction.
@@ -276,16 +293,16 @@ impl Ledger {
         retire().map_err(self.failed())
     }
 
-    /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before `since` (milliseconds since 1970).
-    pub(crate) fn retire_before(&self, keys: &[Key], since: i64) -> Result<(), LedgerError> {
+    /// Retires as [`Retired::Fresh`] the answers to `keys` that are older than `since`.
+    pub(crate) fn retire_before(&self, keys: &[Key], since: Since) -> Result<(), LedgerError> {
         let retire = || {
             let mut old = Vec::new();
             {
                 // Usually there is nothing to retire. The file is locked for writing only if there is.
                 let reading = self.connection.unchecked_transaction()?;
-                let mut before = reading.prepare_cached(BEFORE)?;
+                let mut before = reading.prepare_cached(&BEFORE)?;
                 for key in keys {
-                    if before.exists(params![key.0, since])? {
+                    if before.exists(params![key.0, since.id, since.ms])? {
                         old.push(key);
                     }
                 }
@@ -296,20 +313,22 @@ impl Ledger {
             let writing = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             for key in old {
                 // Another process may have added a new answer in between.
-                writing.prepare_cached(RETIRE)?.execute(params![key.0, Retired::Fresh.error(), since])?;
+                let why = Retired::Fresh.error();
+                writing.prepare_cached(&RETIRE_OLD)?.execute(params![key.0, since.id, since.ms, why])?;
             }
             writing.commit()
         };
         retire().map_err(self.failed())
     }
 
-    /// Returns the answered calls of `keys`, in order. Retires records with a wrong checksum and never returns them.
+    /// Returns the answered calls of `keys`, in order. Never returns records with a wrong checksum, and
+    /// retires them.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        self.find_since(keys, i64::MIN)
+        self.find_since(keys, Since::ALWAYS)
     }
 
-    /// Like [`Self::find`], but returns only answers recorded at `since` (milliseconds since 1970) or later.
-    pub(crate) fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
+    /// Like [`Self::find`], but returns only answers that are not older than `since`.
+    pub(crate) fn find_since(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
         let mut all = || {
             // One read transaction covers all keys. Separate look-ups would lock the file each time.
@@ -326,13 +345,15 @@ impl Ledger {
             Ok(found)
         };
         let mut found = all().map_err(self.failed())?;
-        if let Some(behind) = self.behind.as_ref().filter(|_| since == i64::MIN) {
+        if let Some(behind) = self.behind.as_ref().filter(|_| since == Since::ALWAYS) {
             let missing = |place: &usize| found[*place].is_none();
             let places: Vec<usize> = (0..keys.len()).filter(missing).collect();
             let sought: Vec<Key> = places.iter().map(|place| keys[*place]).collect();
             places.into_iter().zip(behind(&sought)).for_each(|(place, record)| found[place] = record);
         }
-        corrupt.into_iter().try_for_each(|key| self.retire(key, Retired::Corrupt))?;
+        if !self.is_read_only {
+            corrupt.into_iter().try_for_each(|key| self.retire(key, Retired::Corrupt))?;
+        }
         Ok(found)
     }
 
@@ -341,13 +362,15 @@ impl Ledger {
         self.connection.execute_batch(INDEX_HISTORY).map_err(self.failed())
     }
 
-    /// Returns for each of `keys`, in order, the last call before `since` (milliseconds since 1970) if a fresh run
-    /// repeats it: a retired answer, or a failed call.
-    pub(crate) fn replaced(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
+    /// Returns for each of `keys`, in order, the last call older than `since` if a fresh run repeats it: a
+    /// retired answer, or a failed call.
+    pub(crate) fn replaced(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
         let all = || {
             let reading = self.connection.unchecked_transaction()?;
             let mut find = reading.prepare_cached(&REPLACED)?;
-            let of = |key: &Key| find.query_row(params![key.0, since], |row| read_replaced(*key, row)).optional();
+            let of = |key: &Key| {
+                find.query_row(params![key.0, since.id, since.ms], |row| read_replaced(*key, row)).optional()
+            };
             let found = keys.iter().map(of).collect::<Result<Vec<_>, _>>()?;
             Ok(found.into_iter().map(Option::flatten).collect())
         };
@@ -357,6 +380,12 @@ impl Ledger {
     pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
         let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
         self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
+    }
+
+    /// The moment after all records so far. Another run may already hold an earlier one.
+    pub(crate) fn now(&self) -> Result<i64, LedgerError> {
+        let sql = "SELECT COALESCE(MAX(id), 0) FROM calls";
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
     }
 
     pub(crate) fn is_empty(&self) -> Result<bool, LedgerError> {
@@ -446,7 +475,7 @@ struct Corrupt;
 fn look_up(
     connection: &Connection,
     key: Key,
-    since: i64,
+    since: Since,
     imports: &HashSet<i64>,
 ) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
     let mut find = connection.prepare_cached(&FIND)?;
@@ -454,7 +483,7 @@ fn look_up(
         let at = Some(row.get(FIELDS.len() + 1)?).filter(|at| !imports.contains(at));
         Ok(read(key, row)?.map(|record| Record { at, ..record }))
     };
-    let found = find.query_row(params![key.0, since], read).optional()?;
+    let found = find.query_row(params![key.0, since.id, since.ms], read).optional()?;
     Ok(found.map(|record| record.ok_or(Corrupt)).transpose())
 }
 

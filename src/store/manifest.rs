@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checksum::{is_sealed, seal};
 use super::span::CallSpan;
 use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::plan::RowChoice;
@@ -48,6 +49,10 @@ pub(crate) struct Manifest {
     /// Answers recorded before this moment (milliseconds since 1970) do not count, because everything was asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fresh_since_ms: Option<i64>,
+    /// Answers with this id in the ledger or a lower one do not count. Ids grow even if the clock is set back. `None` in
+    /// a run of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fresh_after: Option<i64>,
     /// The time of the last start, as RFC 3339.
     pub(crate) started_at: String,
     pub(crate) finished_at: Option<String>,
@@ -273,7 +278,14 @@ impl Manifest {
 
     /// Reads the manifest in a run's folder. Returns `None` if there is none or it cannot be read.
     pub(crate) fn read(run: &RunDir) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
+        let text = std::fs::read_to_string(run.root().join(FILE)).ok()?;
+        serde_json::from_str(&text).ok().filter(|_| is_sealed(&text))
+    }
+
+    /// The error if there is a manifest that cannot be read.
+    pub(crate) fn check(run: &RunDir) -> Result<(), StoreError> {
+        let path = run.root().join(FILE);
+        if path.exists() && Manifest::read(run).is_none() { Err(StoreError::Damaged { path }) } else { Ok(()) }
     }
 
     /// The columns that the prompts of `output` read, or of the first output, without those that stages wrote.
@@ -306,7 +318,7 @@ impl Manifest {
         let path = run.root().join(FILE);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         let folder = std::fs::create_dir_all(run.root());
-        folder.and_then(|()| write_whole(&path, text.as_bytes())).map_err(StoreError::io(&path))
+        folder.and_then(|()| write_whole(&path, seal(&text).as_bytes())).map_err(StoreError::io(&path))
     }
 }
 

@@ -6,9 +6,11 @@
 //! .fanfold/
 //!   ledger.sqlite             every finished call of the project       ledger.rs
 //!   sources/<hash>.parquet    the rows of a source as they were read   import.rs
+//!   sources/<hash>.sum        its checksum                             checksum.rs
 //!   replays/<hash>            marks a replay file that was added         recall.rs
 //!   history.jsonl             one line for each end of a run          history.rs
 //!   locks/<hash>.lock         which process writes which output        project.rs
+//!   locks/calls.lock          which process makes which call              lease.rs
 //!   locks/ledger.lock         shared by runs, exclusive for gc         project.rs
 //!   locks/history.lock        held to name a run or to add a line      project.rs
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
@@ -20,6 +22,8 @@ pub(crate) mod audit;
 mod call_totals;
 mod calls;
 mod changes;
+mod checksum;
+mod clean;
 mod copied;
 mod counts;
 mod error;
@@ -31,6 +35,7 @@ mod import;
 mod job;
 mod journal;
 mod known;
+mod lease;
 mod ledger;
 mod manifest;
 mod merge;
@@ -50,6 +55,7 @@ pub(crate) use audit::Audit;
 pub(crate) use call_totals::CallTotals;
 pub(crate) use calls::{CallRow, PackRow, calls_schema};
 pub(crate) use changes::{Changes, ChangesByModel};
+pub(crate) use clean::{Garbage, GarbageKind, delete, garbage, size};
 pub(crate) use counts::{RowCounts, Share, Shares};
 pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, InputExplanation, QuotePlace, Row, explain, explain_rows};
@@ -60,7 +66,8 @@ pub(crate) use import::import;
 pub(crate) use job::ActiveJob;
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use known::{Known, write_known};
-pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
+pub(crate) use lease::{Lease, Leases};
+pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, Since, VerifyCounts};
 pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, ReplyLimit, SheetFacts, SourceEntry,
     StageShape, StageTotals, State, TransformEntry,

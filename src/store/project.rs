@@ -92,15 +92,13 @@ impl Project {
     /// Locks a sheet that people fill while its file is replaced. Waits for another process, which holds the lock for a
     /// moment. A run holds the lock of an output, which is a different one, to its end.
     pub(crate) fn hold_sheet(&self, path: &Path) -> Result<Hold, StoreError> {
-        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
         let wait = |file: &File| file.lock().map_err(TryLockError::Error);
-        Ok(self.hold(&format!("{}-sheet", &name[..16]), wait, |_| StoreError::InUse)?.0)
+        Ok(self.hold(&format!("{}-sheet", lock_name(path)), wait, |_| StoreError::InUse)?.0)
     }
 
     /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
     pub(crate) fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
-        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
-        let (mut hold, lock_path) = self.hold(&name[..16], File::try_lock, |mut file| {
+        let (mut hold, lock_path) = self.hold(&lock_name(path), File::try_lock, |mut file| {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             StoreError::Locked { what: what.to_owned(), holder: holder.trim().to_owned() }
@@ -113,6 +111,12 @@ impl Project {
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(StoreError::io(&lock_path))?;
         Ok(hold)
+    }
+
+    /// Whether a process holds the lock of `path`. Writes nothing.
+    pub(crate) fn is_locked(&self, path: &Path) -> bool {
+        let file = File::open(self.root.join("locks").join(format!("{}.lock", lock_name(path))));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// Locks the lock file called `name`, and returns its path too. `taken` is the error if another process holds it.
@@ -134,6 +138,12 @@ impl Project {
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
         }
     }
+}
+
+/// The name of the lock of a file, which is made from its path.
+fn lock_name(path: &Path) -> String {
+    let hash = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
+    hash[..16].to_owned()
 }
 
 /// Returns the absolute path. Resolves links and `..` in the part that exists.

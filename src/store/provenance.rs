@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::checksum::open_older;
 use super::error::StoreError;
 use super::manifest::{Manifest, OutputFacts, SourceEntry, StageShape, State};
 use super::project::Project;
@@ -60,7 +61,7 @@ pub(crate) fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, Origi
 pub(crate) fn source_table(project: &Project, entry: &SourceEntry) -> Option<Table> {
     let start = entry.content.get(..32).unwrap_or(&entry.content);
     let names = [format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)];
-    let mut tables = names.iter().filter_map(|name| Table::open(&project.sources().join(name)).ok());
+    let mut tables = names.iter().filter_map(|name| open_older(&project.sources().join(name)).ok());
     tables.find(|table| table.rows() >= entry.rows)
 }
 
@@ -181,7 +182,7 @@ impl Origin {
 
     pub(crate) fn source(&self, name: &str) -> Result<Table, OriginError> {
         if let Some(made) = self.manifest.transforms.get(name) {
-            let table = self.open(&self.dir.part_path(name, 0))?;
+            let table = self.part(name, 0)?;
             let schema = table.schema();
             let fields = schema.fields().iter().map(|field| field.name().as_str());
             let shown: Vec<&str> = fields.take(schema.fields().len().saturating_sub(made.hidden)).collect();
@@ -192,9 +193,21 @@ impl Origin {
         source_table(&self.project, entry).ok_or_else(gone)
     }
 
-    pub(crate) fn open(&self, path: &Path) -> Result<Table, OriginError> {
+    /// The rows of a part of a stage or a transform.
+    pub(crate) fn part(&self, stage: &str, part: u64) -> Result<Table, OriginError> {
+        self.existing(&self.dir.part_path(stage, part))?;
+        Ok(self.dir.part(stage, part)?)
+    }
+
+    pub(crate) fn calls(&self, stage: &str, part: u64) -> Result<Table, OriginError> {
+        let path = self.dir.calls_path(stage, part);
+        self.existing(&path)?;
+        Ok(self.dir.calls_table(&path)?)
+    }
+
+    fn existing(&self, path: &Path) -> Result<(), OriginError> {
         if path.exists() {
-            return Ok(Table::open(path).map_err(StoreError::from)?);
+            return Ok(());
         }
         Err(OriginError::Gone { message: format!("`{}`, a part of the run, does not exist any more", path.display()) })
     }

@@ -23,7 +23,7 @@ pub(crate) struct Recalled {
 pub(crate) fn recalled(spec: &Spec, project: &Project) -> Result<Recalled, StoreError> {
     let (path, replay) = (project.ledger(), replay_of(spec)?);
     let mut ledger = match path.exists() {
-        true => Some(Ledger::open(&path)?),
+        true => Some(Ledger::read(&path)?),
         false if replay.is_some() => Some(Ledger::open(Path::new(":memory:"))?),
         false => None,
     };

@@ -10,7 +10,7 @@
 //!   replaced/<hash>/<file>                an output before a fresh or locked run wrote a different one
 //! ```
 //!
-//! A part is committed when its file and its checksum exist. The file is written under a temporary name, synced and
+//! A part is committed when its file and its checksum exist. The facts in the file contain the checksum of its calls. The file is written under a temporary name, synced and
 //! renamed, after the part's calls.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ use super::absent::put_if_absent;
 use super::audit::Audit;
 use super::calls::calls_schema;
 use super::changes::ChangesByModel;
+use super::checksum::{is_sealed, open_checked, seal, sum_of, sum_path, write_sum};
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
@@ -50,6 +51,9 @@ pub(crate) struct PartFacts {
     pub(crate) counts: RowCounts,
     #[serde(default)]
     pub(crate) calls: u64,
+    /// The checksum of the calls. `None` in a part of an older version, and in a table without calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calls_sum: Option<String>,
     #[serde(default)]
     pub(crate) shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,12 +116,15 @@ impl RunDir {
     pub(crate) fn write_spec(&self, meaning: &Value) -> Result<(), StoreError> {
         let path = self.root.join(SPEC);
         let text = serde_json::to_string_pretty(meaning).unwrap_or_default();
-        write_whole(&path, text.as_bytes()).map_err(StoreError::io(&path))
+        write_whole(&path, seal(&text).as_bytes()).map_err(StoreError::io(&path))
     }
 
-    /// `None` if the run is of an older version.
+    /// `None` if the run is of an older version, or if the file is damaged.
     pub(crate) fn read_spec(&self) -> Option<Value> {
-        serde_json::from_slice(&std::fs::read(self.root.join(SPEC)).ok()?).ok()
+        let text = std::fs::read_to_string(self.root.join(SPEC)).ok()?;
+        let mut spec: Value = serde_json::from_str(&text).ok().filter(|_| is_sealed(&text))?;
+        spec.as_object_mut()?.shift_remove("checksum");
+        Some(spec)
     }
 
     /// The files of the calls table, in order. Unfinished files have another extension and are skipped.
@@ -125,6 +132,32 @@ impl RunDir {
         let mut files = files_in(&self.calls())?;
         files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
         Ok(files)
+    }
+
+    /// The checked tables of [`Self::call_files`] whose parts are committed. Reads every byte.
+    pub(crate) fn call_tables(&self) -> Result<Vec<(PathBuf, Table)>, StoreError> {
+        let files = self.call_files()?.into_iter();
+        files
+            .filter(|file| self.part_of(file).is_some_and(|part| part.exists()))
+            .map(|file| Ok((file.clone(), self.calls_table(&file)?)))
+            .collect()
+    }
+
+    /// Opens a file of the calls table and compares it with the checksum in its part.
+    pub(crate) fn calls_table(&self, file: &Path) -> Result<Table, StoreError> {
+        let damaged = || StoreError::Damaged { path: file.to_owned() };
+        let part = self.part_of(file).ok_or_else(damaged)?;
+        let facts = Table::open(&part).ok().and_then(|part| facts(&part));
+        match facts.ok_or(StoreError::Damaged { path: part })?.calls_sum {
+            Some(sum) if sum_of(file).map_err(StoreError::io(file))? != sum => Err(damaged()),
+            _ => Ok(Table::open(file)?),
+        }
+    }
+
+    /// The part of a file of the calls table.
+    fn part_of(&self, calls: &Path) -> Option<PathBuf> {
+        let (stage, part) = calls.file_stem()?.to_str()?.rsplit_once('-')?;
+        Some(self.part_path(stage, part.parse().ok()?))
     }
 
     pub(crate) fn part_path(&self, stage: &str, part: u64) -> PathBuf {
@@ -178,6 +211,16 @@ impl RunDir {
         committed(&self.part_path(stage, part))
     }
 
+    /// Returns the table of a part if its checksum is right. Reads every byte.
+    pub(crate) fn part(&self, stage: &str, part: u64) -> Result<Table, StoreError> {
+        open_checked(&self.part_path(stage, part))
+    }
+
+    /// Whether the calls of a part are there and undamaged.
+    pub(crate) fn has_calls(&self, stage: &str, part: u64) -> bool {
+        self.calls_table(&self.calls_path(stage, part)).is_ok()
+    }
+
     /// The number of parts of `stage` that have a checksum. Reads no part.
     pub(crate) fn count_parts(&self, stage: &str) -> u64 {
         let files = std::fs::read_dir(self.root.join("stages").join(stage)).into_iter().flatten().flatten();
@@ -208,6 +251,7 @@ impl RunDir {
         Ok(PartWriter {
             rows: TableWriter::create(&rows_path, schema, &Options::default())?,
             calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
+            calls_path: self.calls_path(stage, part.number),
             path: rows_path,
             is_shared: self.is_shared,
         })
@@ -216,7 +260,7 @@ impl RunDir {
     pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         let rows = TableWriter::create(&path, schema, &Options::default())?;
-        Ok(PartWriter { rows, calls: None, path, is_shared: self.is_shared })
+        Ok(PartWriter { rows, calls: None, calls_path: PathBuf::new(), path, is_shared: self.is_shared })
     }
 }
 
@@ -233,21 +277,12 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 fn committed(path: &Path) -> Option<CommittedPart> {
-    let sum = std::fs::read_to_string(sum_path(path)).ok()?;
-    sum_of(path).ok().filter(|found| *found == sum)?;
-    let table = Table::open(path).ok()?;
-    let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
-    Some(CommittedPart { facts, table })
+    let table = open_checked(path).ok()?;
+    Some(CommittedPart { facts: facts(&table)?, table })
 }
 
-fn sum_path(part: &Path) -> PathBuf {
-    part.with_extension("sum")
-}
-
-fn sum_of(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
+fn facts(part: &Table) -> Option<PartFacts> {
+    serde_json::from_str(part.fact(FACTS)?).ok()
 }
 
 /// A file that a run has kept before it replaced it.
@@ -269,6 +304,7 @@ pub(crate) struct PartWriter {
     rows: TableWriter,
     /// `None` if the stage asks no models.
     calls: Option<TableWriter>,
+    calls_path: PathBuf,
     is_shared: bool,
 }
 
@@ -285,25 +321,27 @@ impl PartWriter {
     }
 
     /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.
-    pub(crate) fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+    pub(crate) fn commit(mut self, mut facts: PartFacts) -> Result<CommittedPart, StoreError> {
         if self.is_shared {
             return self.commit_first(facts);
         }
         if let Some(calls) = self.calls {
             calls.commit()?;
+            facts.calls_sum = Some(sum_of(&self.calls_path).map_err(StoreError::io(&self.calls_path))?);
         }
         self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         self.rows.commit()?;
-        // A part with a missing or torn checksum is produced again, so the checksum need not be synced.
-        let path = sum_path(&self.path);
-        sum_of(&self.path).and_then(|sum| std::fs::write(&path, sum)).map_err(StoreError::io(&path))?;
+        write_sum(&self.path)?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })
     }
 
     /// Commits the part unless another process has committed it; then returns the other's part and drops this one.
-    fn commit_first(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
-        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
+    fn commit_first(mut self, mut facts: PartFacts) -> Result<CommittedPart, StoreError> {
         let calls = self.calls.map(TableWriter::finish).transpose()?;
+        if let Some((calls, path)) = &calls {
+            facts.calls_sum = Some(sum_of(calls.path()).map_err(StoreError::io(path))?);
+        }
+        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         let (rows, path) = self.rows.finish()?;
         if !put_if_absent(&rows, &path).map_err(StoreError::io(&path))? {
             let start = Instant::now();

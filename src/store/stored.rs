@@ -80,9 +80,8 @@ impl StoredTable {
 
     /// The calls table of a run.
     pub(crate) fn calls(run: &RunDir) -> Result<StoredTable, String> {
-        let files = run.call_files().map_err(|error| error.to_string())?;
-        let tables: Result<Vec<Table>, TableError> = files.iter().map(|file| Table::open(file)).collect();
-        StoredTable::parts(tables.map_err(|error| error.to_string())?)
+        let tables = run.call_tables().map_err(|error| error.to_string())?;
+        StoredTable::parts(tables.into_iter().map(|(_, table)| table).collect())
     }
 
     fn parts(parts: Vec<Table>) -> Result<StoredTable, String> {

@@ -3,11 +3,13 @@
 //! The bytes written depend only on the rows, not on the batches: rows are gathered into steps of [`STEP`] before
 //! encoding.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use arrow_array::{RecordBatch, RecordBatchReader as _};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch, RecordBatchReader as _};
 use arrow_schema::SchemaRef;
 use arrow_select::coalesce::BatchCoalescer;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
@@ -21,6 +23,12 @@ use tempfile::NamedTempFile;
 
 /// Rows to encode at once.
 const STEP: usize = 1024;
+/// A step of long texts ends before this many bytes. Where it ends depends on the rows alone.
+const STEP_BYTES: usize = 8 << 20;
+/// The most bytes to read at once.
+const READ_BYTES: u64 = 32 << 20;
+/// Columns beyond this number share the memory of this number.
+const USUAL_COLUMNS: usize = 64;
 /// The most rows in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
 /// The most bytes in a dictionary. A larger one would fill the memory for values that hardly repeat.
@@ -59,6 +67,8 @@ pub(crate) struct TableWriter {
     writer: ArrowWriter<NamedTempFile>,
     /// Gathers the rows into steps.
     steps: BatchCoalescer,
+    /// The rows in the last step, and the bytes of their texts.
+    step: (usize, usize),
     rows: u64,
 }
 
@@ -68,11 +78,12 @@ impl TableWriter {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(TableError::at(path))?;
         let file = new_file(path).map_err(TableError::at(path))?;
+        let share = |bytes: usize| bytes * USUAL_COLUMNS / schema.fields().len().max(USUAL_COLUMNS);
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-            .set_data_page_size_limit(PAGE_BYTES)
+            .set_dictionary_page_size_limit(share(DICTIONARY_BYTES))
+            .set_data_page_size_limit(share(PAGE_BYTES))
             .set_created_by(WRITER.to_owned());
         for column in &options.distinct {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
@@ -83,7 +94,13 @@ impl TableWriter {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let writer = writer.map_err(TableError::at(path))?;
-        Ok(TableWriter { path: path.to_owned(), writer, steps: BatchCoalescer::new(schema, STEP), rows: 0 })
+        Ok(TableWriter {
+            path: path.to_owned(),
+            writer,
+            steps: BatchCoalescer::new(schema, STEP),
+            step: (0, 0),
+            rows: 0,
+        })
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -92,8 +109,22 @@ impl TableWriter {
 
     pub(crate) fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
         self.rows += batch.num_rows() as u64;
-        self.steps.push_batch(batch).map_err(|error| self.broken(error.into()))?;
-        self.encode()
+        let mut rest = batch;
+        while rest.num_rows() > 0 {
+            let (rows, bytes) = fitting(&rest, self.step);
+            if rows > 0 {
+                let fitting = rest.slice(0, rows);
+                self.steps.push_batch(fitting).map_err(|error| self.broken(error.into()))?;
+                self.step = (self.step.0 + rows, self.step.1 + bytes);
+                rest = rest.slice(rows, rest.num_rows() - rows);
+            }
+            if self.step.0 == STEP || rest.num_rows() > 0 {
+                self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
+                self.step = (0, 0);
+                self.encode()?;
+            }
+        }
+        Ok(())
     }
 
     /// Encodes the steps that are complete.
@@ -130,6 +161,44 @@ impl TableWriter {
     }
 }
 
+/// How many rows of a batch fit into a step that has `rows` rows and `bytes` bytes, and the bytes of their texts. An
+/// empty step takes at least one row.
+fn fitting(batch: &RecordBatch, (rows, bytes): (usize, usize)) -> (usize, usize) {
+    let most = (STEP - rows).min(batch.num_rows());
+    let whole = text_bytes(batch, 0..most);
+    if bytes + whole <= STEP_BYTES {
+        return (most, whole);
+    }
+    let (mut taken, mut sum) = (0, 0);
+    while taken < most {
+        let next = text_bytes(batch, taken..taken + 1);
+        if rows + taken > 0 && bytes + sum + next > STEP_BYTES {
+            break;
+        }
+        (taken, sum) = (taken + 1, sum + next);
+    }
+    (taken, sum)
+}
+
+/// The bytes of the texts in some rows of a batch, also of those in lists.
+fn text_bytes(batch: &RecordBatch, rows: Range<usize>) -> usize {
+    batch.columns().iter().map(|column| texts_in(column.as_ref(), rows.clone())).sum()
+}
+
+fn texts_in(column: &dyn Array, rows: Range<usize>) -> usize {
+    if let Some(texts) = column.as_string_opt::<i32>() {
+        let ends = texts.value_offsets();
+        return (ends[rows.end] - ends[rows.start]) as usize;
+    }
+    match column.as_list_opt::<i32>() {
+        Some(lists) => {
+            let ends = lists.value_offsets();
+            texts_in(lists.values().as_ref(), ends[rows.start] as usize..ends[rows.end] as usize)
+        }
+        None => 0,
+    }
+}
+
 /// The folder of a file, or `.` for a bare file name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -148,21 +217,41 @@ pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder_of(path))
+    loop {
+        let file = builder.tempfile_in(folder_of(path))?;
+        // The lock shows [`clean`] that the writer lives. Without locks in the file system, the file may be removed.
+        match file.as_file().try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            _ if file.path().exists() => return Ok(file),
+            _ => {}
+        }
+    }
 }
 
 /// Removes the temporary files that killed writers of `path` left next to it, or, for `None`, those of all files in
-/// `folder`. No other process may be writing there.
+/// `folder`. Files whose writer lives stay.
 pub(crate) fn clean(folder: &Path, path: Option<&Path>) {
     let name = path.and_then(Path::file_name).and_then(|n| n.to_str()).map(|n| format!("{n}-")).unwrap_or_default();
     let prefix = format!("{}{name}", TEMPORARY.0);
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let left = entry.file_name().to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(TEMPORARY.1));
-        if left {
+        let (path, has_prefix) = (entry.path(), entry.file_name().to_str().is_some_and(|n| n.starts_with(&prefix)));
+        if has_prefix && is_temporary(&path) && !is_being_written(&path) {
             // A file that cannot be removed is harmless.
-            let _ = std::fs::remove_file(entry.path());
+            let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether a file has the name of a temporary file.
+pub(crate) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1))
+}
+
+/// Whether the writer of a temporary file lives.
+pub(crate) fn is_being_written(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Makes a temporary file durable and renames it to `path`, completely or not at all.
@@ -231,11 +320,10 @@ impl Table {
         facts.iter().find(|f| f.key == key)?.value.as_deref()
     }
 
-    /// The approximate bytes of a row before compression.
+    /// The approximate bytes of a row before compression, in the row group with the longest rows.
     pub(crate) fn bytes_per_row(&self) -> u64 {
-        let groups = self.metadata.metadata().row_groups();
-        let bytes: i64 = groups.iter().map(|g| g.total_byte_size()).sum();
-        bytes.max(0) as u64 / self.rows().max(1)
+        let groups = self.metadata.metadata().row_groups().iter();
+        groups.map(|group| group.total_byte_size().max(0) as u64 / group.num_rows().max(1) as u64).max().unwrap_or(0)
     }
 
     pub(crate) fn with_columns(&self, names: &[&str]) -> Table {
@@ -245,7 +333,8 @@ impl Table {
         Table { columns: Some(mask), ..self.clone() }
     }
 
-    /// Reads `count` rows, starting with row `start`, in batches of at most `batch` rows.
+    /// Reads `count` rows, starting with row `start`, in batches of at most `batch` rows. Batches of long rows are
+    /// smaller.
     pub(crate) fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
         let file = File::open(&self.path).map_err(TableError::at(&self.path))?;
         let mut groups = Vec::new();
@@ -259,7 +348,7 @@ impl Table {
             first = end;
         }
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_batch_size(batch)
+            .with_batch_size(batch.min((READ_BYTES / self.bytes_per_row().max(1)).max(1) as usize))
             .with_projection(self.columns.clone().unwrap_or_else(ProjectionMask::all))
             .with_row_groups(groups)
             .with_offset(skip.unwrap_or(0) as usize)
@@ -324,6 +413,39 @@ mod tests {
             })
             .to_vec();
         assert!(bytes.windows(2).all(|w| w[0] == w[1]));
+    }
+
+    #[test]
+    fn steps_of_long_rows_are_bounded_and_depend_on_the_rows_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        // Some rows of 3 MB, one longer than a step, and many short ones.
+        let text = |i: usize| {
+            "x".repeat(if i == 7 {
+                STEP_BYTES + 1
+            } else if i.is_multiple_of(5) {
+                3 << 20
+            } else {
+                10
+            })
+        };
+        let rows = |range: Range<usize>| {
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(range.map(text)));
+            RecordBatch::try_from_iter([("t", texts)]).unwrap()
+        };
+        let bytes = [1, 3, 40].map(|cut| {
+            let path = folder.path().join(format!("{cut}.parquet"));
+            let mut writer = TableWriter::create(&path, rows(0..1).schema(), &Options::default()).unwrap();
+            for from in (0..40).step_by(cut) {
+                writer.write(rows(from..(from + cut).min(40))).unwrap();
+                assert!(writer.step.1 <= STEP_BYTES || writer.step.0 == 1);
+            }
+            writer.commit().unwrap();
+            let table = Table::open(&path).unwrap();
+            let read: usize = table.read(0, 40, 1024).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+            assert_eq!(read, 40);
+            std::fs::read(path).unwrap()
+        });
+        assert!(bytes.windows(2).all(|pair| pair[0] == pair[1]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Int64Array, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::KeyValue;
 use serde_json::Value;
 
 use crate::project::{Cell, Project};
@@ -234,6 +235,28 @@ fn a_missing_run_is_reported() {
     project.run(&["explain", OUT, "s0001"]).exits(3).says("does not exist any more").says("`fanfold run SPEC`");
 }
 
+/// Writes the parts again without the checksums of their calls, as an older version did.
+fn parts_of_an_older_version(project: &Project) {
+    for file in
+        project.files(".fanfold/runs").into_iter().filter(|file| file.contains("/part-") && file.ends_with(".parquet"))
+    {
+        let path = project.path(&file);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).expect("a part")).expect("Parquet");
+        let metadata = reader.metadata().file_metadata().key_value_metadata().cloned().expect("facts");
+        let facts = metadata.iter().find(|fact| fact.key == "fanfold.part").and_then(|fact| fact.value.clone());
+        let mut facts: Value = serde_json::from_str(&facts.expect("facts")).expect("JSON");
+        facts.as_object_mut().expect("an object").remove("calls_sum").expect("a new field");
+        let batches: Vec<RecordBatch> = reader.build().expect("rows").collect::<Result<_, _>>().expect("rows");
+        let file = fs::File::create(&path).expect("a part");
+        let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None).expect("Parquet");
+        batches.iter().for_each(|batch| writer.write(batch).expect("rows"));
+        writer.append_key_value_metadata(KeyValue::new("fanfold.part".to_owned(), facts.to_string()));
+        writer.close().expect("a file");
+        let sum = blake3::hash(&fs::read(&path).expect("a part")).to_hex();
+        fs::write(path.with_extension("sum"), sum.as_str()).expect("a checksum");
+    }
+}
+
 #[test]
 fn a_run_with_other_columns_of_calls_is_exported_and_explained() {
     let server = Server::new().start();
@@ -269,6 +292,7 @@ fn a_run_with_other_columns_of_calls_is_exported_and_explained() {
         batches.iter().for_each(|batch| writer.write(batch).expect("rows"));
         writer.close().expect("a file");
     }
+    parts_of_an_older_version(&project);
     project.run(&[&export[..], &["fewer.parquet"]].concat()).exits(0);
     assert!(project.bytes("fewer.parquet") == project.bytes("all.parquet"), "the missing columns were null");
     let mut after = explained(&project, &[OUT, "s0005"]);

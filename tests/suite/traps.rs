@@ -172,7 +172,7 @@ fn commands_that_people_guess_are_answered() {
         ("resume", "fanfold run"),
         ("eval", "fanfold test"),
         ("export", "fanfold ledger export"),
-        ("clean", "fanfold ledger gc"),
+        ("purge", "fanfold clean"),
         ("list", "fanfold runs"),
         ("download", "fanfold models pull"),
         ("render", "--render"),

@@ -17,7 +17,7 @@ use crate::prompt::Failure;
 use crate::stats::LogHistogram;
 use crate::store::{RunDir, StageTotals};
 use crate::table::Value;
-use crate::table::parquet::{Table, TableError};
+use crate::table::parquet::TableError;
 
 const BATCH: usize = 8192;
 /// The most models with separate timelines.
@@ -119,8 +119,7 @@ impl Calls {
     pub(crate) fn read(run: &RunDir, stages: &IndexMap<String, StageTotals>) -> Result<Calls, String> {
         let mut calls = Calls::default();
         let said = |error: TableError| error.to_string();
-        for path in run.call_files().map_err(|error| error.to_string())? {
-            let table = Table::open(&path).map_err(said)?;
+        for (path, table) in run.call_tables().map_err(|error| error.to_string())? {
             let mut first = 0;
             for batch in table.with_columns(&COLUMNS).read(0, table.rows(), BATCH).map_err(said)? {
                 let batch = batch.map_err(said)?;

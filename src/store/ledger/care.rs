@@ -1,5 +1,7 @@
 //! Care of a ledger: counts, reads and verifies its records, and drops those that no run uses.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -23,7 +25,7 @@ pub(crate) struct Contents {
     pub(crate) newest_ms: Option<i64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct ModelContents {
     pub(crate) model: String,
     pub(crate) answers: u64,
@@ -51,33 +53,35 @@ impl Ledger {
     pub(crate) fn contents(&self) -> Result<Contents, LedgerError> {
         let read = || {
             let mut contents = Contents { format: format(&self.connection)?, ..Contents::default() };
-            let states = format!("SELECT {STATE}, COUNT(*), MIN(at), MAX(at) FROM calls GROUP BY 1");
-            let mut states = self.connection.prepare(&states)?;
-            let mut rows = states.query([])?;
+            // SQLite would sort all records to group them, in memory.
+            let mut models: BTreeMap<String, ModelContents> = BTreeMap::new();
+            let sql = format!("SELECT {STATE}, at, model, prompt_tokens, completion_tokens FROM calls");
+            let mut records = self.connection.prepare(&sql)?;
+            let mut rows = records.query([])?;
             while let Some(row) = rows.next()? {
-                *match row.get::<_, String>(0)?.as_str() {
-                    "answer" => &mut contents.answers,
-                    "corrupt" => &mut contents.corrupt,
-                    "retired" => &mut contents.retired,
-                    _ => &mut contents.failed_calls,
-                } = count(row, 1)?;
-                let (oldest, newest) = (row.get(2)?, row.get(3)?);
-                contents.oldest_ms = Some(contents.oldest_ms.map_or(oldest, |before| before.min(oldest)));
-                contents.newest_ms = contents.newest_ms.max(Some(newest));
+                let at = row.get(1)?;
+                contents.oldest_ms = Some(contents.oldest_ms.map_or(at, |before| before.min(at)));
+                contents.newest_ms = contents.newest_ms.max(Some(at));
+                match row.get_ref(0)?.as_str()? {
+                    "answer" => contents.answers += 1,
+                    "corrupt" => contents.corrupt += 1,
+                    "retired" => contents.retired += 1,
+                    _ => contents.failed_calls += 1,
+                }
+                if row.get_ref(0)?.as_str()? == "answer" {
+                    let name = row.get_ref(2)?.as_str()?;
+                    if !models.contains_key(name) {
+                        models.insert(name.to_owned(), ModelContents { model: name.to_owned(), ..Default::default() });
+                    }
+                    if let Some(model) = models.get_mut(name) {
+                        model.answers += 1;
+                        model.prompt_tokens = model.prompt_tokens.saturating_add(count(row, 3)?);
+                        model.completion_tokens = model.completion_tokens.saturating_add(count(row, 4)?);
+                    }
+                }
             }
-            let mut by_model = self.connection.prepare(
-                "SELECT model, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens) FROM calls WHERE error IS NULL
-                    GROUP BY model ORDER BY 2 DESC, 1",
-            )?;
-            let models = by_model.query_map([], |row| {
-                Ok(ModelContents {
-                    model: row.get(0)?,
-                    answers: count(row, 1)?,
-                    prompt_tokens: count(row, 2)?,
-                    completion_tokens: count(row, 3)?,
-                })
-            })?;
-            contents.models = models.collect::<Result<_, _>>()?;
+            contents.models = models.into_values().collect();
+            contents.models.sort_by_key(|model| Reverse(model.answers));
             Ok(contents)
         };
         read().map_err(self.failed())
@@ -100,11 +104,11 @@ impl Ledger {
     }
 
     /// Deletes failed and retired calls, and answers with neither a key in `used` nor a model in `kept`, in one
-    /// transaction. Then shrinks the file. With `dry`, only counts.
+    /// transaction. With `keeps_last`, keeps the record with the highest id. Then shrinks the file. With `dry`, only counts.
     pub(crate) fn sweep<E: From<LedgerError>>(
         &mut self,
         used: impl Iterator<Item = Result<Key, E>>,
-        kept: &[String],
+        (kept, keeps_last): (&[String], bool),
         dry: bool,
     ) -> Result<DropCounts, E> {
         // The keys may not fit into memory.
@@ -116,16 +120,22 @@ impl Ledger {
             let mut insert = self.connection.prepare_cached(sql).map_err(self.failed())?;
             insert.execute([key?.0]).map_err(self.failed())?;
         }
-        Ok(drop_unused(&self.connection, kept, dry).map_err(self.failed())?)
+        let last = if keeps_last { self.now()? } else { 0 };
+        Ok(drop_unused(&self.connection, (kept, last), dry).map_err(self.failed())?)
     }
 }
 
-fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<DropCounts, rusqlite::Error> {
+fn drop_unused(
+    connection: &Connection,
+    (kept, last): (&[String], i64),
+    dry: bool,
+) -> Result<DropCounts, rusqlite::Error> {
     for model in kept {
         connection.execute("INSERT OR IGNORE INTO temp.kept VALUES (?1)", [model])?;
     }
-    let counts = format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE {UNUSED}");
-    let dropped = connection.query_row(&counts, [], |row| {
+    let counts =
+        format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE id <> ?1 AND ({UNUSED})");
+    let dropped = connection.query_row(&counts, [last], |row| {
         let answers = count(row, 0)?;
         Ok(DropCounts { answers, history: count(row, 1)? - answers })
     })?;
@@ -134,7 +144,7 @@ fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<Dr
         return Ok(dropped);
     }
     // One transaction, then a copy that replaces the whole file. A kill at any point leaves the old or the new file.
-    connection.execute(&format!("DELETE FROM calls WHERE {UNUSED}"), [])?;
+    connection.execute(&format!("DELETE FROM calls WHERE id <> ?1 AND ({UNUSED})"), [last])?;
     connection.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(dropped)
 }

@@ -47,15 +47,15 @@ fn answers_of_before_a_moment_become_history() {
     ledger.connection.execute("UPDATE calls SET at = 1000", []).unwrap();
     ledger.append(&[call(3, None)]).unwrap();
     let keys = [1, 2, 3].map(|n| Key([n; 16]));
-    assert_eq!(ledger.find_since(&keys, 1000).unwrap(), [1, 2, 3].map(|n| Some(call(n, None))));
-    assert_eq!(ledger.find_since(&keys, 1001).unwrap(), [None, None, Some(call(3, None))]);
-    ledger.retire_before(&keys, 1000).unwrap();
+    assert_eq!(ledger.find_since(&keys, Since::time(1000)).unwrap(), [1, 2, 3].map(|n| Some(call(n, None))));
+    assert_eq!(ledger.find_since(&keys, Since::time(1001)).unwrap(), [None, None, Some(call(3, None))]);
+    ledger.retire_before(&keys, Since::time(1000)).unwrap();
     assert_eq!(ledger.count().unwrap(), (3, 0));
-    ledger.retire_before(&keys[..1], 1001).unwrap();
+    ledger.retire_before(&keys[..1], Since::time(1001)).unwrap();
     assert_eq!(ledger.find(&keys).unwrap(), [None, Some(call(2, None)), Some(call(3, None))]);
     // Asked again, it is served, and both are there.
     assert_eq!(ledger.append(&[call(1, None)]).unwrap(), [None]);
-    ledger.retire_before(&keys, 1001).unwrap();
+    ledger.retire_before(&keys, Since::time(1001)).unwrap();
     assert_eq!(ledger.find(&keys).unwrap(), [Some(call(1, None)), None, Some(call(3, None))]);
     let contents = ledger.contents().unwrap();
     assert_eq!((contents.answers, contents.retired, contents.failed_calls), (2, 2, 0));

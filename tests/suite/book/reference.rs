@@ -35,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "ledger gc",
     "ledger export",
     "ledger import",
+    "clean",
     "population",
     "bench",
     "models",
