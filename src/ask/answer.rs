@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cut::{ContextSize, cut, was_cut};
+use super::cut_off::cut_off;
 use crate::prompt::{Answer, Failure, FailureKind, Item, Message, Pack, Probabilities, Prompt, label_probabilities};
 use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
@@ -107,7 +108,7 @@ impl<'a> Terms<'a> {
 const CUT: &str = "length";
 
 /// Words other than `stop` that servers use for a complete reply.
-const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
+const WHOLE: [&str; 6] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed", Finish::UNSTATED];
 
 fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
@@ -131,26 +132,29 @@ pub(crate) fn usable(
     if let Some(message) = cut(reply, sent, context) {
         return unusable(FailureKind::ContextTooLong, message);
     }
-    let (context, prompt_tokens) = (context.tokens.unwrap_or(u64::MAX), reply.prompt_tokens.unwrap_or(0));
+    let complete = |word: &str| WHOLE.contains(&word) && (word != Finish::UNSTATED || prompt.schema.is_some());
     match &reply.finish {
-        Finish::Length if prompt_tokens + reply.completion_tokens.unwrap_or(0) >= context => {
-            let message = format!("the reply was cut off where the context of {context} tokens was full");
-            unusable(FailureKind::ContextTooLong, message)
-        }
         Finish::Length if prompt.pack.is_none() && prompt.expect.read_cut(&reply.text).is_ok() => {
             Ok((prompt.expect.read_cut(&reply.text).unwrap_or_default(), false))
         }
-        Finish::Length => {
-            let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
-            let message = format!("the reply was cut off after {tokens} tokens; raise `max_tokens`");
-            unusable(FailureKind::Truncated, message)
+        Finish::Length => Err(cut_off(reply, context)),
+        Finish::Other(word) if word == Finish::UNFIT => {
+            unusable(FailureKind::Malformed, "the server found that the reply does not fit the schema".to_owned())
+        }
+        _ if reply.text.trim().is_empty() && reply.thoughts.text.is_some() => {
+            let message = "only reasoning came, and no answer: the server took the whole text for reasoning; change its \
+                           reasoning parser, or set `think = false`";
+            unusable(FailureKind::Malformed, message.to_owned())
         }
         Finish::Stop if reply.text.is_empty() => unusable(FailureKind::Malformed, "the reply has no text".to_owned()),
         Finish::Other(why) if reply.text.is_empty() => {
             unusable(FailureKind::Malformed, format!("the reply has no text; the model stopped with `{why}`"))
         }
         Finish::ContentFilter => unusable(FailureKind::Refused, "the provider withheld the reply".to_owned()),
-        Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
+        Finish::Other(word) if word == Finish::UNSTATED && !complete(word) => {
+            unusable(FailureKind::Truncated, "the reply does not say why it ended".to_owned())
+        }
+        Finish::Other(word) if !complete(word) => {
             let message = format!("the model stopped because of `{word}`, which does not end an answer");
             unusable(FailureKind::Truncated, message)
         }

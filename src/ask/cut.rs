@@ -17,6 +17,10 @@ pub(crate) struct ContextSize {
     pub(crate) tokens: Option<u64>,
     /// Whether the model's `num_ctx` sets the size.
     pub(crate) is_num_ctx: bool,
+    /// The limit of a reply that is sent.
+    pub(crate) max_tokens: Option<u32>,
+    /// Whether the spec sets that limit.
+    pub(crate) sets_max_tokens: bool,
 }
 
 impl ContextSize {
@@ -37,12 +41,16 @@ pub(crate) fn cut(reply: &Reply, sent: &[Message], context: ContextSize) -> Opti
             format!("the prompt has at least {least} tokens, but the server counted {counted}: it cut the prompt")
         }
     };
-    let help = match reply.build.as_deref() {
+    Some(format!("{what}; {}", larger(reply, context)))
+}
+
+/// How to get a larger context.
+pub(super) fn larger(reply: &Reply, context: ContextSize) -> &'static str {
+    match reply.build.as_deref() {
         _ if context.is_num_ctx => "raise `num_ctx`",
         Some("fp_ollama") => "the server is an Ollama: use `type = \"ollama\"`, which sets the context by `num_ctx`",
         _ => "give the model a larger context on the server, and write its size as `context_tokens`",
-    };
-    Some(format!("{what}; {help}"))
+    }
 }
 
 /// The lower bound that the count does not reach. The count may leave out tokens from a cache. A shorter prompt fits
@@ -96,17 +104,7 @@ mod tests {
     }
 
     fn reply(prompt_tokens: Option<u64>, cached_tokens: u64) -> Reply {
-        Reply {
-            text: "yes".into(),
-            finish: Finish::Stop,
-            prompt_tokens,
-            cached_tokens,
-            completion_tokens: None,
-            build: None,
-            probabilities: None,
-            tokens: Vec::new(),
-            quotas: Default::default(),
-        }
+        Reply { prompt_tokens, cached_tokens, ..Reply::new("yes", Finish::Stop) }
     }
 
     #[test]
@@ -131,7 +129,7 @@ mod tests {
             let reply = Reply { build: build.map(str::to_owned), ..reply(Some(512), 0) };
             cut(&reply, &prompt().messages, context).unwrap()
         };
-        let declared = ContextSize { tokens: Some(512), is_num_ctx: false };
+        let declared = ContextSize { tokens: Some(512), ..ContextSize::default() };
         assert!(
             of(None, declared).starts_with("the prompt fills the whole context of 512 tokens and was cut; give the")
         );
@@ -146,7 +144,7 @@ mod tests {
         let tried =
             |n: usize| Some(serde_json::json!(vec![serde_json::json!({ "reply": "no", "error": "" }); n]).to_string());
         let record = |prompt_tokens, tries| Record { prompt_tokens, tries, attempts: 1, ..Record::default() };
-        let context = ContextSize { tokens: Some(1000), is_num_ctx: false };
+        let context = ContextSize { tokens: Some(1000), ..ContextSize::default() };
         let of = |record: &Record| was_cut(record, &prompt(), context);
         assert!(of(&record(512, None)) && of(&record(1000, None)) && of(&record(2000, tried(1))));
         assert!(!of(&record(700, None)) && !of(&record(1500, tried(1))) && !of(&record(0, None)));

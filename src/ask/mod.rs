@@ -4,6 +4,7 @@ mod answer;
 mod columns;
 mod corrections;
 mod cut;
+mod cut_off;
 mod key;
 mod packs;
 mod task;

@@ -17,8 +17,8 @@ use crate::spec::{Budget, Repair};
 /// The number of consecutive failures after which a level ends early.
 const BROKEN: u32 = 10;
 /// Errors after which a level ends at once.
-const FINAL: [CallErrorKind; 3] =
-    [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted];
+const FINAL: [CallErrorKind; 4] =
+    [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted, CallErrorKind::Tls];
 
 #[derive(Debug)]
 pub(crate) struct ModelBench {

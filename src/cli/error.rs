@@ -261,6 +261,7 @@ impl From<EndpointError> for Failure {
 pub(crate) fn advice(kind: &CallErrorKind) -> Option<&'static str> {
     match kind {
         CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),
+        CallErrorKind::Tls => Some("`SSL_CERT_FILE` names a file with the certificates to trust, in PEM form"),
         CallErrorKind::QuotaExhausted => Some("the account has no quota left; run again to continue when it has some"),
         CallErrorKind::Rejected => {
             Some("every call so far failed with this error, so further calls would probably fail too")

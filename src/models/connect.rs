@@ -278,7 +278,10 @@ fn server(target: &Target) -> String {
 fn without_keys<'a>(spec: &'a Spec, env: Env<'a>) -> impl Fn(&str) -> Option<String> + Sync + 'a {
     move |name| {
         let mut endpoints = spec.endpoints.values().map(|spec| &spec.endpoint);
-        if endpoints.clone().any(|endpoint| endpoint.secret_env() == Some(name)) {
+        if endpoints
+            .clone()
+            .any(|endpoint| endpoint.secret_env() == Some(name) || endpoint.setting_envs().contains(&name))
+        {
             return Some("unset".to_owned());
         }
         let is_address = endpoints.any(|endpoint| endpoint.address_env() == Some(name));

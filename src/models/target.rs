@@ -68,7 +68,9 @@ impl Target {
 
     pub(crate) fn context_size(&self) -> ContextSize {
         let is_num_ctx = self.provider.context_tokens(&self.model).is_some();
-        ContextSize { tokens: self.context(), is_num_ctx }
+        let own = self.model.sampling.max_tokens;
+        let max_tokens = own.or(self.provider.default_max_tokens());
+        ContextSize { tokens: self.context(), is_num_ctx, max_tokens, sets_max_tokens: own.is_some() }
     }
 
     /// This model and those that are asked when it fails, as indices in the spec.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer_type::{AnswerType, normalise_option};
 use super::reply::{self, Distinct};
+use super::thoughts;
 use super::{Answer, Cell, Probabilities};
 use crate::name::listed;
 use crate::table::Type;
@@ -123,7 +124,7 @@ impl Expect {
 
     /// Reads a reply that was cut off, if such a reply is an answer.
     pub(crate) fn read_cut(&self, reply: &str) -> Result<Answer, String> {
-        match reply::without_thinking(reply)? {
+        match thoughts::without_thinking(reply)? {
             text if *self == Expect::CutText && !text.is_empty() => Ok(self.of_text(text, true)),
             _ => Err("the reply was cut off".to_owned()),
         }
@@ -160,7 +161,7 @@ impl Expect {
     }
 
     pub(crate) fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
-        let text = reply::without_thinking(reply)?;
+        let text = thoughts::without_thinking(reply)?;
         match self {
             Expect::Text | Expect::CutText if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text | Expect::CutText => Ok(self.of_text(text, false)),
@@ -172,7 +173,7 @@ impl Expect {
     pub(crate) fn read_recorded(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         self.read(reply, probabilities).or_else(|reason| {
             let Expect::Record(fields) = self else { return Err(reason) };
-            let last = reply::last_object(reply::without_thinking(reply)?).ok_or(reason)?;
+            let last = reply::last_object(thoughts::without_thinking(reply)?).ok_or(reason)?;
             cells(fields, &last, probabilities)
         })
     }
@@ -217,7 +218,7 @@ impl Expect {
 
     pub(crate) fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
         let Expect::Record(fields) = self else { return None };
-        let object = reply::repaired(reply::without_thinking(reply).ok()?)?;
+        let object = reply::repaired(thoughts::without_thinking(reply).ok()?)?;
         cells(fields, &object, probabilities).ok()
     }
 }

@@ -17,6 +17,7 @@ pub(crate) enum FailureKind {
     ServerError,
     Timeout,
     Unauthorized,
+    Tls,
     UnknownModel,
     QuotaExhausted,
     Rejected,
@@ -33,12 +34,13 @@ pub(crate) enum FailureKind {
     Unnamed,
 }
 
-const NAMES: [(FailureKind, &str); 17] = [
+const NAMES: [(FailureKind, &str); 18] = [
     (FailureKind::RateLimited, "rate_limited"),
     (FailureKind::Unavailable, "unavailable"),
     (FailureKind::ServerError, "server_error"),
     (FailureKind::Timeout, "timeout"),
     (FailureKind::Unauthorized, "unauthorized"),
+    (FailureKind::Tls, "tls"),
     (FailureKind::UnknownModel, "unknown_model"),
     (FailureKind::QuotaExhausted, "quota_exhausted"),
     (FailureKind::Rejected, "rejected"),

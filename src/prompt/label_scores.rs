@@ -9,7 +9,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Probabilities;
-use super::reply::{last_object, without_thinking};
+use super::reply::last_object;
+use super::thoughts::without_thinking;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Token {

@@ -19,6 +19,7 @@ mod reply;
 mod rewrite;
 mod shorten;
 mod template;
+mod thoughts;
 mod token_bound;
 mod tokens;
 mod tree;
@@ -36,11 +37,12 @@ pub(crate) use expect::{Expect, Field};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};
 pub(crate) use label_scores::{Token, label_probabilities};
-pub(crate) use message::{Message, Role, system};
+pub(crate) use message::{Message, Role, folded, system};
 pub(crate) use pack::{Item, Pack, PackForm, pack, together};
 pub(crate) use records::TemplateValue;
 pub(crate) use shorten::shortened;
 pub(crate) use template::{Bound, Template};
+pub(crate) use thoughts::{has_answer, is_object, thoughts};
 pub(crate) use token_bound::least_tokens;
 
 #[derive(Clone, Debug)]
@@ -75,6 +77,13 @@ pub(crate) struct FurtherTry {
 }
 
 impl Prompt {
+    /// Whether the system text says only how to answer, and nothing that the stage's author wrote.
+    pub(crate) fn system_is_made(&self) -> bool {
+        let system = self.messages.iter().find(|message| message.role == Role::System);
+        let made = [self.expect.instruction().unwrap_or_default(), pack::RULE.to_owned()];
+        system.is_some_and(|system| made.iter().any(|made| !made.is_empty() && system.content.starts_with(made)))
+    }
+
     /// The prompt with the reply and the reasons of all replies so far, so that no further try repeats another.
     pub(crate) fn again(&self, asked: &[Message], reply: &str, failure: &Failure, earlier: &[String]) -> FurtherTry {
         let (reason, complaint, shown) = match failure.kind {

@@ -14,16 +14,6 @@ const TRIES: usize = 1000;
 /// The most work in failed tries, as a multiple of the reply's length.
 const READINGS: usize = 4;
 
-pub(crate) fn without_thinking(reply: &str) -> Result<&str, String> {
-    let text = reply.trim_start_matches('\u{feff}').trim();
-    // Some chat templates open the thinking in the prompt, so that the reply contains only its end.
-    match (text.starts_with("<think>"), text.rfind("</think>")) {
-        (_, Some(end)) => Ok(text[end + "</think>".len()..].trim()),
-        (true, None) => Err("it ends inside its thinking".to_owned()),
-        (false, None) => Ok(text),
-    }
-}
-
 /// The objects in a text, at least one, none of which has a key with two different values.
 pub(super) fn maps(text: &str) -> Result<Vec<Map<String, Value>>, String> {
     if text.is_empty() {
@@ -164,6 +154,7 @@ impl<'de> Deserialize<'de> for Distinct {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::thoughts::without_thinking;
 
     #[test]
     fn contradictions_are_found() {
@@ -203,7 +194,6 @@ mod tests {
         for case in ["{\"a\": 1", "[1]", "null", "{", "{\"a\":", "prose { and more"] {
             assert!(object(case).is_err(), "{case}");
         }
-        assert!(without_thinking("<think>hm {\"a\":1}").is_err());
         assert_eq!(object("").unwrap_err(), "it is empty");
     }
 

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use reqwest::Url;
 
-/// An `http` or `https` URL with a host, without credentials and query; the path ends with `/`.
+/// An `http` or `https` URL with a host, without credentials; the path ends with `/`. The query is sent with every
+/// request and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address(Url);
 
@@ -24,8 +25,13 @@ impl Address {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("an address must not hold a user name or a password; keys come from the environment".to_owned());
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("a base address has no `?` and no `#`; paths are added to it".to_owned());
+        if url.fragment().is_some() {
+            return Err("a base address has no `#`; paths are added to it".to_owned());
+        }
+        if let Some((name, _)) = url.query_pairs().find(|(name, _)| is_secret_name(name)) {
+            return Err(format!(
+                "keys come from the environment; write `query = {{ {name} = {{ env = \"LAB_KEY\" }} }}`"
+            ));
         }
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
@@ -47,6 +53,22 @@ impl Address {
         let mut url = self.0.clone();
         url.set_path(&format!("{parent}{path}"));
         url
+    }
+
+    /// The address with more fields in its query, and the encoded values.
+    pub(crate) fn with_query(&self, fields: &[(String, String)]) -> (Address, Vec<String>) {
+        let mut url = self.0.clone();
+        for (name, value) in fields {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let pairs = url.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or_default().1);
+        let values: Vec<String> = pairs.map(str::to_owned).collect();
+        let own = values.len().saturating_sub(fields.len());
+        (Address(url), values[own..].to_vec())
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.path()
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -87,6 +109,13 @@ impl Address {
     }
 }
 
+/// Whether a header or a field of a query by this name holds a secret.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words = ["key", "token", "secret", "auth", "password", "cookie", "signature", "credential"];
+    words.iter().any(|word| name.contains(word)) || name == "sig"
+}
+
 /// The host and the port of an address; `None` for something else.
 pub(crate) fn server_of(address: &str) -> Option<String> {
     Address::parse(address).ok().map(|address| address.server())
@@ -98,7 +127,8 @@ fn shared(ip: Ipv4Addr) -> bool {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+        let whole = self.0.as_str();
+        f.write_str(whole.split('?').next().unwrap_or(whole).trim_end_matches('/'))
     }
 }
 
@@ -121,9 +151,21 @@ mod tests {
         assert_eq!(Address::parse("http://x").unwrap().beside("props").as_str(), "http://x/props");
         assert_eq!(Address::parse("http://x/a/v1/").unwrap().beside("props").as_str(), "http://x/a/props");
         assert_eq!(Address::parse("https://x.org/").unwrap(), Address::parse("https://x.org").unwrap());
-        for bad in
-            ["", "x", "localhost:8000", "ftp://x", "http://", "https://u:secret@x.org", "http://x/?a=1", "http://x/#a"]
-        {
+        let azure = Address::parse("http://x/openai/deployments/d?api-version=2024-10-21").unwrap();
+        let (azure, values) = azure.with_query(&[("code".to_owned(), "a b".to_owned())]);
+        let whole = "http://x/openai/deployments/d/chat/completions?api-version=2024-10-21&code=a+b";
+        assert_eq!((azure.join("chat/completions").as_str(), values), (whole, vec!["a+b".to_owned()]));
+        assert_eq!(azure.to_string(), "http://x/openai/deployments/d");
+        for bad in [
+            "",
+            "x",
+            "localhost:8000",
+            "ftp://x",
+            "http://",
+            "https://u:secret@x.org",
+            "http://x/?api_key=secret",
+            "http://x/#a",
+        ] {
             let error = Address::parse(bad).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }

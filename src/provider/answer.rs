@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::failure::{CallError, CallErrorKind, is_event_stream, snippet};
+use super::stream::{events, trimmed};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
@@ -15,9 +16,20 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// The body of a failed call as one document. The events of a stream are a list.
+pub(super) fn document(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(trimmed(body)).ok().or_else(|| events(body).map(Value::Array))
+}
+
 impl<'a> Answer<'a> {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The reply of a server that streams although it was not asked to: `join` makes one reply of its events.
+    pub(super) fn joined(self, join: fn(Vec<Value>) -> Option<Value>) -> Option<Vec<u8>> {
+        let joined = events(self.body).and_then(join)?;
+        Some(joined.to_string().into_bytes())
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -26,7 +38,7 @@ impl<'a> Answer<'a> {
 
     /// A body that ends too early is `Truncated`; any other fault is `Malformed`.
     pub(crate) fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
-        serde_json::from_slice(self.body).map_err(|e| {
+        serde_json::from_slice(trimmed(self.body)).map_err(|e| {
             let start = snippet(self.body);
             if is_event_stream(&start) {
                 let message = format!("the server sent an event stream, which was not asked for: {start}");

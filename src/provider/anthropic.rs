@@ -17,10 +17,12 @@ use super::answer::Answer;
 use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
+use super::lenient::{Count, Known, Said, first_said};
+use super::stream::append;
 use super::structured_output::SchemaOrNone;
 use super::subset::{COMMON, subset};
-use super::wire::{Wire, encoded, endless, model_page, set, system};
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
+use super::wire::{Wire, encoded, model_page, set, system, unstated};
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply, Thoughts};
 use crate::prompt::{Message, Role};
 
 /// The protocol requires `max_tokens`.
@@ -38,6 +40,7 @@ impl Dialect for Anthropic {
         owner: "Anthropic",
         address: "https://api.anthropic.com",
         key: "ANTHROPIC_API_KEY",
+        address_env: "ANTHROPIC_BASE_URL",
         version: "v1",
         about_address: "The address without `/v1`, such as `http://10.0.0.5:4000`.",
     };
@@ -50,23 +53,25 @@ impl Dialect for Anthropic {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ResponseBody {
-    #[serde(default)]
     content: Vec<Block>,
-    stop_reason: Option<String>,
-    stop_details: Option<StopDetails>,
-    usage: Option<Usage>,
-    model: Option<String>,
+    stop_reason: Known<String>,
+    stop_details: Known<StopDetails>,
+    usage: Known<Usage>,
+    model: Known<String>,
     error: Option<Value>,
 }
 
-/// Only blocks of type `text` are part of the answer.
-#[derive(Deserialize)]
+/// Blocks of type `text` are the answer, and those of type `thinking` the thoughts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Block {
     #[serde(rename = "type")]
     kind: String,
-    text: Option<String>,
+    text: Known<String>,
+    thinking: Said,
 }
 
 #[derive(Deserialize)]
@@ -75,19 +80,20 @@ struct StopDetails {
     explanation: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Usage {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_read_input_tokens: Count,
+    output_tokens: Count,
 }
 
 impl Usage {
     /// `input_tokens` excludes the tokens that were written to a cache or read from one.
     fn prompt_tokens(&self) -> Option<u64> {
-        let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
-        self.input_tokens.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))
+        let cached = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
+        self.input_tokens.0.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))
     }
 }
 
@@ -109,9 +115,26 @@ impl Wire for Anthropic {
     const HEADERS: Headers =
         Headers { key: "x-api-key", before_key: "", fixed: &[("anthropic-version", "2023-06-01")] };
     const TELLS_TOKENS: bool = false;
+    const DEFAULT_MAX_TOKENS: Option<u32> = Some(DEFAULT_MAX_TOKENS);
 
     fn option_field(&self, option: &str) -> Option<String> {
-        (option == "top_k").then(|| option.to_owned())
+        let field = match option {
+            "top_k" => "top_k",
+            "reasoning_effort" => "output_config.effort",
+            "think" | "thinking_tokens" => "thinking",
+            _ => return None,
+        };
+        Some(field.to_owned())
+    }
+
+    /// Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking> and its page on adaptive thinking.
+    fn option_value(&self, option: &str, value: Value) -> Value {
+        match (option, value) {
+            ("think", Value::Bool(false)) => json!({ "type": "disabled" }),
+            ("think", _) => json!({ "type": "adaptive" }),
+            ("thinking_tokens", tokens) => json!({ "type": "enabled", "budget_tokens": tokens }),
+            (_, value) => value,
+        }
     }
 
     fn path(&self, _: &str) -> Cow<'static, str> {
@@ -145,28 +168,10 @@ impl Wire for Anthropic {
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
-        let texts = answered.content.iter().filter(|block| block.kind == "text");
-        let text: String = texts.filter_map(|block| block.text.as_deref()).collect();
-        let finish = match answered.stop_reason.as_deref() {
-            Some("end_turn" | "stop_sequence") => Finish::Stop,
-            Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
-            Some("refusal") => return Err(refused(answered.stop_details, &text)),
-            // `tool_use` and `pause_turn` need tools, which are never sent.
-            Some(other) => Finish::Other(other.to_owned()),
-            None => return Err(endless("stop_reason")),
-        };
-        Ok(Reply {
-            text,
-            finish,
-            prompt_tokens: answered.usage.as_ref().and_then(Usage::prompt_tokens),
-            cached_tokens: 0,
-            completion_tokens: answered.usage.as_ref().and_then(|usage| usage.output_tokens),
-            build: answered.model.filter(|model| !model.is_empty()),
-            probabilities: None,
-            tokens: Vec::new(),
-            quotas: Default::default(),
-        })
+        match answer.joined(joined) {
+            Some(body) => read(Answer { body: &body, ..answer }),
+            None => read(answer),
+        }
     }
 
     fn models_path(&self, model: &Model) -> Cow<'static, str> {
@@ -192,6 +197,58 @@ impl Wire for Anthropic {
         let listed = |known: ModelEntry| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
         Ok(Inventory { models: data.into_iter().map(listed).collect(), more, ..Inventory::default() })
     }
+}
+
+fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
+    let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
+    let texts = answered.content.iter().filter(|block| block.kind == "text");
+    let text: String = texts.filter_map(|block| block.text.0.as_deref()).collect();
+    let finish = match answered.stop_reason.text().as_deref() {
+        Some("end_turn" | "stop_sequence") => Finish::Stop,
+        Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
+        Some("refusal") => return Err(refused(answered.stop_details.0, &text)),
+        // `tool_use` and `pause_turn` need tools, which are never sent.
+        Some(other) => Finish::Other(other.to_owned()),
+        None => unstated(&text, "stop_reason")?,
+    };
+    let usage = answered.usage.0.unwrap_or_default();
+    let thoughts: Vec<String> = answered.content.into_iter().filter_map(|block| first_said([block.thinking])).collect();
+    let thoughts = Some(thoughts.join("\n\n")).filter(|thoughts| !thoughts.is_empty());
+    Ok(Reply {
+        prompt_tokens: usage.prompt_tokens(),
+        completion_tokens: usage.output_tokens.0,
+        build: answered.model.text(),
+        thoughts: Thoughts { text: thoughts, tokens: None },
+        ..Reply::new(text, finish)
+    })
+}
+
+/// The reply as if it had not been streamed. Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+fn joined(events: Vec<Value>) -> Option<Value> {
+    let mut reply = json!({ "content": [] });
+    for mut event in events {
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        let block = event["index"].as_u64().map_or(usize::MAX, |index| index as usize);
+        match kind.as_str() {
+            "message_start" => reply = event["message"].take(),
+            "content_block_start" => append(&mut reply["content"], json!([event["content_block"].take()])),
+            "content_block_delta" => {
+                let Some(block) = reply["content"].get_mut(block) else { continue };
+                for field in ["text", "thinking"] {
+                    append(&mut block[field], event["delta"][field].take());
+                }
+            }
+            "message_delta" => {
+                append(&mut reply["stop_reason"], event["delta"]["stop_reason"].take());
+                append(&mut reply["usage"]["output_tokens"], event["usage"]["output_tokens"].take());
+            }
+            "error" => reply["error"] = event["error"].take(),
+            "message" => reply = event,
+            _ if !event["error"].is_null() => reply["error"] = event["error"].take(),
+            _ => {}
+        }
+    }
+    reply.is_object().then_some(reply)
 }
 
 fn refused(details: Option<StopDetails>, text: &str) -> CallError {

@@ -1,5 +1,6 @@
 //! Calls and replies: a model, a conversation and its answer, independent of any protocol.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,12 +23,34 @@ pub(crate) struct Sampling {
     pub(crate) options: Options,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) system_role: Option<SystemRole>,
+    /// Whether the seed is only a part of the call key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) hides_seed: bool,
+    /// Whether the server asked for `max_completion_tokens`. No part of the call key.
+    #[serde(skip)]
+    pub(crate) completion_limit: bool,
 }
 
 impl Sampling {
     pub(super) fn stops(&self) -> Option<&[String]> {
         Some(self.stop.as_slice()).filter(|stop| !stop.is_empty())
     }
+}
+
+/// How a model is sent the text for all rows: the stage's `system`, and how to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SystemRole {
+    /// As a message of the role `system`.
+    System,
+    /// As a message of the role `developer`. `openai`.
+    Developer,
+    /// At the start of the first message of the user, for chat templates without a system role.
+    User,
+    /// Not at all.
+    None,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +86,21 @@ pub(crate) enum Finish {
     Other(String),
 }
 
+impl Finish {
+    /// The word for the end of a complete JSON object whose server does not say why it ended.
+    pub(crate) const UNSTATED: &str = "unstated";
+    /// The word for the end of a text that misses the schema, as the server says.
+    pub(crate) const UNFIT: &str = "json_validate_failed";
+}
+
+/// What a model thought before it answered, if the server separates it from the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Thoughts {
+    pub(crate) text: Option<String>,
+    /// The tokens of the thoughts, which the tokens of the reply include.
+    pub(crate) tokens: Option<u64>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) text: String,
@@ -74,8 +112,27 @@ pub(crate) struct Reply {
     pub(crate) build: Option<String>,
     pub(crate) probabilities: Option<Probabilities>,
     pub(crate) tokens: Vec<Token>,
+    pub(crate) thoughts: Thoughts,
     /// What is left of the server's limits.
     pub(crate) quotas: Quotas,
+}
+
+impl Reply {
+    /// A reply of which nothing else is known.
+    pub(crate) fn new(text: impl Into<String>, finish: Finish) -> Self {
+        Reply {
+            text: text.into(),
+            finish,
+            prompt_tokens: None,
+            cached_tokens: 0,
+            completion_tokens: None,
+            build: None,
+            probabilities: None,
+            tokens: Vec::new(),
+            thoughts: Thoughts::default(),
+            quotas: Quotas::default(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

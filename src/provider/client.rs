@@ -79,6 +79,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The `max_tokens` that is sent when the model sets none.
+    fn default_max_tokens(&self) -> Option<u32> {
+        None
+    }
+
     fn preparing(&self) -> Option<String> {
         None
     }

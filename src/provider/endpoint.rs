@@ -38,6 +38,11 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The variables of other secrets, in headers and in the query.
+    fn setting_envs(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     fn address_env(&self) -> Option<&str> {
         None
     }

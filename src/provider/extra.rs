@@ -20,10 +20,13 @@ pub(crate) fn merge(body: &mut Value, extra: &Map<String, Value>) {
 }
 
 /// The fields that a model adds to its requests: its options, by their paths in the body, and its `extra`.
-pub(crate) fn added_fields(sampling: &Sampling, field: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
+pub(crate) fn added_fields(
+    sampling: &Sampling,
+    placed: impl Fn(&str, Value) -> Option<(String, Value)>,
+) -> Map<String, Value> {
     let mut added = Value::Object(Map::new());
     for (option, value) in sampling.options.set() {
-        let Some(path) = field(&option) else { continue };
+        let Some((path, value)) = placed(&option, value) else { continue };
         let nest = |inner: Value, key: &str| Value::Object(Map::from_iter([(key.to_owned(), inner)]));
         if let Value::Object(nested) = path.rsplit('.').fold(value, nest) {
             merge(&mut added, &nested);
@@ -83,7 +86,8 @@ mod tests {
         let options: Options = serde_json::from_value(options).unwrap();
         let extra = json!({ "options": { "mirostat": 2 }, "think": false }).as_object().cloned().unwrap();
         let sampling = Sampling { options, extra, ..Sampling::default() };
-        let added = added_fields(&sampling, |option| (option != "min_p").then(|| format!("options.{option}")));
+        let added =
+            added_fields(&sampling, |option, value| (option != "min_p").then(|| (format!("options.{option}"), value)));
         let wanted = r#"{"options":{"top_k":40,"num_thread":4,"mirostat":2},"think":false}"#;
         assert_eq!(Value::Object(added).to_string(), wanted);
     }

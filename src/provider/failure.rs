@@ -38,6 +38,8 @@ pub(crate) enum CallErrorKind {
     Timeout,
     /// The key is missing, wrong or not allowed (401, 403): stop the run.
     Unauthorized,
+    /// No TLS connection, mostly because of a certificate that is not trusted: stop the run.
+    Tls,
     /// The server does not have the model: stop the run.
     UnknownModel,
     /// The quota is used up (not a rate that recovers): stop the run.
@@ -64,8 +66,8 @@ impl CallError {
         CallError { kind, message: message.into() }
     }
 
-    pub(super) fn cleaned(self, key: Option<&str>) -> Self {
-        CallError { message: safe(&self.message, key), ..self }
+    pub(super) fn cleaned<'a>(self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        CallError { message: safe(&self.message, keys), ..self }
     }
 }
 
@@ -85,6 +87,7 @@ impl CallErrorKind {
             CallErrorKind::ServerError { .. } => FailureKind::ServerError,
             CallErrorKind::Timeout => FailureKind::Timeout,
             CallErrorKind::Unauthorized => FailureKind::Unauthorized,
+            CallErrorKind::Tls => FailureKind::Tls,
             CallErrorKind::UnknownModel => FailureKind::UnknownModel,
             CallErrorKind::QuotaExhausted => FailureKind::QuotaExhausted,
             CallErrorKind::Rejected => FailureKind::Rejected,
@@ -117,11 +120,12 @@ impl CallErrorKind {
     }
 }
 
-/// Replaces the key before the cut, so that no half of the key remains.
-pub(super) fn safe(text: &str, key: Option<&str>) -> String {
+/// Replaces the keys before the cut, so that no half of a key remains.
+pub(super) fn safe<'a>(text: &str, keys: impl IntoIterator<Item = &'a str>) -> String {
+    let keys: Vec<&str> = keys.into_iter().filter(|key| !key.is_empty()).collect();
     let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
-    // Twice the limit plus the key's length is enough for a message; the rest of a 16 MiB page is not read.
-    let enough = 2 * LONGEST_MESSAGE + key.map_or(0, |key| key.chars().count());
+    // Twice the limit plus the keys' length is enough for a message; the rest of a 16 MiB page is not read.
+    let enough = 2 * LONGEST_MESSAGE + keys.iter().map(|key| key.chars().count()).sum::<usize>();
     let mut gap = false;
     for c in text.chars().filter(|c| !hidden(*c) || c.is_whitespace()).take(16 * enough) {
         if c.is_whitespace() {
@@ -134,10 +138,7 @@ pub(super) fn safe(text: &str, key: Option<&str>) -> String {
             clean.push(c);
         }
     }
-    let clean = match key {
-        Some(key) if !key.is_empty() => clean.replace(key, "[key]"),
-        _ => clean,
-    };
+    let clean = keys.iter().fold(clean, |clean, key| clean.replace(key, "[key]"));
     match clean.char_indices().nth(LONGEST_MESSAGE) {
         None => clean,
         Some(_) => clean.chars().take(LONGEST_MESSAGE - 1).chain(['…']).collect(),

@@ -15,11 +15,13 @@ use super::answer::Answer;
 use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
+use super::lenient::{Count, Known};
 use super::scores::LIKELIEST;
+use super::stream::append;
 use super::structured_output::StructuredOutput;
 use super::subset::{COMMON, subset};
-use super::wire::{Wire, encoded, endless, model_page, portable_seed, set, system};
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
+use super::wire::{Wire, encoded, model_page, portable_seed, set, system, unstated};
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply, Thoughts};
 use crate::prompt::{Message, Role, Token};
 
 /// The other keywords that `responseJsonSchema` accepts; lengths of texts are not among them.
@@ -37,6 +39,7 @@ impl Dialect for Gemini {
         owner: "Google",
         address: "https://generativelanguage.googleapis.com",
         key: "GEMINI_API_KEY",
+        address_env: "GOOGLE_GEMINI_BASE_URL",
         version: "v1beta",
         about_address: "The address without `/v1beta`.",
     };
@@ -49,24 +52,23 @@ impl Dialect for Gemini {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct ResponseBody {
-    #[serde(default)]
     candidates: Vec<Candidate>,
-    prompt_feedback: Option<Feedback>,
-    usage_metadata: Option<Usage>,
-    model_version: Option<String>,
+    prompt_feedback: Known<Feedback>,
+    usage_metadata: Known<Usage>,
+    model_version: Known<String>,
     error: Option<Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Candidate {
     content: Option<Content>,
-    finish_reason: Option<String>,
-    finish_message: Option<String>,
-    logprobs_result: Option<LogprobsResult>,
+    finish_reason: Known<String>,
+    finish_message: Known<String>,
+    logprobs_result: Known<LogprobsResult>,
 }
 
 #[derive(Deserialize)]
@@ -128,18 +130,18 @@ struct Feedback {
     block_reason: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Usage {
-    prompt_token_count: Option<u64>,
-    candidates_token_count: Option<u64>,
-    thoughts_token_count: Option<u64>,
+    prompt_token_count: Count,
+    candidates_token_count: Count,
+    thoughts_token_count: Count,
 }
 
 impl Usage {
     /// `candidatesTokenCount` excludes the thoughts, which are billed too.
     fn completion_tokens(&self) -> Option<u64> {
-        match (self.candidates_token_count, self.thoughts_token_count) {
+        match (self.candidates_token_count.0, self.thoughts_token_count.0) {
             (None, None) => None,
             (said, thought) => Some(said.unwrap_or(0).saturating_add(thought.unwrap_or(0))),
         }
@@ -191,13 +193,25 @@ impl Wire for Gemini {
             "top_k" => "topK",
             "presence_penalty" => "presencePenalty",
             "frequency_penalty" => "frequencyPenalty",
+            "reasoning_effort" => "thinkingConfig.thinkingLevel",
+            "think" => "thinkingConfig",
+            "thinking_tokens" => "thinkingConfig.thinkingBudget",
             _ => return None,
         };
         Some(format!("generationConfig.{field}"))
     }
 
+    /// Source: <https://ai.google.dev/gemini-api/docs/thinking>. A budget of -1 lets the model decide.
+    fn option_value(&self, option: &str, value: Value) -> Value {
+        match (option, value.as_bool()) {
+            ("think", Some(true)) => json!({ "includeThoughts": true }),
+            ("think", Some(false)) => json!({ "thinkingBudget": 0 }),
+            _ => value,
+        }
+    }
+
     fn path(&self, unsent: &str) -> Cow<'static, str> {
-        format!("{}:generateContent", resource(unsent.trim_end())).into()
+        format!("{}:generateContent", resource(unsent.lines().next().unwrap_or_default())).into()
     }
 
     /// The model is only in the path, so the call key hashes it before the body.
@@ -231,36 +245,10 @@ impl Wire for Gemini {
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
-        let Some(candidate) = answered.candidates.into_iter().next() else {
-            return Err(match answered.prompt_feedback.and_then(|feedback| feedback.block_reason) {
-                Some(reason) => CallError::raw(CallErrorKind::Refused, format!("the prompt was blocked ({reason})")),
-                None => CallError::raw(CallErrorKind::Malformed, "the reply has no candidates"),
-            });
-        };
-        let finish = match candidate.finish_reason.as_deref() {
-            Some("STOP") => Finish::Stop,
-            Some("MAX_TOKENS") => Finish::Length,
-            Some(
-                reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
-                | "IMAGE_SAFETY"),
-            ) => return Err(withheld(reason, candidate.finish_message)),
-            Some(other) => Finish::Other(other.to_owned()),
-            None => return Err(endless("finishReason")),
-        };
-        let parts = candidate.content.map(|content| content.parts).unwrap_or_default();
-        let said = parts.into_iter().filter(|part| !part.thought);
-        Ok(Reply {
-            text: said.filter_map(|part| part.text).collect(),
-            finish,
-            prompt_tokens: answered.usage_metadata.as_ref().and_then(|usage| usage.prompt_token_count),
-            cached_tokens: 0,
-            completion_tokens: answered.usage_metadata.as_ref().and_then(Usage::completion_tokens),
-            build: answered.model_version.filter(|version| !version.is_empty()),
-            probabilities: None,
-            tokens: candidate.logprobs_result.map(LogprobsResult::tokens).unwrap_or_default(),
-            quotas: Default::default(),
-        })
+        match answer.joined(joined) {
+            Some(body) => read(Answer { body: &body, ..answer }),
+            None => read(answer),
+        }
     }
 
     fn models_path(&self, model: &Model) -> Cow<'static, str> {
@@ -304,6 +292,66 @@ impl Wire for Gemini {
         });
         Ok(Inventory { models: models.collect(), more: next_page_token.is_some(), ..Inventory::default() })
     }
+}
+
+fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
+    let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
+    let Some(candidate) = answered.candidates.into_iter().next() else {
+        return Err(match answered.prompt_feedback.0.and_then(|feedback| feedback.block_reason) {
+            Some(reason) => CallError::raw(CallErrorKind::Refused, format!("the prompt was blocked ({reason})")),
+            None => CallError::raw(CallErrorKind::Malformed, "the reply has no candidates"),
+        });
+    };
+    let parts = candidate.content.map(|content| content.parts).unwrap_or_default();
+    let (thoughts, said): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.thought);
+    let text: String = said.into_iter().filter_map(|part| part.text).collect();
+    let thoughts: String = thoughts.into_iter().filter_map(|part| part.text).collect();
+    let finish = match candidate.finish_reason.text().as_deref() {
+        Some("STOP") => Finish::Stop,
+        Some("MAX_TOKENS") => Finish::Length,
+        Some(
+            reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
+            | "IMAGE_SAFETY"),
+        ) => return Err(withheld(reason, candidate.finish_message.0)),
+        None | Some("FINISH_REASON_UNSPECIFIED") => unstated(&text, "finishReason")?,
+        Some(other) => Finish::Other(other.to_owned()),
+    };
+    let usage = answered.usage_metadata.0.unwrap_or_default();
+    Ok(Reply {
+        prompt_tokens: usage.prompt_token_count.0,
+        completion_tokens: usage.completion_tokens(),
+        build: answered.model_version.text(),
+        tokens: candidate.logprobs_result.0.map(LogprobsResult::tokens).unwrap_or_default(),
+        thoughts: Thoughts {
+            text: Some(thoughts).filter(|thoughts| !thoughts.is_empty()),
+            tokens: usage.thoughts_token_count.0,
+        },
+        ..Reply::new(text, finish)
+    })
+}
+
+/// The reply as if it had not been streamed: the parts of all chunks, and of all other fields the last value.
+fn joined(events: Vec<Value>) -> Option<Value> {
+    let mut reply = json!({});
+    for mut event in events {
+        let mut candidate = event["candidates"][0].take();
+        let parts = candidate["content"]["parts"].take();
+        for (name, value) in event.as_object()?.iter().filter(|(name, value)| *name != "candidates" && !value.is_null())
+        {
+            reply[name] = value.clone();
+        }
+        if !candidate.is_object() {
+            continue;
+        }
+        let whole = &mut reply["candidates"][0];
+        for (name, value) in
+            candidate.as_object()?.iter().filter(|(name, value)| *name != "content" && !value.is_null())
+        {
+            whole[name] = value.clone();
+        }
+        append(&mut whole["content"]["parts"], parts);
+    }
+    Some(reply)
 }
 
 fn content(message: &Message) -> Value {

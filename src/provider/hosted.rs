@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,9 @@ use super::answer::Answer;
 use super::call::Model;
 use super::client::Provider;
 use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading};
-use super::http::{Http, Secret};
-use super::owner::other_owner;
+use super::http::{Access, Http, Secret};
 use super::server::Server;
+use super::settings::{Credentials, INSECURE_HELP, Settings, insecure, secret};
 use super::wire::{Wire, full_body};
 
 pub(super) trait Dialect: Wire + Sized + 'static {
@@ -37,6 +38,8 @@ pub(super) struct Home {
     pub(crate) address: &'static str,
     /// The variable of the key, which is sent to no other server unless the spec names it there.
     pub(crate) key: &'static str,
+    /// The variable with another address that the vendor's own clients read.
+    pub(crate) address_env: &'static str,
     /// The path that fanfold adds to every base address, which must not end with it; may be empty.
     pub(crate) version: &'static str,
     pub(crate) about_address: &'static str,
@@ -69,6 +72,12 @@ pub(super) struct Hosted<D: Dialect> {
     base_url_env: Option<String>,
     /// The environment variable that holds the key.
     api_key_env: Option<String>,
+    /// Headers of every request: a text, or `{ env = "NAME" }` for a secret.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    headers: Settings,
+    /// Fields that are added to the query of every address: a text, or `{ env = "NAME" }` for a secret.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    query: Settings,
     /// Send the key over plain `http://` to a host on a public network, where others can read it.
     allow_insecure: bool,
     /// The way to ask the server for JSON.
@@ -87,6 +96,8 @@ impl<D: Dialect> Default for Hosted<D> {
             base_url: None,
             base_url_env: None,
             api_key_env: None,
+            headers: Settings::new(),
+            query: Settings::new(),
             allow_insecure: false,
             structured_output: D::StructuredOutput::default(),
             timeout_secs: 600,
@@ -108,45 +119,56 @@ pub(super) fn schema<D: Dialect>(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-const INSECURE_HELP: &str = "use `https://`, or set `allow_insecure = true` if the network is safe";
-const OTHER_OWNER_HELP: &str = "put the key of this server into a variable of another name, such as `LAB_KEY`";
-
-fn insecure(address: &Address) -> String {
-    format!("the key would go to `{}` in clear text over `http://`", address.host())
-}
-
 impl<D: Dialect> Hosted<D> {
-    fn exposes(&self, address: &Address) -> bool {
-        self.api_key_env.is_some() && !self.allow_insecure && address.exposes_a_key()
-    }
-
-    fn address(&self, env: Env<'_>) -> Result<Address, EndpointError> {
-        let address = match (&self.base_url, &self.base_url_env) {
-            (Some(base), _) => D::HOME.parse(base).map_err(EndpointError::new)?,
-            (None, Some(name)) => {
-                let value = env(name).filter(|value| !value.trim().is_empty());
-                let value = value.ok_or_else(|| EndpointError::unset(name, "the server's address"))?;
-                D::HOME.parse(&value).map_err(|problem| {
-                    EndpointError::new(format!("the environment variable `{name}` holds no usable address: {problem}"))
-                })?
-            }
-            (None, None) => Address::parse(D::HOME.address).map_err(EndpointError::new)?,
-        };
-        match self.exposes(&address) {
-            true => Err(EndpointError::new(insecure(&address)).help(INSECURE_HELP)),
-            false => Ok(address),
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            api_key_env: self.api_key_env.as_deref(),
+            headers: &self.headers,
+            query: &self.query,
+            allow_insecure: self.allow_insecure,
         }
     }
 
-    fn key(&self, address: &Address, env: Env<'_>) -> Result<Option<Secret>, EndpointError> {
-        let name = match &self.api_key_env {
-            Some(name) => name,
-            None if D::HOME.is_at(address) => D::HOME.key,
-            None => return Ok(None),
+    /// The address, and whether it comes from the variable that the vendor's own clients read.
+    fn address(&self, env: Env<'_>) -> Result<(Address, bool), EndpointError> {
+        let value = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let of_variable = |name: &str, value: &str| {
+            D::HOME.parse(value).map_err(|problem| {
+                EndpointError::new(format!("the environment variable `{name}` holds no usable address: {problem}"))
+            })
         };
-        match env(name).filter(|value| !value.trim().is_empty()) {
-            Some(value) => Ok(Some(Secret::new(&value))),
-            None => Err(EndpointError::unset(name, &format!("the key for {address}"))),
+        let own = || value(D::HOME.address_env).map(|value| of_variable(D::HOME.address_env, &value));
+        let (address, is_own) = match (&self.base_url, &self.base_url_env) {
+            (Some(base), _) => (D::HOME.parse(base).map_err(EndpointError::new)?, false),
+            (None, Some(name)) => {
+                let value = value(name).ok_or_else(|| EndpointError::unset(name, "the server's address"))?;
+                (of_variable(name, &value)?, false)
+            }
+            (None, None) => match own() {
+                Some(address) => (address?, true),
+                None => (Address::parse(D::HOME.address).map_err(EndpointError::new)?, false),
+            },
+        };
+        match self.credentials().exposes(&address) {
+            true => Err(EndpointError::new(insecure(&address)).help(INSECURE_HELP)),
+            false => Ok((address, is_own)),
+        }
+    }
+
+    /// `is_own`: the user pointed the vendor's own clients at the address, which then receives the vendor's key too.
+    fn key(&self, address: &Address, is_own: bool, env: Env<'_>) -> Result<Option<Secret>, EndpointError> {
+        match &self.api_key_env {
+            Some(name) => secret(name, address, env).map(Some),
+            None if self.credentials().has_header(D::HEADERS.key) => Ok(None),
+            None if D::HOME.is_at(address) => secret(D::HOME.key, address, env).map(Some),
+            None if is_own => {
+                let key = secret(D::HOME.key, address, env).ok();
+                match key.is_some() && address.exposes_a_key() && !self.allow_insecure {
+                    true => Err(EndpointError::new(insecure(address)).help(INSECURE_HELP)),
+                    false => Ok(key),
+                }
+            }
+            None => Ok(None),
         }
     }
 
@@ -162,34 +184,26 @@ impl<D: Dialect> Endpoint for Hosted<D> {
     }
 
     fn check(&self, checks: &mut Checks<'_>) {
-        match self.base_url.as_deref().map(|base| D::HOME.parse(base)) {
-            Some(Err(problem)) => checks.wrong("base_url", problem, None),
-            Some(Ok(address)) if self.exposes(&address) => {
-                checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
-            }
-            // The spec would send a well-known key to another server. An address from the environment is the user's
-            // choice.
-            Some(Ok(address)) => {
-                let owned = |name: &String| Some((name.clone(), other_owner(name, &address)?));
-                if let Some((name, owner)) = self.api_key_env.as_ref().and_then(owned) {
-                    let problem = format!("`{name}` holds a key of {owner}, which would go to `{}`", address.host());
-                    checks.wrong("api_key_env", problem, Some(OTHER_OWNER_HELP));
-                }
-            }
-            None => {}
+        if let Some(Err(problem)) = self.base_url.as_deref().map(|base| D::HOME.parse(base)) {
+            checks.wrong("base_url", problem, None);
         }
+        let address = self.base_url.as_deref().and_then(|base| D::HOME.parse(base).ok());
+        self.credentials().check(address.as_ref(), checks);
         if self.base_url.is_some() && self.base_url_env.is_some() {
             let help = "keep one of `base_url` and `base_url_env`";
             checks.wrong("base_url_env", "there is a `base_url` already", Some(help));
         }
         checks.variable("base_url_env", self.base_url_env.as_deref());
-        checks.variable("api_key_env", self.api_key_env.as_deref());
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
     }
 
     fn secret_env(&self) -> Option<&str> {
         self.api_key_env.as_deref().or(self.is_vendors().then_some(D::HOME.key))
+    }
+
+    fn setting_envs(&self) -> Vec<&str> {
+        self.credentials().variables().collect()
     }
 
     fn is_vendors(&self) -> bool {
@@ -234,11 +248,13 @@ impl<D: Dialect> Endpoint for Hosted<D> {
     }
 
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
-        let address = self.address(context.env)?;
-        let key = self.key(&address, context.env)?;
+        let (address, is_own) = self.address(context.env)?;
+        let key = self.key(&address, is_own, context.env)?;
+        let (access, address) = self.credentials().read(&address, context.env)?;
         let wire = D::new(self.structured_output, &address);
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let http = Http::new(&address, deadlines, key, D::HEADERS).map_err(EndpointError::new)?;
+        let http =
+            Http::new(&address, deadlines, Access { key, ..access }, wire.headers()).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }

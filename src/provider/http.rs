@@ -4,6 +4,7 @@
 //! request is one attempt.
 
 pub(super) mod download;
+mod trust;
 
 use std::error::Error as _;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Method, Request, Response, StatusCode, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -68,16 +69,25 @@ impl Headers {
     pub(crate) const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
 }
 
+/// What is sent with every request to a server.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    pub(super) key: Option<Secret>,
+    pub(super) headers: Vec<(String, String)>,
+    /// The values that no message may show, beside the key.
+    pub(super) secrets: Vec<Secret>,
+}
+
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
     headers: HeaderMap,
-    key: Option<Secret>,
+    secrets: Vec<Secret>,
 }
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Http").field("secrets", &self.secrets).finish_non_exhaustive()
     }
 }
 
@@ -98,7 +108,7 @@ impl Http {
     pub(crate) fn new(
         address: &Address,
         deadlines: Deadlines,
-        key: Option<Secret>,
+        access: Access,
         dialect: Headers,
     ) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
@@ -106,16 +116,23 @@ impl Http {
         for (name, value) in dialect.fixed {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        if let Some(key) = &key {
+        if let Some(key) = &access.key {
             headers.insert(dialect.key, key_header(dialect, key)?);
         }
+        for (name, value) in &access.headers {
+            let name = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not the name of a header"))?;
+            let value =
+                HeaderValue::try_from(value).map_err(|_| format!("the header `{name}` can't hold its value"))?;
+            headers.insert(name, value);
+        }
+        let secrets = access.key.into_iter().chain(access.secrets).collect();
         let builder = client(address)?
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(1024)
             .connect_timeout(deadlines.connect)
             .timeout(deadlines.total);
         let client = builder.build().map_err(|e| format!("the HTTP client can't start: {}", innermost(&e)))?;
-        Ok(Http { client, headers, key })
+        Ok(Http { client, headers, secrets })
     }
 
     pub(crate) async fn post(
@@ -144,7 +161,7 @@ impl Http {
     }
 
     pub(crate) fn clean(&self, error: CallError) -> CallError {
-        error.cleaned(self.key.as_ref().map(Secret::text))
+        error.cleaned(self.secrets.iter().map(Secret::text))
     }
 
     async fn exchange(&self, request: Request, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
@@ -201,7 +218,10 @@ fn client(address: &Address) -> Result<ClientBuilder, String> {
         true => {
             // This fails only if a provider is already installed.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            builder.tls_backend_rustls()
+            match trust::named(Arc::new(rustls::crypto::ring::default_provider()))? {
+                Some(config) => builder.tls_backend_preconfigured(config),
+                None => builder.tls_backend_rustls(),
+            }
         }
         false => builder.tls_backend_preconfigured(rootless()?),
     })
@@ -227,6 +247,8 @@ fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError 
         let message =
             format!("can't connect to https://{host}: the server answers without TLS; write `http://` in its address");
         CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
+    } else if let Some(problem) = tls_problem(&error, &host) {
+        CallError::raw(CallErrorKind::Tls, problem)
     } else if error.is_connect() && is_https && ended_early(&error) {
         let message = format!("{} ({why}; a server without TLS needs `http://` in its address)", unreachable());
         CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
@@ -274,6 +296,15 @@ fn speaks_plain_http(error: &reqwest::Error) -> bool {
     has_cause(error, |cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))))
 }
 
+fn tls_problem(error: &reqwest::Error, host: &str) -> Option<String> {
+    let mut problem = None;
+    has_cause(error, |cause| {
+        problem = cause.downcast_ref().map(|error| trust::problem(error, host));
+        problem.is_some()
+    });
+    problem
+}
+
 /// Whether the server closed the connection during the TLS handshake.
 fn ended_early(error: &reqwest::Error) -> bool {
     has_cause(error, |cause| {
@@ -282,7 +313,7 @@ fn ended_early(error: &reqwest::Error) -> bool {
     })
 }
 
-fn has_cause(error: &reqwest::Error, is: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
+fn has_cause(error: &reqwest::Error, mut is: impl FnMut(&(dyn std::error::Error + 'static)) -> bool) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         if is(error) {

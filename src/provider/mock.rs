@@ -115,15 +115,11 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     };
     let prompt: usize = asked.messages.iter().map(|message| message.content.len()).sum();
     Ok(Reply {
-        finish: Finish::Stop,
         prompt_tokens: Some((prompt as u64).div_ceil(4)),
-        cached_tokens: 0,
         completion_tokens: Some((text.len() as u64).div_ceil(4)),
         build: Some(BUILD.to_owned()),
-        text,
         probabilities,
-        tokens: Vec::new(),
-        quotas: Default::default(),
+        ..Reply::new(text, Finish::Stop)
     })
 }
 

@@ -55,6 +55,18 @@ pub(crate) struct Options {
     /// Whether the weights are mapped into memory instead of read. Ollama, which loads the model again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     use_mmap: Option<bool>,
+    /// How much a model thinks before it answers: `none`, `minimal`, `low`, `medium`, `high`, or another word of the
+    /// provider. Sent in the provider's own words: `think` for Ollama, `thinkingLevel` for Gemini, `effort` for Anthropic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<String>,
+    /// Whether a model thinks before it answers. Ollama, Anthropic, Gemini, and `openai` servers other than OpenAI. vLLM,
+    /// SGLang and llama.cpp hand it to the model's template as `enable_thinking`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<bool>,
+    /// The most tokens of the thoughts. Anthropic, Gemini, OpenRouter, Alibaba.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    thinking_tokens: Option<u32>,
 }
 
 /// The least and the greatest value of the options with limits.

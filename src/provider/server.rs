@@ -6,6 +6,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::address::Address;
+use super::form::formed;
 use super::http::{Http, Received};
 use super::wire::Wire;
 use super::{
@@ -61,7 +62,10 @@ impl<W: Wire> Server<W> {
 
     async fn page(&self, page: &Page) -> Result<Received, CallError> {
         let mut url = if page.beside { self.address.beside(&page.path) } else { self.address.join(&page.path) };
-        url.set_query(page.query);
+        if let Some(query) = page.query {
+            let own = url.query().map(|own| format!("&{own}")).unwrap_or_default();
+            url.set_query(Some(&format!("{query}{own}")));
+        }
         match &page.body {
             Some(body) => self.post_soon(url, body).await,
             None => self.http.get(url, INSPECTION, || self.unreachable()).await,
@@ -99,11 +103,13 @@ impl<W: Wire> Provider for Server<W> {
     }
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
-        self.wire.encode(call)
+        formed(call, |call| self.wire.encode(call))
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
-        self.wire.encode_relaxed(call, level)
+        let (_, name) = self.wire.encode_relaxed(call, level)?;
+        let relaxed = |call: &Call<'_>| self.wire.encode_relaxed(call, level).map(|(encoded, _)| encoded);
+        Some((formed(call, |call| relaxed(call).unwrap_or_else(|| self.wire.encode(call))), name))
     }
 
     fn may_relax(&self, rejection: &CallError) -> bool {
@@ -152,6 +158,10 @@ impl<W: Wire> Provider for Server<W> {
 
     fn holds_one_model(&self) -> bool {
         W::HOLDS_ONE_MODEL
+    }
+
+    fn default_max_tokens(&self) -> Option<u32> {
+        W::DEFAULT_MAX_TOKENS
     }
 
     fn context_tokens(&self, model: &Model) -> Option<u64> {

@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::call::{Build, Call, Encoded, Model, Reply, Sampling};
+use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
 use super::extra::{added_fields, merge};
 use super::failure::{CallError, CallErrorKind};
 use super::fault::Fault;
 use super::http::Headers;
 use super::inventory::{Inventory, Page};
-use super::options::Options;
 use super::timing::Timings;
-use crate::prompt::{Message, Role};
+use crate::prompt::{Message, Role, is_object};
 
 pub(crate) trait Wire: fmt::Debug + Send + Sync {
     const KIND: &'static str;
@@ -27,10 +26,22 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     /// Whether almost every model of the server can be held to a schema.
     const TAKES_SCHEMAS: bool = false;
 
+    /// The `max_tokens` that is sent when the model sets none.
+    const DEFAULT_MAX_TOKENS: Option<u32> = None;
+
     /// The field of a request that holds a model's option, as a path such as `options.top_k`. `None` if the protocol has
     /// no such option.
     fn option_field(&self, _option: &str) -> Option<String> {
         None
+    }
+
+    /// The value of that field.
+    fn option_value(&self, _option: &str, value: Value) -> Value {
+        value
+    }
+
+    fn headers(&self) -> Headers {
+        Self::HEADERS
     }
 
     /// The path below the base address. `unsent` is the text that [`Wire::encode`] put before the body.
@@ -101,7 +112,8 @@ pub(super) fn encoded(wire: &impl Wire, unsent: &str, whole: &impl Serialize, ca
     let written = match sampling.options.is_empty() && sampling.extra.is_empty() {
         true => serde_json::to_writer(&mut body, whole),
         false => serde_json::to_value(whole).and_then(|mut whole| {
-            merge(&mut whole, &added_fields(sampling, |option| wire.option_field(option)));
+            let placed = |option: &str, value| Some((wire.option_field(option)?, wire.option_value(option, value)));
+            merge(&mut whole, &added_fields(sampling, placed));
             serde_json::to_writer(&mut body, &whole)
         }),
     };
@@ -125,8 +137,7 @@ pub(super) fn full_body(wire: &impl Wire) -> Value {
         seed: Some(1),
         num_ctx: Some(1),
         logprobs: true,
-        options: Options::default(),
-        extra: Map::new(),
+        ..Sampling::default()
     };
     let model = Model { id: "x".to_owned(), sampling };
     let messages = [Message::system("x"), Message::user("x")];
@@ -164,8 +175,15 @@ pub(super) fn model_page<'a, T: Deserialize<'a>>(
     }
 }
 
-pub(super) fn endless(field: &str) -> CallError {
-    CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
+/// The end of a reply that does not say why it ended: only a complete JSON object proves that nothing is missing.
+pub(super) fn unstated(text: &str, field: &str) -> Result<Finish, CallError> {
+    match is_object(text) {
+        true => Ok(Finish::Other(Finish::UNSTATED.to_owned())),
+        false => {
+            let message = format!("the reply does not say why it ended (no `{field}`)");
+            Err(CallError::raw(CallErrorKind::Truncated, message))
+        }
+    }
 }
 
 /// Keeps seeds below 2^31 and folds others: llama.cpp keeps 32 bits, Ollama reads numbers as floating point.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::limits::{Budget, Price};
 use crate::assertion::Severity;
 use crate::name::Name;
-use crate::provider::Options;
+use crate::provider::{Options, SystemRole};
 use crate::table::MaxFailed;
 
 /// The fields at the top of a spec.
@@ -96,6 +96,13 @@ pub(crate) struct ModelTable {
     /// The seed for this model. Default: the spec's. Anthropic accepts none: another seed makes a new call with the
     /// same request.
     pub(crate) seed: Option<u64>,
+    /// Whether the seed is sent. With `false` it only makes calls different, for models that refuse a seed. Default: true.
+    #[serde(default = "yes")]
+    pub(crate) send_seed: bool,
+    /// How the text for all rows is sent, which is the `system` of the stage and how to answer: `system`, `developer`,
+    /// `user` (at the start of the first message of the user) or `none`. Default: `system`. If the server refuses that
+    /// role, how to answer moves to the user's message by itself; the `system` of a stage does not.
+    pub(crate) system_role: Option<SystemRole>,
     /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it,
     /// except for local models (Ollama, embedded, mock).
     pub(crate) price: Option<Price>,
@@ -117,6 +124,10 @@ pub(crate) struct ModelTable {
     /// with a server.
     #[serde(default)]
     pub(crate) extra: Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What all stages that ask models share.

@@ -10,7 +10,9 @@ use super::read::Raw;
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::name::Name;
-use crate::provider::{Endpoint, Ignored, Model, PROVIDERS, Sampling, added_fields, default_endpoint, merge, taken};
+use crate::provider::{
+    Endpoint, Ignored, Model, PROVIDERS, Sampling, SystemRole, added_fields, default_endpoint, merge, taken,
+};
 
 /// The highest temperature without a warning.
 const HIGH: f64 = 2.0;
@@ -60,9 +62,11 @@ impl Resolver<'_> {
                 stop: table.stop.clone(),
                 seed: table.seed.or(raw.header.seed),
                 num_ctx: table.num_ctx,
-                logprobs: false,
                 options: table.options.clone(),
                 extra: table.extra.clone(),
+                system_role: table.system_role,
+                hides_seed: !table.send_seed,
+                ..Sampling::default()
             };
             if let Some(endpoint) = endpoint {
                 self.options(&sampling, endpoint, at);
@@ -190,7 +194,7 @@ impl Resolver<'_> {
         let place = |path: &[String]| path.iter().fold(at.clone(), |place, key| place.key(key));
         let ignored = endpoint.ignored(&sampling.extra);
         let options = Sampling { options: sampling.options.clone(), ..Sampling::default() };
-        merge(&mut own, &added_fields(&options, |option| endpoint.option_field(option)));
+        merge(&mut own, &added_fields(&options, |option, value| Some((endpoint.option_field(option)?, value))));
         for path in taken(&own, &sampling.extra) {
             let message = format!("`{}` is set by fanfold itself", path.join("."));
             let help = "leave it out; if the model's table has a field for it, such as `temperature`, use that";
@@ -224,6 +228,16 @@ impl Resolver<'_> {
         if table.context_tokens.is_some() && endpoint.is_some_and(Endpoint::uses_num_ctx) {
             let message = format!("the context of a model of `{of}` is set by `num_ctx`");
             self.error("bad-value", at("context_tokens"), message);
+        }
+        if let Some(role) = table.system_role {
+            let has_role = match role {
+                SystemRole::Developer => of == "openai",
+                _ => endpoint.is_none_or(|endpoint| endpoint.full_body().is_some()),
+            };
+            if !has_role {
+                let message = format!("this `system_role` can't be set for a model of `{of}`");
+                self.error("bad-value", at("system_role"), message);
+            }
         }
         if table.model.is_empty() {
             self.error("bad-value", at("model"), "`model` is empty");

@@ -118,7 +118,7 @@ const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) 
     Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
 }
 
-pub(crate) static COLUMNS: [Column; 30] = [
+pub(crate) static COLUMNS: [Column; 32] = [
     column("row", Integer, "number of the row, from 1", |c| c.row.into()),
     optional("row_key", Text, "key of the row", |c| c.row_key.into()),
     column("stage", Text, "stage that made the call", |c| c.stage.into()),
@@ -147,7 +147,7 @@ pub(crate) static COLUMNS: [Column; 30] = [
     carried("earlier_tries", Text, "earlier attempts, as a JSON list of `{reply, error, then}`", |c| {
         c.record.tries.as_deref().into()
     }),
-    carried("notes", Text, "repairs and other special steps, as JSON", |c| c.record.notes.to_json().into()),
+    carried("notes", Text, "repairs and other special steps, as JSON", |c| c.record.notes.steps().into()),
     optional("pack_size", Integer, "number of rows in the prompt", |c| c.pack.as_ref().map(|p| p.size).into()),
     optional("pack_position", Integer, "position of the row among them, from 1", |c| {
         c.pack.as_ref().map(|p| p.position).into()
@@ -166,6 +166,15 @@ pub(crate) static COLUMNS: [Column; 30] = [
         nullable: true,
         ..carried("usd", Number, "cost in US dollars, by the `price` of the model", |c| {
             c.usd.map_or(Value::Null, Value::Number)
+        })
+    },
+    carried("reasoning", Text, "thoughts of the model before its reply", |c| {
+        c.record.notes.reasoning.as_deref().into()
+    }),
+    Column {
+        nullable: true,
+        ..carried("reasoning_tokens", Integer, "tokens of the thoughts, which `completion_tokens` includes", |c| {
+            c.record.notes.reasoning_tokens.map(|tokens| tokens as i64).into()
         })
     },
 ];

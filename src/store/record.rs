@@ -291,11 +291,28 @@ pub(crate) struct Notes {
     /// Tokens of the prompt that came from the server's cache, if the count of its tokens leaves them out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cached_tokens: Option<u64>,
+    /// The role of the system text, if the server refused the one that the spec asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system_role: Option<String>,
+    /// The name of the limit of the reply, if the server refused the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_limit: Option<String>,
+    /// What the model thought before its last reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning: Option<String>,
+    /// The tokens of these thoughts, which those of the reply include.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning_tokens: Option<u64>,
 }
 
 impl Notes {
     pub(crate) fn to_json(&self) -> Option<String> {
         (*self != Notes::default()).then(|| serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The notes without the thoughts, which have other columns.
+    pub(crate) fn steps(&self) -> Option<String> {
+        Notes { reasoning: None, reasoning_tokens: None, ..self.clone() }.to_json()
     }
 
     /// Reads [`Notes::to_json`]. Unreadable notes become the default, and the record's checksum detects the change.

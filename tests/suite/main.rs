@@ -94,6 +94,7 @@ mod real_ollama;
 mod recording;
 mod repeatability;
 mod replay;
+mod replies;
 mod report;
 mod reruns;
 mod rescue;

@@ -137,6 +137,7 @@ fn cure(kind: FailureKind) -> &'static str {
         FailureKind::RateLimited => "lower `max_concurrent_calls` of the provider, and run the spec again",
         FailureKind::Unavailable => "check that the server runs, and run the spec again",
         FailureKind::Unauthorized => "check the API key of the provider",
+        FailureKind::Tls => "trust the server's certificate: name its file in `SSL_CERT_FILE`",
         FailureKind::UnknownModel => "check the model's id; `fanfold models list` shows what the server has",
         FailureKind::QuotaExhausted => "raise the quota at the provider, or choose another model",
         FailureKind::Refused => "read the prompt that the model refused; another model or wording may answer it",

@@ -106,6 +106,7 @@ fn replies_are_read_with_their_end() {
         build: Some("claude-haiku-4-5-20251001".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
+        thoughts: Default::default(),
         quotas: Default::default(),
     };
     assert_eq!(read(blocks, STOP).unwrap(), want);

@@ -121,6 +121,7 @@ fn replies_are_read_with_their_end() {
         build: Some("gemini-2.5-flash-001".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
+        thoughts: Default::default(),
         quotas: Default::default(),
     };
     assert_eq!(read(parts).unwrap(), want);

@@ -10,6 +10,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,8 +20,9 @@ pub(crate) use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
 use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Ignored, Reading, deadlines, reading};
-use super::http::Http;
+use super::http::{Access, Http};
 use super::server::Server;
+use super::settings::{Credentials, INSECURE_HELP, Settings, insecure, secret};
 use super::structured_output::StructuredOutput;
 use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
@@ -37,6 +39,16 @@ pub(super) struct Ollama {
     /// The server's address, such as `http://127.0.0.1:11434`. Default: the environment variable `OLLAMA_HOST`, as for
     /// Ollama itself, else `http://127.0.0.1:11434`.
     base_url: Option<String>,
+    /// The environment variable that holds the key, for a server behind a proxy or Ollama's cloud. Default: no key.
+    api_key_env: Option<String>,
+    /// Headers of every request: a text, or `{ env = "NAME" }` for a secret.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    headers: Settings,
+    /// Fields that are added to the query of every address: a text, or `{ env = "NAME" }` for a secret.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    query: Settings,
+    /// Send the key over plain `http://` to a host on a public network, where others can read it.
+    allow_insecure: bool,
     /// How long the server keeps a model in memory after a call: `"5m"`, `"1h30m"`, a number of seconds, or -1 for
     /// always. Left out: not sent, the server decides (`OLLAMA_KEEP_ALIVE`).
     keep_alive: Option<KeepAlive>,
@@ -54,6 +66,10 @@ impl Default for Ollama {
     fn default() -> Self {
         Ollama {
             base_url: None,
+            api_key_env: None,
+            headers: Settings::new(),
+            query: Settings::new(),
+            allow_insecure: false,
             keep_alive: None,
             structured_output: StructuredOutput::default(),
             timeout_secs: 600,
@@ -68,9 +84,14 @@ impl Endpoint for Ollama {
     }
 
     fn check(&self, checks: &mut Checks<'_>) {
-        if let Some(Err(problem)) = self.base_url.as_deref().map(address) {
-            checks.wrong("base_url", problem, None);
-        }
+        let address = match self.base_url.as_deref().map(address) {
+            Some(Err(problem)) => {
+                checks.wrong("base_url", problem, None);
+                None
+            }
+            other => other.and_then(Result::ok),
+        };
+        self.credentials().check(address.as_ref(), checks);
         if self.keep_alive.as_ref().is_some_and(|keep_alive| !keep_alive.is_valid()) {
             checks.wrong(
                 "keep_alive",
@@ -80,6 +101,14 @@ impl Endpoint for Ollama {
         }
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
+    }
+
+    fn secret_env(&self) -> Option<&str> {
+        self.api_key_env.as_deref()
+    }
+
+    fn setting_envs(&self) -> Vec<&str> {
+        self.credentials().variables().collect()
     }
 
     fn uses_num_ctx(&self) -> bool {
@@ -117,12 +146,27 @@ impl Endpoint for Ollama {
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
         let wire = self.wire();
-        let http = Http::new(&address, deadlines, None, OllamaWire::HEADERS).map_err(EndpointError::new)?;
+        if self.credentials().exposes(&address) {
+            return Err(EndpointError::new(insecure(&address)).help(INSECURE_HELP));
+        }
+        let (access, address) = self.credentials().read(&address, context.env)?;
+        let key = self.api_key_env.as_deref().map(|name| secret(name, &address, context.env)).transpose()?;
+        let http = Http::new(&address, deadlines, Access { key, ..access }, OllamaWire::HEADERS);
+        let http = http.map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }
 
 impl Ollama {
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            api_key_env: self.api_key_env.as_deref(),
+            headers: &self.headers,
+            query: &self.query,
+            allow_insecure: self.allow_insecure,
+        }
+    }
+
     fn wire(&self) -> OllamaWire {
         OllamaWire::new(self.structured_output, self.keep_alive.as_ref())
     }

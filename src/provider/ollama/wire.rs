@@ -15,11 +15,13 @@ use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
 use crate::provider::fault::is_about_format;
+use crate::provider::lenient::{Count, Known, Said, first_said};
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
+use crate::provider::stream::append;
 use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed};
 use crate::provider::{
-    Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Service, Timings,
+    Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Service, Thoughts, Timings,
 };
 
 const SHOW: &str = "api/show";
@@ -73,21 +75,23 @@ struct Options<'a> {
     stop: &'a [String],
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ResponseBody {
     message: Option<MessageBody>,
-    #[serde(default)]
     done: bool,
-    done_reason: Option<String>,
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
-    logprobs: Option<Vec<Scored>>,
+    done_reason: Known<String>,
+    prompt_eval_count: Count,
+    eval_count: Count,
+    logprobs: Known<Vec<Scored>>,
     error: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct MessageBody {
     content: Option<String>,
+    thinking: Said,
 }
 
 impl OllamaWire {
@@ -111,7 +115,16 @@ impl Wire for OllamaWire {
     const TAKES_SCHEMAS: bool = true;
 
     fn option_field(&self, option: &str) -> Option<String> {
-        Some(format!("options.{option}"))
+        match option {
+            "think" | "reasoning_effort" => Some("think".to_owned()),
+            "thinking_tokens" => None,
+            _ => Some(format!("options.{option}")),
+        }
+    }
+
+    /// `think` is a truth value or a level.
+    fn option_value(&self, option: &str, value: Value) -> Value {
+        if option == "reasoning_effort" && value == "none" { json!(false) } else { value }
     }
 
     fn path(&self, _: &str) -> Cow<'static, str> {
@@ -156,29 +169,10 @@ impl Wire for OllamaWire {
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), failed)?;
-        if !answered.done {
-            return Err(CallError::raw(
-                CallErrorKind::Truncated,
-                "the reply ended before it was done (no `done: true`)",
-            ));
+        match answer.joined(joined) {
+            Some(body) => read(Answer { body: &body, ..answer }),
+            None => read(answer),
         }
-        let finish = match answered.done_reason.as_deref() {
-            None | Some("stop") => Finish::Stop,
-            Some("length") => Finish::Length,
-            Some(other) => Finish::Other(other.to_owned()),
-        };
-        Ok(Reply {
-            text: answered.message.and_then(|said| said.content).unwrap_or_default(),
-            finish,
-            prompt_tokens: answered.prompt_eval_count,
-            cached_tokens: 0,
-            completion_tokens: answered.eval_count,
-            build: None,
-            probabilities: None,
-            tokens: tokens(answered.logprobs),
-            quotas: Default::default(),
-        })
     }
 
     fn models_path(&self, _: &Model) -> Cow<'static, str> {
@@ -253,6 +247,42 @@ impl Wire for OllamaWire {
     fn context_tokens(&self, model: &Model) -> Option<u64> {
         Some(model.sampling.num_ctx.unwrap_or(DEFAULT_NUM_CTX).into())
     }
+}
+
+fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
+    let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), failed)?;
+    if !answered.done {
+        return Err(CallError::raw(CallErrorKind::Truncated, "the reply ended before it was done (no `done: true`)"));
+    }
+    let finish = match answered.done_reason.text().as_deref() {
+        None | Some("stop") => Finish::Stop,
+        Some("length") => Finish::Length,
+        Some(other) => Finish::Other(other.to_owned()),
+    };
+    let said = answered.message.unwrap_or_default();
+    Ok(Reply {
+        prompt_tokens: answered.prompt_eval_count.0,
+        completion_tokens: answered.eval_count.0,
+        tokens: tokens(answered.logprobs.0),
+        thoughts: Thoughts { text: first_said([said.thinking]), tokens: None },
+        ..Reply::new(said.content.unwrap_or_default(), finish)
+    })
+}
+
+/// The reply as if it had not been streamed: the texts of all lines, and of all other fields the last value.
+fn joined(lines: Vec<Value>) -> Option<Value> {
+    let mut reply = json!({});
+    for mut line in lines {
+        let mut said = line["message"].take();
+        for field in ["content", "thinking"] {
+            append(&mut reply["message"][field], said[field].take());
+        }
+        append(&mut reply["logprobs"], line["logprobs"].take());
+        for (name, value) in line.as_object()?.iter().filter(|(_, value)| !value.is_null()) {
+            reply[name] = value.clone();
+        }
+    }
+    Some(reply)
 }
 
 #[cfg(test)]

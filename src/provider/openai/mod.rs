@@ -16,11 +16,12 @@ use serde_json::{Map, Value, json};
 use super::address::Address;
 use super::answer::Answer;
 use super::hosted::{Dialect, Home};
+use super::http::Headers;
 use super::scores::LIKELIEST;
 use super::structured_output::StructuredOutput;
 use super::wire::{Wire, encoded, portable_seed, set};
-use super::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, Timings};
-use crate::prompt::Message;
+use super::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, SystemRole, Timings};
+use crate::prompt::{Message, Role};
 use quirks::Quirk;
 
 /// Azure's limit for one schema; OpenAI's is 5,000:
@@ -30,7 +31,7 @@ const MOST_PROPERTIES: usize = 100;
 #[derive(Clone, Debug)]
 pub(super) struct OpenAi {
     structured_output: StructuredOutput,
-    quirks: &'static [Quirk],
+    server: &'static quirks::Server,
 }
 
 impl Dialect for OpenAi {
@@ -40,6 +41,7 @@ impl Dialect for OpenAi {
         owner: "OpenAI",
         address: "https://api.openai.com/v1",
         key: "OPENAI_API_KEY",
+        address_env: "OPENAI_BASE_URL",
         version: "",
         about_address: "The address up to and with `/v1`, such as `http://10.0.0.5:8000/v1`.",
     };
@@ -49,16 +51,35 @@ impl Dialect for OpenAi {
         "How the server is asked for JSON: `json_schema`, `json_object`, or `none` for servers that know neither.";
 
     fn new(structured_output: StructuredOutput, address: &Address) -> Self {
-        OpenAi { structured_output, quirks: quirks::of(address) }
+        OpenAi { structured_output, server: quirks::of(address) }
     }
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
-    messages: &'a [Message],
+    messages: Messages<'a>,
     #[serde(flatten)]
     settings: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Messages<'a> {
+    Plain(&'a [Message]),
+    Developer(Vec<Value>),
+}
+
+impl<'a> Messages<'a> {
+    fn new(call: &Call<'a>) -> Self {
+        if call.model.sampling.system_role != Some(SystemRole::Developer) {
+            return Messages::Plain(call.messages);
+        }
+        let role =
+            |message: &Message| if message.role == Role::System { json!("developer") } else { json!(message.role) };
+        let said = |message: &Message| json!({ "role": role(message), "content": message.content });
+        Messages::Developer(call.messages.iter().map(said).collect())
+    }
 }
 
 impl OpenAi {
@@ -79,8 +100,22 @@ impl Wire for OpenAi {
     /// The protocol has the two penalties; most servers other than OpenAI's own also read `top_k` and `min_p`.
     fn option_field(&self, option: &str) -> Option<String> {
         let is_protocol = matches!(option, "presence_penalty" | "frequency_penalty");
-        let is_common = matches!(option, "top_k" | "min_p") && !self.quirks.contains(&Quirk::OnlyProtocol);
-        (is_protocol || is_common).then(|| option.to_owned())
+        let is_common = matches!(option, "top_k" | "min_p") && !self.server.has(Quirk::OnlyProtocol);
+        (is_protocol || is_common).then_some(option).or_else(|| self.server.field(option)).map(str::to_owned)
+    }
+
+    fn option_value(&self, option: &str, value: Value) -> Value {
+        match value.as_bool().filter(|_| option == "think" && self.server.has(Quirk::ThinksByWord)) {
+            Some(thinks) => json!(if thinks { "enabled" } else { "disabled" }),
+            None => value,
+        }
+    }
+
+    fn headers(&self) -> Headers {
+        match self.server.has(Quirk::ApiKeyHeader) {
+            true => Headers { key: "api-key", before_key: "", fixed: &[] },
+            false => Self::HEADERS,
+        }
     }
 
     fn path(&self, _: &str) -> Cow<'static, str> {
@@ -89,19 +124,20 @@ impl Wire for OpenAi {
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
-        let completion = self.quirks.contains(&Quirk::MaxCompletionTokens);
+        let completion = sampling.completion_limit || self.server.has(Quirk::MaxCompletionTokens);
+        let seed = if self.server.has(Quirk::RandomSeed) { "random_seed" } else { "seed" };
         let settings = set([
             ("temperature", json!(sampling.temperature)),
             ("top_p", json!(sampling.top_p)),
             ("max_tokens", json!(sampling.max_tokens.filter(|_| !completion))),
             ("max_completion_tokens", json!(sampling.max_tokens.filter(|_| completion))),
-            ("seed", json!(sampling.seed.map(portable_seed))),
+            (seed, json!(sampling.seed.map(portable_seed))),
             ("stop", json!(sampling.stops())),
             ("logprobs", json!(sampling.logprobs.then_some(true))),
             ("top_logprobs", json!(sampling.logprobs.then_some(LIKELIEST))),
             ("response_format", json!(call.schema.map(|schema| self.response_format(schema)))),
         ]);
-        encoded(self, "", &Body { model: &call.model.id, messages: call.messages, settings }, call)
+        encoded(self, "", &Body { model: &call.model.id, messages: Messages::new(call), settings }, call)
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
@@ -130,7 +166,7 @@ impl Wire for OpenAi {
     }
 
     fn pages(&self, _: &[&str]) -> Vec<Page> {
-        inventory::pages(self.quirks)
+        inventory::pages(self.server.quirks)
     }
 
     fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {

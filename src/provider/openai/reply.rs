@@ -3,30 +3,37 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat/object> and its page of error codes.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::stream;
 use crate::name::{listed, nearest};
-use crate::provider::answer::Answer;
+use crate::provider::answer::{Answer, document};
 use crate::provider::failure::{is_event_stream, snippet};
 use crate::provider::fault::Fault;
+use crate::provider::lenient::{Count, Known, Said, first_said};
 use crate::provider::scores::{Scored, tokens};
-use crate::provider::wire::endless;
-use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
+use crate::provider::stream::trimmed;
+use crate::provider::wire::unstated;
+use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply, Thoughts};
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Completion {
     choices: Option<Vec<Choice>>,
-    usage: Option<Usage>,
-    system_fingerprint: Option<String>,
+    usage: Known<Usage>,
+    system_fingerprint: Known<String>,
     error: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Choice {
     message: Option<MessageBody>,
-    logprobs: Option<Logprobs>,
-    finish_reason: Option<String>,
+    /// The older protocol's name of the text.
+    text: Known<String>,
+    logprobs: Known<Logprobs>,
+    finish_reason: Known<String>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -34,64 +41,102 @@ struct Logprobs {
     content: Option<Vec<Scored>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct MessageBody {
-    #[serde(default)]
     content: Content,
-    refusal: Option<String>,
+    refusal: Known<String>,
+    /// The names that vLLM, DeepSeek, OpenRouter, Groq and others use for the thoughts.
+    reasoning_content: Said,
+    reasoning: Said,
+    thinking: Said,
+    reasoning_details: Said,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Known<PromptDetails>,
+    completion_tokens_details: Known<CompletionDetails>,
+    reasoning_tokens: Count,
     /// DeepSeek's name.
-    prompt_cache_hit_tokens: Option<u64>,
+    prompt_cache_hit_tokens: Count,
     /// Anthropic's names, from gateways.
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
 }
 
-#[derive(Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CompletionDetails {
+    reasoning_tokens: Count,
 }
 
 impl Usage {
     /// OpenAI's `prompt_tokens` includes the cached tokens; that of some gateways does not.
     fn cached_tokens(&self) -> u64 {
-        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
-        let read = [details, self.prompt_cache_hit_tokens, self.cache_read_input_tokens].into_iter().flatten().max();
-        read.unwrap_or(0).saturating_add(self.cache_creation_input_tokens.unwrap_or(0))
+        let details = self.prompt_tokens_details.0.as_ref().and_then(|details| details.cached_tokens.0);
+        let read = [details, self.prompt_cache_hit_tokens.0, self.cache_read_input_tokens.0].into_iter().flatten();
+        read.max().unwrap_or(0).saturating_add(self.cache_creation_input_tokens.0.unwrap_or(0))
+    }
+
+    fn thought_tokens(&self) -> Option<u64> {
+        let details = self.completion_tokens_details.0.as_ref().and_then(|details| details.reasoning_tokens.0);
+        details.or(self.reasoning_tokens.0)
+    }
+
+    /// The `completion_tokens` of some servers leave out the thoughts, which only their total includes.
+    fn completion_tokens(&self) -> Option<u64> {
+        let (prompt, said) = (self.prompt_tokens.0?, self.completion_tokens.0?);
+        let thought = self.thought_tokens().unwrap_or(0);
+        let with = said.saturating_add(thought);
+        Some(if self.total_tokens.0 == Some(prompt.saturating_add(with)) { with } else { said })
     }
 }
 
-/// A string, null, or a list of parts, whose texts are joined.
+/// A string, null, an object, or a list of parts, whose texts are joined.
 #[derive(Default, Deserialize)]
 #[serde(from = "Shapes")]
-struct Content(String);
-
-#[derive(Deserialize)]
-struct Part {
-    text: Option<String>,
+struct Content {
+    text: String,
+    thoughts: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Shapes {
     Text(String),
-    Parts(Vec<Part>),
+    Parts(Vec<Value>),
+    /// Some gateways read the JSON of a reply themselves.
+    Object(Map<String, Value>),
     Null,
 }
 
 impl From<Shapes> for Content {
     fn from(shapes: Shapes) -> Self {
-        Content(match shapes {
-            Shapes::Text(text) => text,
-            Shapes::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
-            Shapes::Null => String::new(),
-        })
+        let text = |text: String| Content { text, thoughts: None };
+        match shapes {
+            Shapes::Text(said) => text(said),
+            Shapes::Parts(parts) => {
+                let thought = |part: &Value| {
+                    part["type"].as_str().is_some_and(|kind| kind.contains("think") || kind.contains("reason"))
+                };
+                let (thoughts, said): (Vec<Value>, Vec<Value>) = parts.into_iter().partition(thought);
+                let written = said.iter().filter_map(|part| part.as_str().or_else(|| part["text"].as_str()));
+                Content { text: written.collect(), thoughts: first_said([Said::from(Value::Array(thoughts))]) }
+            }
+            Shapes::Object(object) => text(Value::Object(object).to_string()),
+            Shapes::Null => Content::default(),
+        }
     }
 }
 
@@ -109,7 +154,7 @@ struct Listed {
 const CHECK_ADDRESS: &str = "check that `base_url` ends as the server wants it, mostly with `/v1`";
 
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    match stream::joined(answer.body) {
+    match answer.joined(stream::joined) {
         Some(body) => read(Answer { body: &body, ..answer }),
         None => read(answer),
     }
@@ -118,7 +163,9 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
 
 /// Servers answer an unknown path with an error object or a page, and with status 200.
 fn with_hint(mut error: CallError, answer: Answer<'_>) -> CallError {
-    let is_page = !answer.body.trim_ascii_start().starts_with(b"{") && !is_event_stream(&snippet(answer.body));
+    let is_page = document(answer.body).is_none()
+        && !is_event_stream(&snippet(answer.body))
+        && !trimmed(answer.body).starts_with(b"{");
     if answer.is_success() && (is_page || matches!(error.kind, CallErrorKind::ServerError { .. })) {
         error.message = format!("{}; {CHECK_ADDRESS}", error.message);
     }
@@ -126,33 +173,50 @@ fn with_hint(mut error: CallError, answer: Answer<'_>) -> CallError {
 }
 
 fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
-    let completion = answer.reply(|completion: &Completion| completion.error.as_ref(), failed)?;
+    let completion = match answer.reply(|completion: &Completion| completion.error.as_ref(), failed) {
+        Ok(completion) => completion,
+        Err(error) => return unfit(answer).ok_or(error),
+    };
     let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
         return Err(without_choices(answer));
     };
-    let said = choice.message.unwrap_or(MessageBody { content: Content::default(), refusal: None });
-    if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
+    if let Some(fault) = choice.error.as_ref().and_then(Fault::of_value) {
+        return Err(fault.error(answer));
+    }
+    let said = choice.message.unwrap_or_default();
+    if let Some(refusal) = said.refusal.text() {
         return Err(CallError::raw(CallErrorKind::Refused, format!("the model refused: {refusal}")));
     }
-    let finish = match choice.finish_reason.as_deref() {
+    let text = if said.content.text.is_empty() { choice.text.text().unwrap_or_default() } else { said.content.text };
+    let finish = match choice.finish_reason.text().as_deref() {
         Some("stop") => Finish::Stop,
         Some("length") => Finish::Length,
         Some("content_filter") => Finish::ContentFilter,
+        Some("error") => return Err(failed_upstream()),
         Some(other) => Finish::Other(other.to_owned()),
-        // Only the end marker proves that the reply is complete.
-        None => return Err(endless("finish_reason")),
+        None => unstated(&text, "finish_reason")?,
     };
+    let usage = completion.usage.0.unwrap_or_default();
+    let thoughts = first_said([said.reasoning_content, said.reasoning, said.thinking, said.reasoning_details]);
     Ok(Reply {
-        text: said.content.0,
-        finish,
-        prompt_tokens: completion.usage.as_ref().and_then(|usage| usage.prompt_tokens),
-        cached_tokens: completion.usage.as_ref().map_or(0, Usage::cached_tokens),
-        completion_tokens: completion.usage.as_ref().and_then(|usage| usage.completion_tokens),
-        build: completion.system_fingerprint.filter(|build| !build.is_empty()),
-        probabilities: None,
-        tokens: tokens(choice.logprobs.and_then(|logprobs| logprobs.content)),
-        quotas: Default::default(),
+        prompt_tokens: usage.prompt_tokens.0,
+        cached_tokens: usage.cached_tokens(),
+        completion_tokens: usage.completion_tokens().or(usage.completion_tokens.0),
+        build: completion.system_fingerprint.text(),
+        tokens: tokens(choice.logprobs.0.and_then(|logprobs| logprobs.content)),
+        thoughts: Thoughts { text: thoughts.or(said.content.thoughts), tokens: usage.thought_tokens() },
+        ..Reply::new(text, finish)
     })
+}
+
+/// The text that a server withheld because it misses the schema: the row is asked again as after any unusable reply.
+fn unfit(answer: Answer<'_>) -> Option<Reply> {
+    let fault = Fault::of_body(answer.body);
+    Some(Reply::new(fault.unfit()?, Finish::Other(Finish::UNFIT.to_owned())))
+}
+
+fn failed_upstream() -> CallError {
+    CallError::raw(CallErrorKind::ServerError { retry_after: None }, "the server failed while the model wrote")
 }
 
 fn without_choices(answer: Answer<'_>) -> CallError {

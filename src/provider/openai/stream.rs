@@ -1,40 +1,19 @@
 //! Event streams: some gateways always stream. The chunks of a stream are joined to one reply. Pure.
 //!
-//! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>; the format of the lines is the one of
-//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+//! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>.
 
 use serde_json::{Map, Value, json};
 
-/// The reply as if it had not been streamed; `None` if the body is not a stream of JSON events.
-pub(super) fn joined(body: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(body).ok()?;
-    if !crate::provider::failure::is_event_stream(text) {
-        return None;
-    }
-    let mut reply = Map::new();
-    for event in events(text).filter(|event| event != "[DONE]") {
-        match serde_json::from_str(&event).ok()? {
-            Value::Object(chunk) => add(&mut reply, chunk),
-            _ => return None,
-        }
-    }
-    (!reply.is_empty()).then(|| Value::Object(reply).to_string().into_bytes())
-}
+use crate::provider::stream::append;
 
-/// The data of each event. The last event may lack its empty line.
-fn events(text: &str) -> impl Iterator<Item = String> {
-    let mut lines = text.trim_start_matches('\u{FEFF}').lines().chain([""]);
-    std::iter::from_fn(move || {
-        let mut data: Vec<&str> = Vec::new();
-        for line in lines.by_ref() {
-            if let Some(rest) = line.strip_prefix("data:") {
-                data.push(rest.strip_prefix(' ').unwrap_or(rest));
-            } else if line.is_empty() && !data.is_empty() {
-                return Some(data.join("\n"));
-            }
-        }
-        None
-    })
+/// The reply as if it had not been streamed.
+pub(super) fn joined(events: Vec<Value>) -> Option<Value> {
+    let mut reply = Map::new();
+    for event in events {
+        let Value::Object(chunk) = event else { continue };
+        add(&mut reply, chunk);
+    }
+    Some(Value::Object(reply))
 }
 
 /// Adds a chunk: the choices are joined, and of all other fields the last value counts.
@@ -74,22 +53,12 @@ fn add_choice(all: &mut Vec<Value>, mut choice: Value) {
     }
 }
 
-/// Texts and lists grow; any other value replaces the earlier one.
-fn append(place: &mut Value, value: Value) {
-    match (place, value) {
-        (_, Value::Null) => {}
-        (Value::String(text), Value::String(more)) => text.push_str(&more),
-        (Value::Array(items), Value::Array(more)) => items.extend(more),
-        (place, value) => *place = value,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn reply(body: &str) -> Option<Value> {
-        joined(body.as_bytes()).map(|bytes| serde_json::from_slice(&bytes).unwrap())
+        crate::provider::stream::events(body.as_bytes()).and_then(joined)
     }
 
     #[test]
@@ -124,15 +93,5 @@ mod tests {
         let body =
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"error\":{\"message\":\"busy\"}}\n\n";
         assert_eq!(reply(body).unwrap()["error"], json!({ "message": "busy" }));
-    }
-
-    #[test]
-    fn other_bodies_are_left_alone() {
-        for body in
-            ["", "{\"choices\":[]}", "<html>data: x</html>", "data: hello\n\n", "data: [DONE]\n\n", "data: 3\n\n"]
-        {
-            assert_eq!(reply(body), None, "{body}");
-        }
-        assert_eq!(joined(b"data: \xff\n\n"), None);
     }
 }

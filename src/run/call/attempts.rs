@@ -9,12 +9,13 @@ use super::admission::{Admission, Ended};
 use super::context::{Shortening, too_long};
 use super::endpoint::ModelState;
 use super::first_answer::{Alike, Pass, alike};
+use super::form::advised;
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
 use crate::models::Target;
 use crate::prompt::{Answer, Failure, FailureKind, Message};
-use crate::provider::{Call, CallError, CallErrorKind, Encoded, Model, Reply};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
 use crate::run::progress::StageProgress;
 use crate::run::stop::{First, StopReason};
 use crate::spec::Overflow;
@@ -156,8 +157,20 @@ impl Attempts<'_> {
             return Some(Err(SendError { error, ended: Ended::default() }));
         }
         let prompt = self.request.prompt;
-        let model = self.model(tally.reasons.len());
-        self.negotiate(&Call { model: &model, messages, schema: prompt.schema.as_deref() }, age, tally).await
+        let forms = &self.admission.endpoints.of(self.target).forms;
+        loop {
+            let form = forms.known();
+            let (model, messages) = (form.model(self.model(tally.reasons.len())), form.messages(messages));
+            let call = Call { model: &model, messages: &messages, schema: prompt.schema.as_deref() };
+            match self.negotiate(&call, age, tally).await? {
+                Err(failed) if forms.learn(form, &failed.error, prompt, &model) => tally.note(failed.error.into()),
+                Err(failed) => return Some(Err(SendError { error: advised(failed.error), ..failed })),
+                Ok(reply) => {
+                    form.note(&mut tally.notes);
+                    return Some(Ok(reply));
+                }
+            }
+        }
     }
 
     async fn negotiate(&self, call: &Call<'_>, age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
@@ -174,6 +187,7 @@ impl Attempts<'_> {
             Err(failed)
                 if failed.error.kind == CallErrorKind::Rejected
                     && known.is_none()
+                    && Refusal::of(&failed.error).is_none()
                     && provider.may_relax(&failed.error) =>
             {
                 failed

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn only_a_prompt_that_exceeds_the_context_is_refused() {
         let prompt = |words: usize| vec![Message::user("internationally ".repeat(words))];
-        let size = |tokens| ContextSize { tokens: Some(tokens), is_num_ctx: false };
+        let size = |tokens| ContextSize { tokens: Some(tokens), ..ContextSize::default() };
         assert_eq!(too_long(&prompt(100), size(101)), None, "GPT-4 has one token for the word");
         let message = too_long(&prompt(100), size(100)).unwrap();
         assert!(message.starts_with("the prompt has at least 100 tokens, which fill the context of 100"), "{message}");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::time::Instant;
 
 use super::first_answer::FirstAnswer;
+use super::form::Forms;
 use super::limiter::Limiter;
 use super::refusal_counts::{Counts, RefusalCounts};
 use super::structured_output::StructuredOutput;
@@ -22,6 +23,7 @@ pub(crate) struct Endpoints(HashMap<usize, ModelState>);
 pub(crate) struct ModelState {
     pub(crate) endpoint: Arc<EndpointState>,
     pub(crate) structured_output: StructuredOutput,
+    pub(crate) forms: Forms,
     pub(crate) first_answer: FirstAnswer,
     pub(crate) refusals: RefusalCounts,
     /// The calls that wait for their turn or are in flight.
@@ -71,6 +73,7 @@ impl Endpoints {
             let state = ModelState {
                 endpoint: endpoint.clone(),
                 structured_output: StructuredOutput::new(target),
+                forms: Forms::default(),
                 first_answer,
                 refusals: RefusalCounts::default(),
                 pending: UnderWay::default(),

@@ -6,6 +6,7 @@ mod budget;
 mod context;
 mod endpoint;
 mod first_answer;
+mod form;
 mod limiter;
 mod outcome;
 mod refusal_counts;

@@ -7,7 +7,7 @@ use super::limiter::Verdict;
 use super::retry::{self, Next};
 use super::tally::FailedAttempt;
 use crate::ask::{ContextSize, usable};
-use crate::prompt::{Answer, FailureKind, FurtherTry, Message, Prompt};
+use crate::prompt::{Answer, FailureKind, FurtherTry, Message, Prompt, has_answer};
 use crate::provider::{CallError, CallErrorKind, Finish, Reply};
 use crate::spec::{OnOutage, Repair};
 
@@ -79,6 +79,8 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
     };
     let kind = failure.kind;
     let again = match kind {
+        // The same prompt would be cut off in the same way, and a briefer answer is none either.
+        FailureKind::Truncated if !has_answer(&reply.text) => None,
         FailureKind::Malformed | FailureKind::Truncated => {
             Some(at.prompt.again(at.sent, &reply.text, &failure, at.reasons))
         }

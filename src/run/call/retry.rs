@@ -31,7 +31,10 @@ pub(crate) fn own_wait(attempt: u32, jitter: f64) -> Duration {
 /// is the time since the first began, `last` allows no more failed attempts. `Retry-After` is a lower bound.
 pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let floor = match &error.kind {
-        CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
+        CallErrorKind::Unauthorized
+        | CallErrorKind::UnknownModel
+        | CallErrorKind::QuotaExhausted
+        | CallErrorKind::Tls => {
             return Next::StopRun;
         }
         CallErrorKind::Rejected | CallErrorKind::ContextTooLong | CallErrorKind::Refused => return Next::GiveUp,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::request::CallRequest;
 use crate::ask::{explaining_cache, probabilities};
 use crate::models::Target;
-use crate::prompt::{Failure, FurtherTry, Message};
+use crate::prompt::{Failure, FurtherTry, Message, thoughts};
 use crate::provider::{CallError, Finish, Reply};
 use crate::run::progress::StageProgress;
 use crate::store::{Notes, Record};
@@ -85,6 +85,9 @@ impl Tally {
             None => "",
         };
         self.notes.cached_tokens = reply.and_then(|reply| explaining_cache(reply, &request.prompt.messages));
+        let thought = |reply: &Reply| reply.thoughts.text.clone().or_else(|| thoughts(&reply.text));
+        self.notes.reasoning = reply.and_then(thought);
+        self.notes.reasoning_tokens = reply.and_then(|reply| reply.thoughts.tokens).filter(|tokens| *tokens > 0);
         Record {
             key: request.key,
             model: target.model.id.clone(),

@@ -175,6 +175,7 @@ impl Sequence {
             completion_tokens: Some((self.tokens.len() - self.prompt) as u64),
             build: Some(ENGINE.to_owned()),
             tokens: Vec::new(),
+            thoughts: Default::default(),
             quotas: Default::default(),
             probabilities: if finish == Finish::Stop { self.labels.probabilities() } else { None },
             finish,

@@ -74,6 +74,7 @@ fn replies_are_read_with_their_end() {
         build: None,
         probabilities: None,
         tokens: Vec::new(),
+        thoughts: Default::default(),
         quotas: Default::default(),
     };
     assert_eq!(reply(done).unwrap(), want);

@@ -25,19 +25,19 @@ fn with_choice(choice: &str) -> String {
     )
 }
 
-/// The quirks of OpenAI itself, or of another server.
-fn quirks(home: bool) -> &'static [Quirk] {
+/// OpenAI itself, or another server.
+fn server(home: bool) -> &'static quirks::Server {
     let address = if home { "https://api.openai.com/v1" } else { "https://api.openai.com.example.org/v1" };
-    let quirks = quirks::of(&Address::parse(address).unwrap());
-    assert_eq!(quirks.contains(&Quirk::MaxCompletionTokens), home);
-    quirks
+    let server = quirks::of(&Address::parse(address).unwrap());
+    assert_eq!(server.has(Quirk::MaxCompletionTokens), home);
+    server
 }
 
 #[test]
 fn requests_are_these_bytes() {
     let encode = |structured_output, home, model: &Model, schema: Option<&Value>| {
         let call = Call { model, messages: &[Message::user("hi")], schema };
-        let encoded = OpenAi { structured_output, quirks: quirks(home) }.encode(&call);
+        let encoded = OpenAi { structured_output, server: server(home) }.encode(&call);
         assert_eq!(encoded.keyed, encoded.body.len());
         String::from_utf8(encoded.body).unwrap()
     };
@@ -86,6 +86,7 @@ fn replies_are_read_with_their_end() {
         build: Some("fp_1".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
+        thoughts: Default::default(),
         quotas: Default::default(),
     };
     let plain = r#"{"index":0,"message":{"role":"assistant","content":"h\u00e9\n","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}"#;
@@ -110,7 +111,7 @@ fn probabilities_of_tokens_are_asked_for_and_read() {
     let sampling = Sampling { logprobs: true, ..Sampling::default() };
     let model = Model { id: "m".to_owned(), sampling };
     let call = Call { model: &model, messages: &[], schema: None };
-    let sent = OpenAi { structured_output: StructuredOutput::None, quirks: quirks(true) }.encode(&call).body;
+    let sent = OpenAi { structured_output: StructuredOutput::None, server: server(true) }.encode(&call).body;
     assert_eq!(String::from_utf8(sent).unwrap(), r#"{"model":"m","messages":[],"logprobs":true,"top_logprobs":20}"#);
     let choice = r#"{"message":{"content":"é"},"finish_reason":"stop","logprobs":{"refusal":null,"content":[
         {"token":"\\xc3","logprob":0.0,"bytes":[195],"top_logprobs":[]},
@@ -192,4 +193,106 @@ fn the_list_of_models_is_believed_where_it_can_be() {
     }
     assert!(find("any", 404, "").is_ok() && find("any", 405, "").is_ok());
     assert_eq!(find("any", 401, "{}").unwrap_err().kind, CallErrorKind::Unauthorized);
+}
+
+#[test]
+fn what_stands_beside_an_answer_may_be_anything() {
+    let choice = r#"{"index":0,"message":{"content":"yes"},"finish_reason":"stop"}"#;
+    for side in [
+        r#""created":1744857525.25"#,
+        r#""usage":{}"#,
+        r#""usage":[]"#,
+        r#""usage":"none""#,
+        r#""usage":{"prompt_tokens":null,"completion_tokens":null}"#,
+        r#""usage":{"prompt_tokens":[1],"prompt_tokens_details":"x"}"#,
+        r#""system_fingerprint":44709"#,
+        r#""system_fingerprint":{}"#,
+        r#""id":7,"object":null,"model":{}"#,
+        r#""error":null"#,
+    ] {
+        let reply = decode(answer(200, &format!(r#"{{"choices":[{choice}],{side}}}"#))).unwrap();
+        assert_eq!((reply.text.as_str(), reply.finish, reply.build), ("yes", Finish::Stop, None), "{side}");
+    }
+    for usage in
+        [r#"{"prompt_tokens":12.0,"completion_tokens":3.0}"#, r#"{"prompt_tokens":"12","completion_tokens":"3"}"#]
+    {
+        let reply = decode(answer(200, &format!(r#"{{"choices":[{choice}],"usage":{usage}}}"#))).unwrap();
+        assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(12), Some(3)), "{usage}");
+    }
+    for field in [r#""refusal":false"#, r#""refusal":"""#, r#""tool_calls":null"#, r#""role":5"#, r#""reasoning":7"#] {
+        let choice = format!(
+            r#"{{"message":{{"content":"yes",{field}}},"logprobs":"none","stop_reason":13,"finish_reason":"stop"}}"#
+        );
+        assert_eq!(decode(answer(200, &with_choice(&choice))).unwrap().text, "yes", "{field}");
+    }
+    for mark in ["\u{feff}", "\n  \n", " \u{feff}\r\n"] {
+        assert_eq!(decode(answer(200, &format!("{mark}{}", with_choice(choice)))).unwrap().text, "yes");
+    }
+}
+
+#[test]
+fn a_complete_object_needs_no_reason_for_its_end() {
+    let of = |text: &str, finish: &str| {
+        let message = json!({ "content": text });
+        decode(answer(200, &with_choice(&format!(r#"{{"message":{message}{finish}}}"#))))
+    };
+    for finish in ["", r#","finish_reason":null"#, r#","finish_reason":"""#, r#","finish_reason":3"#] {
+        let whole = of("{\"a\":1}", finish).unwrap();
+        assert_eq!(whole.finish, Finish::Other(Finish::UNSTATED.to_owned()), "{finish}");
+        for half in ["{\"a\":1", "yes", ""] {
+            assert_eq!(of(half, finish).unwrap_err().kind, CallErrorKind::Truncated, "{half} {finish}");
+        }
+    }
+}
+
+#[test]
+fn thoughts_are_kept_under_every_name() {
+    for field in [
+        r#""reasoning_content":"Hm.""#,
+        r#""reasoning":"Hm.""#,
+        r#""thinking":"Hm.""#,
+        r#""reasoning_details":[{"type":"reasoning.text","text":"Hm."}]"#,
+        r#""reasoning":null,"reasoning_content":"Hm.""#,
+    ] {
+        let choice = format!(r#"{{"message":{{"content":"yes",{field}}},"finish_reason":"stop"}}"#);
+        let reply = decode(answer(200, &with_choice(&choice))).unwrap();
+        assert_eq!((reply.text.as_str(), reply.thoughts.text.as_deref()), ("yes", Some("Hm.")), "{field}");
+    }
+    let parts = r#"{"message":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm."}]},{"type":"text","text":"yes"}]},"finish_reason":"stop"}"#;
+    let reply = decode(answer(200, &with_choice(parts))).unwrap();
+    assert_eq!((reply.text.as_str(), reply.thoughts.text.as_deref()), ("yes", Some("Hm.")));
+}
+
+#[test]
+fn tokens_of_thoughts_are_counted_once() {
+    let of = |usage: &str| {
+        let body = format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}"#);
+        let reply = decode(answer(200, &body)).unwrap();
+        (reply.completion_tokens, reply.thoughts.tokens)
+    };
+    let within = r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":60,"completion_tokens_details":{"reasoning_tokens":40}}"#;
+    assert_eq!(of(within), (Some(50), Some(40)));
+    let beside = r#"{"prompt_tokens":10,"completion_tokens":9,"total_tokens":59,"completion_tokens_details":{"reasoning_tokens":40}}"#;
+    assert_eq!(of(beside), (Some(49), Some(40)), "as xAI counts");
+    assert_eq!(of(r#"{"prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":3}"#), (Some(5), Some(3)));
+}
+
+#[test]
+fn an_error_in_a_choice_is_an_error() {
+    use CallErrorKind as K;
+    for (choice, want) in [
+        (
+            r#"{"error":{"message":"slow down now","code":429},"message":{"content":""},"finish_reason":"error"}"#,
+            K::RateLimited { retry_after: None },
+        ),
+        (
+            r#"{"error":{"message":"upstream is down","code":502},"finish_reason":"error"}"#,
+            K::Unavailable { retry_after: None },
+        ),
+        (r#"{"error":"upstream broke","message":{"content":"half"}}"#, K::ServerError { retry_after: None }),
+        (r#"{"message":{"content":"half"},"finish_reason":"error"}"#, K::ServerError { retry_after: None }),
+    ] {
+        assert_eq!(kind(&with_choice(choice)), want, "{choice}");
+    }
+    assert_eq!(kind(r#"[{"error":{"message":"busy","code":503}}]"#), K::Unavailable { retry_after: None });
 }

@@ -1,0 +1,74 @@
+//! Forms: remembers what of a request a model's server refuses, though it takes the same in another form.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::prompt::{Message, Prompt, folded};
+use crate::provider::{CallError, Model, Refusal, SystemRole};
+use crate::store::Notes;
+
+#[derive(Debug, Default)]
+pub(crate) struct Forms {
+    folds_system: AtomicBool,
+    completion_limit: AtomicBool,
+}
+
+/// The form of one request. The call key hashes the form that the spec asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    folds_system: bool,
+    completion_limit: bool,
+}
+
+impl Forms {
+    pub(crate) fn known(&self) -> Form {
+        let (folds_system, completion_limit) = (self.folds_system.load(Relaxed), self.completion_limit.load(Relaxed));
+        Form { folds_system, completion_limit }
+    }
+
+    /// Whether the same call may be answered in another form than `sent`. A `system` that the stage sets does not move
+    /// by itself: only the text of fanfold does.
+    pub(crate) fn learn(&self, sent: Form, error: &CallError, prompt: &Prompt, model: &Model) -> bool {
+        match Refusal::of(error) {
+            Some(Refusal::SystemRole) if !sent.folds_system && prompt.system_is_made() => {
+                self.folds_system.store(true, Relaxed);
+                model.sampling.system_role.is_none_or(|role| role == SystemRole::System)
+            }
+            Some(Refusal::MaxTokens) if !sent.completion_limit => {
+                self.completion_limit.store(true, Relaxed);
+                model.sampling.max_tokens.is_some()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Form {
+    pub(crate) fn messages(self, messages: &[Message]) -> Cow<'_, [Message]> {
+        if self.folds_system { Cow::Owned(folded(messages)) } else { Cow::Borrowed(messages) }
+    }
+
+    pub(crate) fn model(self, model: Cow<'_, Model>) -> Cow<'_, Model> {
+        if !self.completion_limit {
+            return model;
+        }
+        let mut model = model.into_owned();
+        model.sampling.completion_limit = true;
+        Cow::Owned(model)
+    }
+
+    pub(crate) fn note(self, notes: &mut Notes) {
+        notes.system_role = self.folds_system.then(|| "user".to_owned());
+        notes.token_limit = self.completion_limit.then(|| "max_completion_tokens".to_owned());
+    }
+}
+
+/// Adds what to write if a server refuses the stage's own `system`.
+pub(crate) fn advised(error: CallError) -> CallError {
+    if Refusal::of(&error) != Some(Refusal::SystemRole) {
+        return error;
+    }
+    let message =
+        format!("{}; write `system_role = \"user\"` for this model to send `system` in the prompt", error.message);
+    CallError { message, ..error }
+}
