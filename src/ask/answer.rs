@@ -141,7 +141,7 @@ pub(crate) fn usable(
         Finish::Other(word) if word == Finish::UNFIT => {
             unusable(FailureKind::Malformed, "the server found that the reply does not fit the schema".to_owned())
         }
-        _ if reply.text.trim().is_empty() && reply.thoughts.text.is_some() => {
+        Finish::Stop | Finish::Other(_) if reply.text.trim().is_empty() && reply.thoughts.text.is_some() => {
             let message = "only reasoning came, and no answer: the server took the whole text for reasoning; change its \
                            reasoning parser, or set `think = false`";
             unusable(FailureKind::Malformed, message.to_owned())

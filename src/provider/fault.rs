@@ -192,7 +192,7 @@ impl Fault {
 
     /// The status that counts: 200, 400 and 500 may hide the status of another server.
     fn status(&self, status: u16) -> u16 {
-        let implied = self.status.or_else(|| self.words().status());
+        let implied = self.status.filter(|own| *own != status).or_else(|| self.words().status());
         match (status, implied) {
             (200..300, implied) => implied.unwrap_or(500),
             (400 | 500, Some(implied @ (401 | 402 | 403 | 429 | 503 | 529))) => implied,

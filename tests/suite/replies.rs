@@ -23,13 +23,18 @@ fn error(code: u16, body: Value) -> Say {
     Say::Status { code, retry_after: None, body: body.to_string() }
 }
 
-fn typed(model: &str, stage: &str) -> String {
-    let spec = openai_spec("", &format!("models = [\"llama\"]\n{stage}{TYPED}"));
+/// The spec with these lines in the table of the model.
+fn with_model(spec: &str, model: &str) -> String {
+    let spec = spec.replace("max_tokens = 64\n", "");
     spec.replacen("[models.llama]\n", &format!("[models.llama]\n{model}\n"), 1)
 }
 
+fn typed(model: &str, stage: &str) -> String {
+    with_model(&openai_spec("", &format!("models = [\"llama\"]\n{stage}{TYPED}")), model)
+}
+
 fn text(model: &str) -> String {
-    openai_spec("", "models = [\"llama\"]\n").replacen("[models.llama]\n", &format!("[models.llama]\n{model}\n"), 1)
+    with_model(&openai_spec("", "models = [\"llama\"]\n"), model)
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn how_to_answer_moves_to_the_user_where_there_is_no_system_role() {
         );
         let again = project.run(&RUN).exits(0);
         assert!(again.stderr.contains("0 calls sent"), "the key is that of the spec: {}", again.stderr);
-        let own = self::project(&without_system(words), &typed("", "system = \"You are a coder.\"\n"), 8);
+        let own = self::project(&without_system(words), &typed("", "system = \"You are a coder.\"\n"), 30);
         let ran = own.run(&RUN).exits(3);
         assert!(ran.stderr.contains(words) && ran.stderr.contains("system_role = \"user\""), "{}", ran.stderr);
     }

@@ -186,3 +186,26 @@ fn the_list_of_models() {
     let key = r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
     assert_eq!(WIRE.inventory(&[], &[Some(answer(401, key))]).unwrap_err().kind, CallErrorKind::Unauthorized);
 }
+
+#[test]
+fn events_of_a_stream_are_one_reply() {
+    let body = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[],\"model\":\"m\",\"usage\":{\"input_tokens\":5}}}\n\n\
+        data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\"}}\n\n\
+        data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"Hm.\"}}\n\n\
+        data: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+        data: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"yes\"}}\n\n\
+        data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":7}}\n\n\
+        data: {\"type\":\"message_stop\"}\n\n";
+    let reply = WIRE.decode(answer(200, body)).unwrap();
+    assert_eq!((reply.text.as_str(), reply.thoughts.text.as_deref()), ("yes", Some("Hm.")));
+    assert_eq!((reply.prompt_tokens, reply.completion_tokens, reply.finish), (Some(5), Some(7), Finish::Stop));
+}
+
+#[test]
+fn what_stands_beside_an_answer_may_be_anything() {
+    for side in [r#""usage":[]"#, r#""usage":{"output_tokens":"x"}"#, r#""model":5"#, r#""stop_details":"x""#] {
+        let body = format!(r#"{{"content":[{{"type":"text","text":"yes"}}],"stop_reason":"end_turn",{side}}}"#);
+        let reply = WIRE.decode(answer(200, &body)).unwrap();
+        assert_eq!((reply.text.as_str(), reply.completion_tokens, reply.build), ("yes", None, None), "{side}");
+    }
+}

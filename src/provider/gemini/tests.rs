@@ -214,3 +214,22 @@ fn the_list_of_models() {
     assert_eq!((known, found.more), (vec![("gemini-2.5-flash", Some(1_048_576)), ("tunedModels/b", None)], true));
     assert_eq!(WIRE.inventory(&[], &[Some(answer(404, "no"))]), Ok(Inventory::default()));
 }
+
+#[test]
+fn chunks_of_a_stream_are_one_reply() {
+    let first =
+        r#"{"candidates":[{"content":{"parts":[{"text":"Hm.","thought":true},{"text":"ye"}]}}],"modelVersion":"v"}"#;
+    let last = r#"{"candidates":[{"content":{"parts":[{"text":"s"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2,"thoughtsTokenCount":3}}"#;
+    for body in [
+        format!("data: {first}\r\n\r\ndata: {last}\r\n\r\n"),
+        format!("[{first},\n{last}]"),
+        format!("{first}\n{last}\n"),
+    ] {
+        let reply = decode(answer(200, &body)).unwrap();
+        assert_eq!((reply.text.as_str(), reply.thoughts.text.as_deref()), ("yes", Some("Hm.")), "{body}");
+        assert_eq!(
+            (reply.completion_tokens, reply.thoughts.tokens, reply.build.as_deref()),
+            (Some(5), Some(3), Some("v"))
+        );
+    }
+}

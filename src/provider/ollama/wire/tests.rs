@@ -108,7 +108,6 @@ fn broken_replies_have_their_class() {
         (r#"{"done":true,"done":true}"#, K::Malformed),
         ("<html>hello</html>", K::Malformed),
         (r#"{"message":"x","done":true}"#, K::Malformed),
-        (r#"{"message":{"content":"x"},"done":true,"eval_count":1e999}"#, K::Malformed),
         (r#"{"error":"boom"}"#, K::ServerError { retry_after: None }),
     ] {
         assert_eq!(kind(200, body), want, "{body}");
@@ -216,4 +215,34 @@ fn what_a_modelfile_adds_comes_from_further_pages() {
     assert_eq!(after(version, 404, "404 page not found"), untouched);
     let empty = after(show, 200, r#"{"system":"","parameters":"","messages":null}"#).service;
     assert_eq!(empty, Service { software: Some("before".to_owned()), ..Service::default() });
+}
+
+#[test]
+fn what_stands_beside_an_answer_may_be_anything() {
+    for side in [
+        r#""eval_count":1e999"#,
+        r#""eval_count":"many""#,
+        r#""prompt_eval_count":null"#,
+        r#""done_reason":5"#,
+        r#""logprobs":"none""#,
+    ] {
+        let body = format!("\u{feff}\n{{\"message\":{{\"content\":\"x\"}},\"done\":true,{side}}}");
+        let reply = wire().decode(answer(200, &body)).unwrap();
+        assert_eq!((reply.text.as_str(), reply.finish, reply.completion_tokens), ("x", Finish::Stop, None), "{side}");
+    }
+}
+
+#[test]
+fn lines_of_a_stream_are_one_reply() {
+    let lines = r#"{"message":{"content":"","thinking":"Hm"},"done":false}
+        {"message":{"content":"","thinking":", maybe."},"done":false}
+        {"message":{"content":"ye"},"done":false}
+        {"message":{"content":"s"},"done":true,"done_reason":"stop","eval_count":4}"#;
+    let reply = wire().decode(answer(200, lines)).unwrap();
+    assert_eq!((reply.text.as_str(), reply.thoughts.text.as_deref()), ("yes", Some("Hm, maybe.")));
+    assert_eq!((reply.finish, reply.completion_tokens), (Finish::Stop, Some(4)));
+    assert_eq!(
+        kind(200, lines.split_once("\n        {\"message\":{\"content\":\"s\"").unwrap().0),
+        CallErrorKind::Truncated
+    );
 }
