@@ -22,6 +22,7 @@ mod broken;
 mod budget;
 mod builds;
 mod calibration;
+mod certificates;
 mod changes;
 mod checked;
 mod ci;

@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 pub(crate) use answer::{answer, hash};
 pub(crate) use dialect::Dialect;
 use dialect::{about, in_dialect, wrong_key};
-use http::{Request, forward, read_request, send};
+pub(crate) use http::read_request;
+use http::{Request, forward, send};
 pub(crate) use scheduler::Settings as Ollama;
 use scheduler::{Scheduler, Wanted};
 

@@ -40,7 +40,7 @@ impl Dialect {
     pub(crate) fn of(method: &str, path: &str) -> Option<Dialect> {
         match (method, path) {
             ("POST", "/api/chat") => Some(Dialect::Ollama),
-            ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
+            ("POST", path) if path.ends_with("/chat/completions") => Some(Dialect::OpenAi),
             ("POST", "/v1/messages") => Some(Dialect::Anthropic),
             ("POST", path) if gemini_model(path).is_some() => Some(Dialect::Gemini),
             _ => None,
