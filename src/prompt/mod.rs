@@ -77,13 +77,6 @@ pub(crate) struct FurtherTry {
 }
 
 impl Prompt {
-    /// Whether the system text says only how to answer, and nothing that the stage's author wrote.
-    pub(crate) fn system_is_made(&self) -> bool {
-        let system = self.messages.iter().find(|message| message.role == Role::System);
-        let made = [self.expect.instruction().unwrap_or_default(), pack::RULE.to_owned()];
-        system.is_some_and(|system| made.iter().any(|made| !made.is_empty() && system.content.starts_with(made)))
-    }
-
     /// The prompt with the reply and the reasons of all replies so far, so that no further try repeats another.
     pub(crate) fn again(&self, asked: &[Message], reply: &str, failure: &Failure, earlier: &[String]) -> FurtherTry {
         let (reason, complaint, shown) = match failure.kind {

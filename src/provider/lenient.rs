@@ -28,6 +28,9 @@ impl Known<String> {
     }
 }
 
+/// The largest number of tokens that is believed.
+const MOST: f64 = 1e12;
+
 /// A number of tokens: a whole number, also as `12.0` or `"12"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count(pub(super) Option<u64>);
@@ -36,8 +39,8 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let number = raw.get().trim_matches('"').trim();
-        let fraction = || number.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).map(|n| n.round() as u64);
-        Ok(Count(number.parse().ok().or_else(fraction)))
+        let number = number.parse::<f64>().ok().filter(|number| (0.0..=MOST).contains(number));
+        Ok(Count(number.map(|number| number.round() as u64)))
     }
 }
 
@@ -98,7 +101,7 @@ mod tests {
         for twelve in ["12", "12.0", "\"12\"", "\" 12 \"", "1.2e1"] {
             assert_eq!(count(twelve), Some(12), "{twelve}");
         }
-        for unknown in ["null", "[]", "{}", "-3", "\"many\"", "1e999", "true"] {
+        for unknown in ["null", "[]", "{}", "-3", "\"many\"", "1e999", "1e300", "18446744073709551615", "true"] {
             assert_eq!(count(unknown), None, "{unknown}");
         }
     }

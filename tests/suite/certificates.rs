@@ -1,4 +1,4 @@
-//! Servers with certificates of their own, made by `openssl`, which these tests need.
+//! Servers with own certificates, made by `openssl`, which these tests need.
 
 use std::io::{BufReader, Write};
 use std::net::TcpListener;

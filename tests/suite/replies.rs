@@ -140,7 +140,8 @@ fn how_to_answer_moves_to_the_user_where_there_is_no_system_role() {
         );
         let again = project.run(&RUN).exits(0);
         assert!(again.stderr.contains("0 calls sent"), "the key is that of the spec: {}", again.stderr);
-        let own = self::project(&without_system(words), &typed("", "system = \"You are a coder.\"\n"), 30);
+        let other = without_system(words);
+        let own = self::project(&other, &typed("", "system = \"You are a coder.\"\n"), 30);
         let ran = own.run(&RUN).exits(3);
         assert!(ran.stderr.contains(words) && ran.stderr.contains("system_role = \"user\""), "{}", ran.stderr);
     }
@@ -223,14 +224,14 @@ fn headers_and_queries_are_sent_and_their_secrets_never_shown() {
         assert!(asked.path.ends_with(&format!("?tenant=a+b&code={KEY}")), "{}", asked.path);
     }
     let calls = project.calls();
-    assert!(calls.texts("error").iter().any(|error| error.contains("[key]")));
+    assert!(calls.strings("error").iter().flatten().any(|error| error.contains("[key]")));
 }
 
 #[test]
 fn a_secret_in_a_spec_and_a_header_of_the_protocol_are_refused() {
     for (fields, words) in [
         ("headers = { Authorization = \"Bearer x\" }", "looks like a secret"),
-        ("query = { api_key = \"x\" }", "looks like a secret"),
+        ("query = { access-key = \"x\" }", "looks like a secret"),
         ("headers = { Host = \"x\" }", "can't be set as a header"),
         ("headers = { X-A = { env = \"a b\" } }", "must be the name of an environment variable"),
     ] {

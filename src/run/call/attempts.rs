@@ -48,7 +48,7 @@ impl Attempts<'_> {
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
             self.admission.stop.unless_draining(pass.wait()).await?;
-            let sent = tally.attempts;
+            let sent = tally.requests();
             let result = self.send(messages, age, tally).await?;
             let situation = self.situation(&conversation.prompt, tally);
             match outcome(result, &situation) {
@@ -62,7 +62,7 @@ impl Attempts<'_> {
                 }
                 Outcome::Retry { failed, delay, counts, again } => {
                     match counts {
-                        true => self.count(pass, &failed, tally.attempts - sent)?,
+                        true => self.count(pass, &failed, tally.requests() - sent)?,
                         false => pass.step_back(),
                     }
                     tally.counted += u32::from(counts);
@@ -75,7 +75,7 @@ impl Attempts<'_> {
                 }
                 Outcome::Shorten(failed) => {
                     let Some((prompt, left_out)) = self.shorter(&mut shortening) else {
-                        self.count(pass, &failed, tally.attempts - sent)?;
+                        self.count(pass, &failed, tally.requests() - sent)?;
                         return Some(Err(failed));
                     };
                     conversation = Conversation { prompt: Cow::Owned(prompt), again: None };
@@ -83,7 +83,7 @@ impl Attempts<'_> {
                     tally.note(failed);
                 }
                 Outcome::GiveUp(failed) => {
-                    self.count(pass, &failed, tally.attempts - sent)?;
+                    self.count(pass, &failed, tally.requests() - sent)?;
                     return Some(Err(failed));
                 }
                 Outcome::StopRun(error) => {
@@ -163,7 +163,10 @@ impl Attempts<'_> {
             let (model, messages) = (form.model(self.model(tally.reasons.len())), form.messages(messages));
             let call = Call { model: &model, messages: &messages, schema: prompt.schema.as_deref() };
             match self.negotiate(&call, age, tally).await? {
-                Err(failed) if forms.learn(form, &failed.error, prompt, &model) => tally.note(failed.error.into()),
+                Err(failed) if forms.learn(form, &failed.error, prompt, &model) => {
+                    tally.reshaped += 1;
+                    tally.note(failed.error.into());
+                }
                 Err(failed) => return Some(Err(SendError { error: advised(failed.error), ..failed })),
                 Ok(reply) => {
                     form.note(&mut tally.notes);

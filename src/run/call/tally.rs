@@ -31,6 +31,8 @@ pub(crate) struct Tally {
     pub(crate) attempts: u32,
     /// Failed attempts that count towards `max_attempts`.
     pub(crate) counted: u32,
+    /// Requests whose form the server refused.
+    pub(crate) reshaped: u32,
     pub(crate) notes: Notes,
     /// Why the replies so far can't be used.
     pub(crate) reasons: Vec<String>,
@@ -40,6 +42,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// The requests in a form that the server takes.
+    pub(crate) fn requests(&self) -> u32 {
+        self.attempts - self.reshaped
+    }
+
     pub(crate) fn begin(&mut self) {
         self.attempts += 1;
         self.started.get_or_insert_with(Instant::now);
