@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::address::Address;
-use super::http::{Deadlines, Headers, Http, Secret};
+use super::http::{Access, Deadlines, Headers, Http, Secret};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -19,7 +19,8 @@ impl JsonService {
     pub(crate) fn new(address: &str, token: Option<&str>) -> Result<Self, String> {
         let address = Address::parse_like(address, "http://127.0.0.1:8265")?;
         let deadlines = Deadlines { connect: DEADLINE, total: DEADLINE };
-        let http = Http::new(&address, deadlines, token.map(Secret::new), Headers::BEARER)?;
+        let access = Access { key: token.map(Secret::new), ..Access::default() };
+        let http = Http::new(&address, deadlines, access, Headers::BEARER)?;
         Ok(JsonService { http, address })
     }
 
