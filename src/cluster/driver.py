@@ -20,29 +20,28 @@ def die_with_parent():
 
 
 @ray.remote(max_retries=5, retry_exceptions=[Killed], num_cpus=1)
-def work(index):
+def work(number, index):
     server = PLAN["before"] and subprocess.Popen(["/bin/bash", "-c", PLAN["before"]], start_new_session=True)
     try:
-        make(index, server)
+        if server:
+            server.wait()
+        make(number, index)
     finally:
         if server:
             os.killpg(server.pid, signal.SIGTERM)
 
 
-def make(index, server):
-    if server:
-        server.wait()
-    for number, table in enumerate(PLAN["tables"]):
-        if index >= table["workers"]:
-            continue
-        words = [str(index) if word == "INDEX" else word for word in table["words"]]
-        with open(os.path.join(PLAN["logs"], f"{number + 1}-{index}.log"), "ab") as log:
-            code = subprocess.Popen(words, stdout=log, stderr=log, preexec_fn=die_with_parent).wait()
-        if code < 0:
-            raise Killed(f"signal {-code}")
-        if code:
-            raise RuntimeError(f"worker {index} ended with exit code {code}")
+def make(number, index):
+    words = [str(index) if word == "INDEX" else word for word in PLAN["tables"][number]["words"]]
+    with open(os.path.join(PLAN["logs"], f"{number + 1}-{index}.log"), "ab") as log:
+        code = subprocess.Popen(words, stdout=log, stderr=log, preexec_fn=die_with_parent).wait()
+    if code < 0:
+        raise Killed(f"signal {-code}")
+    if code:
+        raise RuntimeError(f"worker {index} ended with exit code {code}")
 
 
 ray.init()
-ray.get([work.remote(index) for index in range(PLAN["workers"])])
+# One table after another: a worker that waited for another one would keep its CPU from it.
+for number, table in enumerate(PLAN["tables"]):
+    ray.get([work.remote(number, index) for index in range(table["workers"])])

@@ -25,11 +25,10 @@ impl Ray {
         let program = work.program.display().to_string();
         let tables = work.tables.iter().map(|table| {
             let words = work.arguments(table, "INDEX");
-            let words: Vec<String> = [program.clone()].into_iter().chain(words).chain(["--wait".to_owned()]).collect();
+            let words: Vec<String> = [program.clone()].into_iter().chain(words).collect();
             json!({ "words": words, "workers": work.workers_of(table) })
         });
         let plan = json!({
-            "workers": work.workers,
             "before": self.cluster.before,
             "tables": tables.collect::<Vec<_>>(),
             "logs": work.logs().display().to_string(),
