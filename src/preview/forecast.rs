@@ -8,6 +8,7 @@ use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 
 use super::estimate::StageEstimate;
 use super::volume::Volume;
+use crate::prompt::{cl100k, o200k};
 use crate::run::Cost;
 use crate::spec::{Concurrency, ListedPrice, ModelSpec, Price, Spec, StageSpec};
 use crate::store::{CallTotals, StoreError};
@@ -198,11 +199,11 @@ impl Measured<'_> {
         if tokens > 0 {
             return (bytes as f64 / tokens as f64, Origin::Stage(self.volume.recorded.calls));
         }
-        // The tokenizers of models that are no longer offered would take 1.7 MB of the program.
+        // The tokenizers of models that are no longer offered would only make the program larger.
         let tokenizer =
             get_tokenizer(model).filter(|_| !self.sample.is_empty()).and_then(|tokenizer| match tokenizer {
-                Tokenizer::O200kBase | Tokenizer::O200kHarmony => Some(tiktoken_rs::o200k_base_singleton()),
-                Tokenizer::Cl100kBase => Some(tiktoken_rs::cl100k_base_singleton()),
+                Tokenizer::O200kBase | Tokenizer::O200kHarmony => Some(o200k()),
+                Tokenizer::Cl100kBase => Some(cl100k()),
                 _ => None,
             });
         let counted = tokenizer.map(|tokenizer| {

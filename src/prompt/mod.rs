@@ -24,6 +24,7 @@ mod token_bound;
 mod tokens;
 mod tree;
 mod unparse;
+mod vocabulary;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) use shorten::shortened;
 pub(crate) use template::{Bound, Template};
 pub(crate) use thoughts::{has_answer, is_object, thoughts};
 pub(crate) use token_bound::least_tokens;
+pub(crate) use vocabulary::{cl100k, o200k};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Prompt {

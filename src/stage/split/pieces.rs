@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tiktoken_rs::CoreBPE;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::prompt::{cl100k, o200k};
 use crate::table::PAGE_END;
 
 /// What a size counts.
@@ -49,8 +50,8 @@ pub(crate) enum Tokenizer {
 impl Tokenizer {
     fn encoding(self) -> &'static CoreBPE {
         match self {
-            Tokenizer::O200kBase => tiktoken_rs::o200k_base_singleton(),
-            Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+            Tokenizer::O200kBase => o200k(),
+            Tokenizer::Cl100kBase => cl100k(),
         }
     }
 }
