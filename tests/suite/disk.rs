@@ -15,9 +15,9 @@ fn pipeline() -> String {
     spec(&format!("models = [\"llama\"]\nworkers = 2\nbatch_size = 2\nchunk_size = 16\n{TYPED}"))
 }
 
-fn undisturbed() -> Vec<u8> {
+fn undisturbed(rows: usize) -> Vec<u8> {
     let server = Server::new().start();
-    let project = project(&server, &pipeline(), ROWS);
+    let project = project(&server, &pipeline(), rows);
     project.run(&RUN).exits(0);
     project.bytes(OUT)
 }
@@ -48,11 +48,13 @@ fn a_sync_that_fails_stops_the_run_and_loses_nothing() {
     if !here(test, &[&strace[..], &["true"]].concat()) {
         return;
     }
-    let expected = undisturbed();
+    // Several parts; each row more is a sync more, and two runs more.
+    let rows = 40;
+    let expected = undisturbed(rows);
     let mut failed = 0;
     for k in 1.. {
         let server = Server::new().start();
-        let project = project(&server, &pipeline(), ROWS);
+        let project = project(&server, &pipeline(), rows);
         let inject = format!("inject=fsync,fdatasync:error=EIO:when={k}");
         let ran = project.spawn_under(&[&strace[..], &["-e", &inject]].concat(), &RUN).wait();
         // A run with fewer syncs than that was not disturbed.
@@ -90,7 +92,7 @@ fn a_full_disk_stops_the_run_and_space_lets_it_go_on() {
     if !here("a_full_disk_stops_the_run_and_space_lets_it_go_on", &tmpfs) {
         return;
     }
-    let expected = undisturbed();
+    let expected = undisturbed(ROWS);
     // From "not even a ledger" to "some answers".
     for size in ["16k", "64k", "128k", "256k"] {
         let server = Server::new().start();

@@ -21,12 +21,15 @@ pub(crate) fn rows(project: &Project) -> Vec<String> {
     project.text("o.jsonl").lines().map(str::to_owned).collect()
 }
 
+/// A project with the files that `script` writes.
+pub(crate) fn with_files(python: &Python, script: &str, path: &str, fields: &str) -> Project {
+    python.files(script).iter().fold(project(path, fields), |project, (path, bytes)| project.file(path, bytes))
+}
+
 /// The rows of a file that `script` writes.
 #[track_caller]
 pub(crate) fn read(python: &Python, script: &str, path: &str, fields: &str) -> Vec<String> {
-    let project = project(path, fields);
-    python.run(project.folder(), script);
-    rows(&project)
+    rows(&with_files(python, script, path, fields))
 }
 
 #[track_caller]
@@ -106,9 +109,12 @@ fn the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values() {
     else {
         return;
     };
-    let project =
-        project("plain.sav", "columns = [{ from = \"q1\", name = \"vote\" }, \"income\", \"sex\", \"score\"]");
-    python.run(project.folder(), SAV);
+    let project = with_files(
+        &python,
+        SAV,
+        "plain.sav",
+        "columns = [{ from = \"q1\", name = \"vote\" }, \"income\", \"sex\", \"score\"]",
+    );
     // The writer has no option for the weight: it is the place of a variable in a row, after the compression.
     let mut bytes = project.bytes("plain.sav");
     bytes[76..80].copy_from_slice(&3_i32.to_le_bytes());
@@ -265,11 +271,7 @@ wording.to_excel("wording.xlsx", index=False, header=False)
 #[test]
 fn sheets_and_cells_at_fault_are_named() {
     let Some(python) = Python::or_skip("sheets_and_cells_at_fault_are_named") else { return };
-    let broken = |fields: &str, script: &str| {
-        let project = project("a.xlsx", fields);
-        python.run(project.folder(), script);
-        refused(&project)
-    };
+    let broken = |fields: &str, script: &str| refused(&with_files(&python, script, "a.xlsx", fields));
     broken("sheet = \"data\"", XLSX)
         .says("a.xlsx: has no sheet `data`")
         .says("did you mean `Data`? its sheets are `Old`, `Data` and `Second sheet`");
@@ -282,8 +284,7 @@ fn sheets_and_cells_at_fault_are_named() {
     broken("key = \"b\"", error).says("a.xlsx: cell B2 is the error #REF!").says("null_values = [\"#REF!\"]");
     assert_eq!(read(&python, error, "a.xlsx", "null_values = [\"#REF!\"]"), [r#"{"a":1,"b":null}"#]);
     // The output copies the column, and nothing reads it.
-    let copied = project("a.xlsx", "");
-    python.run(copied.folder(), error);
+    let copied = with_files(&python, error, "a.xlsx", "");
     let ran = copied.run(&["run", "pipeline.toml"]).exits(0);
     assert!(
         ran.stderr.contains("x: warning: 1 cell of `b`, which nothing reads, is null: a.xlsx: cell B2"),
@@ -313,8 +314,7 @@ feather.write_feather(table.drop_columns(["l", "d", "c"]), "one.feather", versio
     for path in ["lz4.feather", "zstd.feather", "plain.arrow"] {
         assert_eq!(read(&python, script, path, ""), wanted, "{path}");
     }
-    let old = project("one.feather", "");
-    python.run(old.folder(), script);
+    let old = with_files(&python, script, "one.feather", "");
     refused(&old).says("one.feather: is a Feather file of version 1");
 }
 

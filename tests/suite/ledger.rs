@@ -170,7 +170,7 @@ fn an_interrupted_gc_loses_nothing() {
     let filled = Project::new();
     sql(
         &project,
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000)
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
         INSERT INTO calls SELECT NULL, randomblob(16), 'other', hex(randomblob(100)), 'stop', 1, 1, 1, 1, NULL, NULL, NULL,
             0, 0, NULL, NULL FROM n",
     );

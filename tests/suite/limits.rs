@@ -82,8 +82,8 @@ fn a_limit_of_hours_stops_the_run_and_says_until_when() {
         let spent = Arc::new(AtomicBool::new(false));
         let (switch, name) = (spent.clone(), format!("{refusal:?}"));
         let script = move |_: &Asked, _| if switch.load(Ordering::SeqCst) { refusal.clone() } else { Say::Default };
-        let server = Server::new().latency_ms(5).script(script).start();
-        let project = project(&server, &spec_with("max_concurrent_calls = 4", &once()), 2000);
+        let server = Server::new().latency_ms(20).script(script).start();
+        let project = project(&server, &spec_with("max_concurrent_calls = 4", &once()), 600);
         let running = project.spawn(&RUN);
         assert!(server.wait_answered(20));
         spent.store(true, Ordering::SeqCst);
@@ -92,7 +92,7 @@ fn a_limit_of_hours_stops_the_run_and_says_until_when() {
         assert!(server.requests() <= before + 20, "{name}: {} requests more", server.requests() - before);
         // No row has failed: all others are asked when the limit has ended.
         spent.store(false, Ordering::SeqCst);
-        project.run(&RUN).exits(0).says("2,000 rows = 2,000 answered + 0 failed");
+        project.run(&RUN).exits(0).says("600 rows = 600 answered + 0 failed");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::formats::{project, read, refused};
+use crate::formats::{read, refused, with_files};
 use crate::project::Project;
 use crate::python::Python;
 
@@ -55,8 +55,7 @@ fn parquet_of_pyarrow_in_every_compression() {
     // A column with a compression that is not supported is null, unless something reads it.
     assert_eq!(read(&python, PARQUET, "one.parquet", "limit = 1"), [r#"{"id":1,"word":null}"#]);
     assert_eq!(read(&python, PARQUET, "deep.parquet", "limit = 1"), [r#"{"id":1,"deep":null,"t":"a"}"#]);
-    let whole = project("brotli.parquet", "key = \"id\"");
-    python.run(whole.folder(), PARQUET);
+    let whole = with_files(&python, PARQUET, "brotli.parquet", "key = \"id\"");
     refused(&whole).says("column `id` is compressed by brotli").says("write it again with zstd");
     // Version 1.0 of the format has no nanoseconds.
     let coarse = wanted.map(|row| row.replace(".000000001", ""));
@@ -154,8 +153,7 @@ fn json_lines_and_lists_of_json_and_pandas() {
         let found: Vec<Value> = read(&python, JSON, path, "").iter().map(|row| value(row)).collect();
         assert_eq!(found, wanted, "{path}");
     }
-    let columns = project("columns.json", "");
-    python.run(columns.folder(), JSON);
+    let columns = with_files(&python, JSON, "columns.json", "");
     refused(&columns).says("columns.json: can't be read: byte 0: an object, not a list");
 }
 

@@ -1,9 +1,12 @@
 //! Python with packages from PyPI, to check files with other programs: pandas, pyarrow, openpyxl, odfpy and
 //! pyreadstat.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::project::Project;
 use crate::venv::{installed, skipped};
 
 /// What is installed, with everything that these need.
@@ -52,7 +55,22 @@ impl Python {
         assert!(output.status.success(), "{stderr}\n{stdout}\nthe script was:\n{script}");
         stdout
     }
+
+    /// The files that `script` writes into an empty folder. It runs once for all tests: pandas takes a second to start.
+    pub(crate) fn files(&self, script: &str) -> Files {
+        static WRITTEN: Mutex<BTreeMap<String, Arc<OnceLock<Files>>>> = Mutex::new(BTreeMap::new());
+        let written = WRITTEN.lock().expect("no panic").entry(script.to_owned()).or_default().clone();
+        let run = || {
+            let project = Project::new();
+            self.run(project.folder(), script);
+            project.files("").into_iter().map(|file| (file.clone(), project.bytes(&file))).collect()
+        };
+        written.get_or_init(run).clone()
+    }
 }
+
+/// The bytes of files by their paths.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 #[test]
 fn the_packages_work() {
