@@ -1,13 +1,19 @@
 //! Coefficients of agreement among any number of coders, with missing codes. Which coder gave a code does not matter.
 //!
 //! Each coefficient is computed from the weight of each unit, so that equal units may be one, and a bootstrap changes
-//! the weights only. One pass over the units makes the sums that the coefficients share. Standard errors are for a sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th
-//! edition 2014, chapter 5; the formulas of the package irrCAC).
+//! the weights only. One pass over the units makes the sums that the coefficients share. Standard errors are for a
+//! sample of units (K. L. Gwet, Handbook of Inter-Rater Reliability, 4th edition 2014, chapter 5; the formulas of the
+//! package irrCAC).
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::ratio::Ratios;
-use super::scale::{Scale, centred, ranks};
+use super::scale::{Scale, centred};
+
+/// How many units are looked at together.
+const BLOCK: usize = 128;
+/// In place of the unit of a category.
+const NO_UNIT: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Ratings {
@@ -15,10 +21,12 @@ pub(crate) struct Ratings {
     categories: usize,
     units: Vec<Unit>,
     sums: Vec<Sums>,
-    /// The categories of the codes of each unit, those that other units have too first.
+    /// The categories of the codes of each unit, those that occur once last.
     codes: Vec<u32>,
-    /// One more than the last category that several units have.
+    /// One more than the last category that is not that of one code in a unit with others.
     shared: usize,
+    /// The unit of each ordinal category that one code in a unit with others has.
+    owners: Vec<u32>,
     ratios: Option<Ratios>,
     /// The sum of the similarities of all pairs of categories.
     similarity: OnceLock<f64>,
@@ -31,10 +39,8 @@ struct Unit {
     /// Where the codes end.
     end: u32,
     size: u32,
-    /// The number of codes in categories that other units have too.
+    /// The number of codes in categories that occur more than once.
     shared: u32,
-    /// The sum of the squared numbers of codes in the other categories.
-    own: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,14 +93,8 @@ pub(crate) struct Weighted<'a> {
     squares: f64,
     /// The sum of the squared shares of the categories.
     repeated: OnceLock<f64>,
-}
-
-/// What Krippendorff's alpha is made of.
-struct Coincidences {
-    totals: Vec<f64>,
-    ranks: Vec<f64>,
-    observed: f64,
-    expected: f64,
+    /// The observed and the expected differences of ordinal categories.
+    ordinal: OnceLock<(f64, f64)>,
 }
 
 impl Ratings {
@@ -103,34 +103,32 @@ impl Ratings {
     pub(crate) fn new(scale: Scale, categories: usize, mut codes: Vec<u32>, ends: &[u32]) -> Self {
         let values: Vec<f64> =
             if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
-        let (mut users, mut start) = (vec![0u8; categories], 0);
-        for end in ends {
+        let mut uses = vec![0u8; categories];
+        codes.iter().for_each(|code| uses[*code as usize] = uses[*code as usize].saturating_add(1));
+        let is_single = |category: &u32| uses[*category as usize] == 1;
+        let (mut units, mut sums) = (Vec::with_capacity(ends.len()), Vec::with_capacity(ends.len()));
+        let mut owners = if scale == Scale::Ordinal { vec![NO_UNIT; categories] } else { Vec::new() };
+        let (mut runs, mut start) = (Vec::new(), 0);
+        for (end, number) in ends.iter().zip(0..) {
             let unit = &mut codes[start..*end as usize];
             unit.sort_unstable();
-            for run in unit.chunk_by(|a, b| a == b) {
-                users[run[0] as usize] = users[run[0] as usize].saturating_add(1);
-            }
-            start = *end as usize;
-        }
-        let shared = users.iter().rposition(|users| *users > 1).map_or(0, |last| last + 1);
-        let (mut units, mut sums) = (Vec::with_capacity(ends.len()), Vec::with_capacity(ends.len()));
-        let (mut runs, mut start) = (Vec::new(), 0);
-        for end in ends {
-            let unit = &mut codes[start..*end as usize];
             runs.clear();
             runs.extend(unit.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)));
-            let is_own = |category: u32| users[category as usize] == 1;
-            runs.sort_by_key(|(category, _)| is_own(*category));
-            unit.sort_by_key(|category| is_own(*category));
-            let own = runs.iter().filter(|(category, _)| is_own(*category)).map(|(_, count)| count * count).sum();
-            let shared = unit.partition_point(|category| !is_own(*category)) as u32;
-            units.push(Unit { end: *end, size: unit.len() as u32, shared, own });
+            runs.sort_by_key(|(category, _)| is_single(category));
+            unit.sort_by_key(|category| is_single(category));
+            let shared = unit.partition_point(|category| !is_single(category));
+            if unit.len() > 1 && !owners.is_empty() {
+                unit[shared..].iter().for_each(|category| owners[*category as usize] = number);
+            }
+            units.push(Unit { end: *end, size: unit.len() as u32, shared: shared as u32 });
             sums.push(Sums::new(&scale, categories, &runs, &values));
             start = *end as usize;
         }
+        let has_owner = |category: usize| owners.get(category).map_or(uses[category] == 1, |owner| *owner != NO_UNIT);
+        let shared = (0..categories).rfind(|category| !has_owner(*category)).map_or(0, |last| last + 1);
         let ratios = if let Scale::Ratio(values) = &scale { Some(Ratios::new(values)) } else { None };
         let (similarity, buffers) = (OnceLock::new(), Arc::default());
-        Ratings { scale, categories, units, sums, codes, shared, ratios, similarity, buffers }
+        Ratings { scale, categories, units, sums, codes, shared, owners, ratios, similarity, buffers }
     }
 
     /// `units` has the categories that the coders gave to each unit.
@@ -157,11 +155,10 @@ impl Ratings {
         })
     }
 
-    /// Lends `work` a number of each category, 0 at first.
+    /// Lends `work` a number of each category, which earlier work has left there.
     fn with_buffer<T>(&self, work: impl FnOnce(&mut [f64]) -> T) -> T {
         let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = buffers().pop().unwrap_or_default();
-        buffer.clear();
         buffer.resize(self.categories, 0.0);
         let result = work(&mut buffer);
         buffers().push(buffer);
@@ -172,7 +169,7 @@ impl Ratings {
         let q = self.categories as f64;
         *self.similarity.get_or_init(|| match (&self.scale, &self.ratios) {
             (Scale::Ratio(values), Some(ratios)) if self.categories > 1 => {
-                let most = self.scale.difference(&[], 0, values.len() - 1);
+                let most = self.scale.difference(0, values.len() - 1);
                 q * q - ratios.expected(&vec![1.0; self.categories]) / most
             }
             _ => self.scale.total_similarity(self.categories),
@@ -192,6 +189,7 @@ impl Ratings {
             sum: 0.0,
             squares: 0.0,
             repeated: OnceLock::new(),
+            ordinal: OnceLock::new(),
         };
         for ((unit, sums), weight) in self.units.iter().zip(&self.sums).zip(weights) {
             let paired = if unit.size >= 2 { *weight } else { 0.0 };
@@ -220,7 +218,7 @@ impl Sums {
             for (b, n) in runs {
                 let (b, n) = (*b as usize, f64::from(*n));
                 close += m * n * scale.similarity(categories, a, b);
-                far += if *scale == Scale::Ordinal { 0.0 } else { m * n * scale.difference(&[], a, b) };
+                far += m * n * scale.difference(a, b);
             }
             (similar, apart) = (similar + close, apart + far);
             let value = values.get(a).copied().unwrap_or_default();
@@ -244,15 +242,36 @@ impl Weighted<'_> {
         }
     }
 
+    /// Replaces the numbers of all ordinal categories by their ranks, and returns the sum of the squared distances of
+    /// all codes from the mean rank, which is half the number of codes. A rank is the number of codes below the category
+    /// and half of those in it, so that squared differences are those of Krippendorff's alpha.
+    fn rank(&self, ranks: &mut [f64]) -> f64 {
+        let owners = &self.ratings.owners;
+        ranks[..self.ratings.shared].fill(0.0);
+        let units = self.units(2).filter(|one| one.unit.shared > 0);
+        for WeightedUnit { unit, codes, weight, .. } in units {
+            codes[..unit.shared as usize].iter().for_each(|category| ranks[*category as usize] += weight);
+        }
+        let (mut below, mut squares) = (0.0, 0.0);
+        for (rank, owner) in ranks.iter_mut().zip(owners) {
+            let total = if *owner == NO_UNIT { *rank } else { self.weights[*owner as usize] };
+            *rank = below + total / 2.0;
+            squares += (*rank - self.n / 2.0).powi(2) * total;
+            below += total;
+        }
+        squares
+    }
+
     /// The sum over all categories of their squared weight, where a code of a unit with `least` codes or more weighs
-    /// `each`. The square of a category that only one unit has needs no total.
+    /// `each`. The square of a category that occurs once needs no total.
     fn squared_totals(&self, least: u32, each: impl Fn(Unit, f64) -> f64) -> f64 {
         self.ratings.with_buffer(|totals| {
             let totals = &mut totals[..self.ratings.shared];
+            totals.fill(0.0);
             let mut own = 0.0;
             for WeightedUnit { unit, codes, weight, .. } in self.units(least) {
                 let each = each(unit, weight);
-                own += each * each * f64::from(unit.own);
+                own += each * each * f64::from(unit.size - unit.shared);
                 codes[..unit.shared as usize].iter().for_each(|category| totals[*category as usize] += each);
             }
             own + totals.iter().map(|total| total * total).sum::<f64>()
@@ -274,69 +293,69 @@ impl Weighted<'_> {
                 let (observed, expected) = self.ordinal();
                 (observed, expected, 0.0)
             }
-            (_, Some(ratios)) => {
+            _ => {
                 let expected = self.ratings.with_buffer(|totals| {
+                    totals.fill(0.0);
                     self.add_totals(totals);
-                    ratios.expected(totals)
+                    self.expected(totals)
                 });
                 (self.apart, expected, 0.0)
-            }
-            _ => {
-                let parts = self.coincidences();
-                (parts.observed, parts.expected, 0.0)
             }
         };
         (expected > least).then(|| 1.0 - (n - 1.0) * observed / expected)
     }
 
-    /// The observed and the expected differences of ordinal categories. The mean rank of all codes is half their number.
+    /// The observed and the expected differences of ordinal categories.
     fn ordinal(&self) -> (f64, f64) {
-        self.ratings.with_buffer(|ranks| {
-            self.add_totals(ranks);
-            let (mut below, mut squares) = (0.0, 0.0);
-            for rank in ranks.iter_mut() {
-                let total = *rank;
-                *rank = below + total / 2.0;
-                squares += (*rank - self.n / 2.0).powi(2) * total;
-                below += total;
-            }
-            let observed = self.units(2).map(|unit| unit.weight * apart(unit.codes, ranks)).sum();
-            (observed, 2.0 * self.n * squares)
+        *self.ordinal.get_or_init(|| {
+            self.ratings.with_buffer(|ranks| {
+                let squares = self.rank(ranks);
+                (self.apart_in(ranks), 2.0 * self.n * squares)
+            })
         })
     }
 
-    fn coincidences(&self) -> Coincidences {
-        let Ratings { scale, ratios, .. } = self.ratings;
-        let mut totals = vec![0.0; self.ratings.categories];
-        self.add_totals(&mut totals);
-        let is_ordinal = *scale == Scale::Ordinal;
-        let ranks = if is_ordinal { ranks(&totals) } else { Vec::new() };
-        let (observed, expected) = match ratios {
-            _ if is_ordinal => self.ordinal(),
-            Some(ratios) => (self.apart, ratios.expected(&totals)),
-            None => {
-                let sums = self.differences(&totals, &ranks);
-                (self.apart, sums.iter().zip(&totals).map(|(sum, total)| sum * total).sum())
+    /// The observed differences of ordinal categories. The ranks of many units are read at once, so that the processor
+    /// does not wait for the memory at each.
+    fn apart_in(&self, ranks: &[f64]) -> f64 {
+        let Ratings { units, codes, .. } = self.ratings;
+        let (mut observed, mut near, mut start) = (0.0, Vec::new(), 0);
+        for (units, weights) in units.chunks(BLOCK).zip(self.weights.chunks(BLOCK)) {
+            let end = units.last().map_or(start, |unit| unit.end as usize);
+            near.clear();
+            near.extend(codes[start..end].iter().map(|category| ranks[*category as usize]));
+            let mut rest = near.as_slice();
+            for (unit, weight) in units.iter().zip(weights) {
+                let (own, others) = rest.split_at(unit.size as usize);
+                observed += if unit.size >= 2 { weight * apart(own.iter().copied()) } else { 0.0 };
+                rest = others;
             }
-        };
-        Coincidences { totals, ranks, observed, expected }
+            start = end;
+        }
+        observed
     }
 
-    /// The sum of the differences of each category from all, weighted by `totals`.
-    fn differences(&self, totals: &[f64], ranks: &[f64]) -> Vec<f64> {
+    /// The expected differences, from the weight of the codes of each category.
+    fn expected(&self, totals: &[f64]) -> f64 {
+        match &self.ratings.ratios {
+            Some(ratios) => ratios.expected(totals),
+            None => self.differences(totals).iter().zip(totals).map(|(sum, total)| sum * total).sum(),
+        }
+    }
+
+    /// The sum of the differences of each category from all, weighted by `totals`. Not for ordinal categories.
+    fn differences(&self, totals: &[f64]) -> Vec<f64> {
         let all: f64 = totals.iter().sum();
-        let of_squares = |values: &[f64]| -> Vec<f64> {
-            let (mean, squares) = spread(values, totals);
-            values.iter().map(|v| (v - mean).powi(2) * all + squares).collect()
-        };
         match (&self.ratings.scale, &self.ratings.ratios) {
             (_, Some(ratios)) => ratios.sums(totals),
             (Scale::Nominal, _) => totals.iter().map(|total| all - total).collect(),
-            (Scale::Ordinal, _) => of_squares(ranks),
-            (Scale::Interval(values), _) => of_squares(values),
+            (Scale::Interval(values), _) => {
+                let (mean, squares) = spread(values, totals);
+                values.iter().map(|v| (v - mean).powi(2) * all + squares).collect()
+            }
             (scale, _) => {
                 let used: Vec<usize> = (0..totals.len()).filter(|category| totals[*category] > 0.0).collect();
-                let sum = |a: usize| used.iter().map(|b| totals[*b] * scale.difference(&[], a, *b)).sum();
+                let sum = |a: usize| used.iter().map(|b| totals[*b] * scale.difference(a, *b)).sum();
                 (0..totals.len()).map(|a| if totals[a] > 0.0 { sum(a) } else { 0.0 }).collect()
             }
         }
@@ -345,19 +364,33 @@ impl Weighted<'_> {
     /// The standard error of alpha.
     pub(crate) fn alpha_error(&self) -> Option<f64> {
         self.alpha()?;
-        let Coincidences { totals, ranks, observed, expected } = self.coincidences();
         let (n, units) = (self.n, self.paired);
+        let mut totals = vec![0.0; self.ratings.categories];
+        // The ranks of ordinal categories. Else the differences of each category from all.
+        let is_ordinal = self.ratings.scale == Scale::Ordinal;
+        let (observed, expected, numbers) = if is_ordinal {
+            self.rank(&mut totals);
+            let (observed, expected) = self.ordinal();
+            (observed, expected, totals)
+        } else {
+            self.add_totals(&mut totals);
+            (self.apart, self.expected(&totals), self.differences(&totals))
+        };
+        let squares = expected / (2.0 * n);
+        let from_all = |category: &u32| {
+            let number = numbers[*category as usize];
+            if is_ordinal { (number - n / 2.0).powi(2) + squares / n } else { number / n }
+        };
         let (size, expected) = (n / units, expected / (n * n));
         let observed = observed / units / size;
         let alpha = 1.0 - observed / expected;
         let adjusted = (1.0 - 1.0 / n) * observed;
-        let from_all: Vec<f64> = self.differences(&totals, &ranks).into_iter().map(|sum| sum / n).collect();
         let term = |WeightedUnit { unit, sums, codes, weight }: WeightedUnit<'_>| {
             let larger = (f64::from(unit.size) - size) / size;
-            let apart = if ranks.is_empty() { sums.apart } else { apart(codes, &ranks) };
+            let ranks = codes.iter().map(|category| numbers[*category as usize]);
+            let apart = if is_ordinal { apart(ranks) } else { sums.apart };
             let of_unit = apart / size - adjusted * larger;
-            let codes = codes.iter().map(|category| from_all[*category as usize]);
-            let by_chance = codes.sum::<f64>() / size - expected * larger;
+            let by_chance = codes.iter().map(from_all).sum::<f64>() / size - expected * larger;
             let linear = 1.0 - of_unit / expected - 2.0 * (1.0 - alpha) * (expected - by_chance) / expected;
             weight * (linear - alpha).powi(2)
         };
@@ -420,13 +453,13 @@ impl Weighted<'_> {
             let each = weight / f64::from(unit.size) / self.coded;
             codes.iter().for_each(|category| shares[*category as usize] += each);
         }
-        let of_category: Vec<f64> = shares.iter().map(|share| self.by_chance(chance, *share)).collect();
-        let by_chance: f64 = of_category.iter().zip(&shares).map(|(by, share)| by * share).sum();
+        let of = |share: &f64| self.by_chance(chance, *share);
+        let by_chance: f64 = shares.iter().map(|share| of(share) * share).sum();
         let (n, paired) = (self.coded, self.paired);
         let term = |WeightedUnit { unit, sums, codes, weight }: WeightedUnit<'_>| {
             let observed = if chance == Chance::GwetSimilar { sums.similar } else { sums.equal };
             let own = if unit.size > 1 { n / paired * (observed - by_chance) / (1.0 - by_chance) } else { 0.0 };
-            let codes = codes.iter().map(|category| of_category[*category as usize]);
+            let codes = codes.iter().map(|category| of(&shares[*category as usize]));
             let here = codes.sum::<f64>() / f64::from(unit.size);
             weight * (own - 2.0 * (1.0 - found) * (here - by_chance) / (1.0 - by_chance) - found).powi(2)
         };
@@ -442,13 +475,13 @@ fn spread(values: &[f64], totals: &[f64]) -> (f64, f64) {
     (mean, values.iter().zip(totals).map(|(v, total)| (v - mean).powi(2) * total).sum())
 }
 
-/// The squared differences of the ranks of all pairs of codes, divided by the number of codes less one. Distances from
-/// the first code lose no digits.
-fn apart(codes: &[u32], ranks: &[f64]) -> f64 {
-    let Some((first, others)) = codes.split_first() else { return 0.0 };
-    let (first, size) = (ranks[*first as usize], codes.len() as f64);
-    let (sum, squares) = others.iter().fold((0.0, 0.0), |(sum, squares), category| {
-        let away = ranks[*category as usize] - first;
+/// The squared differences of all pairs of ranks, divided by their number less one. Distances from the first rank lose no
+/// digits.
+fn apart(mut ranks: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let size = ranks.len() as f64;
+    let Some(first) = ranks.next() else { return 0.0 };
+    let (sum, squares) = ranks.fold((0.0, 0.0), |(sum, squares), rank| {
+        let away = rank - first;
         (sum + away, squares + away * away)
     });
     2.0 * (size * squares - sum * sum) / (size - 1.0)

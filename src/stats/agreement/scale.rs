@@ -13,11 +13,12 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// The difference of two categories in Krippendorff's alpha, already squared. `ranks` are for ordinal categories.
-    pub(super) fn difference(&self, ranks: &[f64], a: usize, b: usize) -> f64 {
+    /// The difference of two categories in Krippendorff's alpha, already squared. 0 for ordinal categories, whose
+    /// differences depend on the other codes.
+    pub(super) fn difference(&self, a: usize, b: usize) -> f64 {
         match self {
             Scale::Nominal => f64::from(u8::from(a != b)),
-            Scale::Ordinal => (ranks[a] - ranks[b]).powi(2),
+            Scale::Ordinal => 0.0,
             Scale::Interval(values) => (values[a] - values[b]).powi(2),
             Scale::Ratio(values) => relative(values[a], values[b]).powi(2),
             Scale::Distances(distances) => distances[a][b],
@@ -76,16 +77,4 @@ fn steps(apart: usize) -> f64 {
 
 fn relative(a: f64, b: f64) -> f64 {
     if a == b { 0.0 } else { (a - b) / (a + b) }
-}
-
-/// The ranks of ordinal categories whose squared differences are those of Krippendorff's alpha: the values below a
-/// category and half of its total.
-pub(super) fn ranks(totals: &[f64]) -> Vec<f64> {
-    let mut below = 0.0;
-    let rank = |total: &f64| {
-        let rank = below + total / 2.0;
-        below += total;
-        rank
-    };
-    totals.iter().map(rank).collect()
 }
