@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::SourceFacts;
 use super::rows::{Chosen, Drawing, RowChoice, RowPick};
-use crate::source::{Changes, Import, SourceError};
+use crate::source::{Changes, Import, SourceError, read_ahead};
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
@@ -52,7 +52,11 @@ pub(crate) fn scan<E: From<SourceError>>(
     import.columns = source.relation.schema.fields().len() as u64;
     let changes = Changes::tolerant();
     let mut first = 0;
-    for batch in source.source.read_counting(folder, &changes)? {
+    let mut batches = source.source.read_counting(folder, &changes)?;
+    if chosen.is_none() {
+        batches = read_ahead(batches)?;
+    }
+    for batch in batches {
         if chosen.as_ref().is_some_and(|chosen| chosen.ends_before(first)) {
             break;
         }

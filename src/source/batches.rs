@@ -1,6 +1,10 @@
 //! Batches: the rows of every source as a stream of record batches, the limits on batches, rows and cells, and why a
 //! source cannot be read.
 
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
+
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
@@ -27,6 +31,24 @@ pub(crate) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, Sour
         ended = !matches!(batch, Some(Ok(_)));
         batch
     }))
+}
+
+/// The same batches, which a thread of their own reads while the caller works on those before.
+pub(crate) fn read_ahead(batches: Batches) -> Result<Batches, SourceError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // It ends early if the caller wants no more batches.
+    let read = move || batches.map_while(|batch| sender.send(batch).ok()).for_each(drop);
+    let reader = thread::Builder::new().name("reader".to_owned()).spawn(read);
+    let mut reader = Some(reader.map_err(|error| SourceError::new(format!("no thread can be started: {error}")))?);
+    Ok(Box::new(std::iter::from_fn(move || {
+        let batch = receiver.recv().ok();
+        if batch.is_none()
+            && let Some(Err(panic)) = reader.take().map(thread::JoinHandle::join)
+        {
+            resume_unwind(panic);
+        }
+        batch
+    })))
 }
 
 /// The batch of `rows` rows with these columns, of which there may be none.
@@ -74,4 +96,35 @@ impl SourceError {
 
 pub(crate) fn unreadable(shown: &str, error: &std::io::Error) -> SourceError {
     SourceError::of_file(shown, format_args!("can't be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn numbered(numbers: std::ops::Range<i64>) -> impl Iterator<Item = Result<RecordBatch, SourceError>> + Send {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        numbers.map(move |n| record_batch(&schema, vec![Arc::new(Int64Array::from(vec![n]))], 1, "numbers"))
+    }
+
+    #[test]
+    fn batches_that_are_read_ahead_are_the_same() {
+        let error = || std::iter::once(Err(SourceError::new("row 7 is damaged")));
+        let all = || numbered(0..6).chain(error());
+        assert!(read_ahead(Box::new(all())).unwrap().eq(all()));
+        assert_eq!(read_ahead(Box::new(numbered(0..i64::MAX))).unwrap().take(3).count(), 3, "the caller may stop");
+    }
+
+    #[test]
+    fn a_panic_of_a_reader_does_not_end_its_batches() {
+        let read = numbered(0..3).chain(std::iter::once_with(|| panic!("a bug of a reader")));
+        let batches = read_ahead(Box::new(read)).unwrap();
+        let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.count()));
+        assert_eq!(counted.unwrap_err().downcast_ref(), Some(&"a bug of a reader"));
+    }
 }
