@@ -39,7 +39,7 @@ pub(crate) fn read_ahead(batches: Batches) -> Result<Batches, SourceError> {
     // It ends early if the caller wants no more batches.
     let read = move || batches.map_while(|batch| sender.send(batch).ok()).for_each(drop);
     let reader = thread::Builder::new().name("reader".to_owned()).spawn(read);
-    let mut reader = Some(reader.map_err(|error| SourceError::new(format!("no thread can be started: {error}")))?);
+    let mut reader = Some(reader.map_err(no_thread)?);
     Ok(Box::new(std::iter::from_fn(move || {
         let batch = receiver.recv().ok();
         if batch.is_none()
@@ -92,6 +92,11 @@ impl SourceError {
         self.field = keys.into_iter().map(str::to_owned).collect();
         self
     }
+}
+
+pub(crate) fn no_thread(error: std::io::Error) -> SourceError {
+    SourceError::new(format!("no thread can be started: {error}"))
+        .help("raise the limit of processes and threads (`ulimit -u`), or end other programs")
 }
 
 pub(crate) fn unreadable(shown: &str, error: &std::io::Error) -> SourceError {

@@ -3,14 +3,17 @@
 //! The file is named after the hash of the source's content. So an unchanged source is not parsed again, and a source
 //! that changes during a run does not change the run.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use super::checksum::{open_checked, write_sum};
 use super::error::StoreError;
 use super::project::Project;
 use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
-use crate::source::{SourceError, content};
+use crate::source::{SourceError, content, no_thread};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
@@ -42,13 +45,18 @@ pub(crate) fn import(
         return Ok((table, facts));
     }
     let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
-    let mut unwritten = None;
-    let facts = scan(source, folder, content, pick, |batch| {
-        writer.write(batch).map_err(|error| SourceError::new(unwritten.insert(error).to_string()))
-    });
-    if let Some(error) = unwritten {
-        return Err(error.into());
-    }
+    // A thread writes the rows while the next ones are checked.
+    let (written, facts) = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let write = || receiver.into_iter().try_for_each(|batch| writer.write(batch));
+        let writing = thread::Builder::new().name("writer".to_owned()).spawn_scoped(scope, write).map_err(no_thread)?;
+        let facts = scan(source, folder, content, pick, move |batch| {
+            sender.send(batch).map_err(|_| SourceError::new("its copy can't be written"))
+        });
+        Ok((writing.join().unwrap_or_else(|panic| resume_unwind(panic)), facts))
+    })
+    .map_err(named)?;
+    written?;
     let facts = facts.map_err(named)?;
     // If the source changed during the import, its rows must not get the hash of the earlier content.
     if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
