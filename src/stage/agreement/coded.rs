@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::method::columns::{Reading, Rows};
 use crate::stage::transform::DataError;
-use crate::stats::{Codes, NO_CODE, Scale, masi};
+use crate::stats::{Codes, NO_CODE, Scale, in_parallel, masi};
 
 /// The most categories that are compared each with each.
 pub(super) const MOST_COMPARED: usize = 3000;
@@ -183,22 +183,30 @@ impl Values {
             Level::Ordinal => false,
             level => !number.is_finite() || level == Level::Ratio && number < 0.0,
         };
-        let mut sorted: Vec<(f64, u32, u32)> = Vec::new();
+        // Each column is sorted by itself, in parallel; then the sorted columns are merged.
+        let columns = in_parallel(reads.len(), |place, _| {
+            let column = rows.numbers(reads.start + place);
+            let numbers = column.iter().zip(0..);
+            // Adding 0 makes -0 and 0 the same number.
+            let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(column.len());
+            sorted.extend(numbers.filter_map(|(number, row)| Some(((*number)? + 0.0, place as u32, row))));
+            sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            (column.len(), sorted)
+        });
         let mut codes: ReadCodes = Vec::new();
-        for (place, read) in reads.enumerate() {
-            let column = rows.numbers(read);
-            if let Some(number) = column.iter().flatten().find(|number| wrong(**number)) {
+        for (place, (rows, column)) in columns.iter().enumerate() {
+            if let Some((number, ..)) = column.iter().filter(|(number, ..)| wrong(*number)).min_by_key(|(.., row)| row)
+            {
                 let needs =
                     if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
                 return Err(format!("`{}` has the number {number}, but {needs}", name(place)).into());
             }
-            codes.push(vec![NO_CODE; column.len()]);
-            // Adding 0 makes -0 and 0 the same number.
-            let numbers = column.into_iter().zip(0..);
-            sorted.extend(numbers.filter_map(|(number, row)| Some((number? + 0.0, place as u32, row))));
+            codes.push(vec![NO_CODE; *rows]);
         }
-        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let mut numbers: Vec<f64> = Vec::new();
+        let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(columns.iter().map(|(_, column)| column.len()).sum());
+        columns.into_iter().for_each(|(_, column)| sorted.extend(column));
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut numbers: Vec<f64> = Vec::with_capacity(sorted.len());
         for (number, read, row) in sorted {
             if numbers.last() != Some(&number) {
                 numbers.push(number);

@@ -126,7 +126,7 @@ impl Agreeing {
             let units = Units { counts: coded.codes.counts(), clusters: coded.codes.clusters() };
             let estimates =
                 |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
-            add_spreads(&mut statistics, bootstrap, units, &estimates);
+            add_spreads(&mut statistics, bootstrap, &[units], &estimates);
             // Draws cannot show how a coder with one code would use others.
             for (statistic, _) in statistics.iter_mut().zip(fixed).filter(|(_, is_fixed)| *is_fixed) {
                 (statistic.std_error, statistic.interval, statistic.method) = (None, None, None);

@@ -102,8 +102,8 @@ impl Codes {
         let mut numbers = vec![0; categories.last().map_or(0, |last| last + 1)];
         categories.iter().zip(0..).for_each(|(code, number)| numbers[*code] = number);
         let is_pair = coders.len() == 2;
-        let mut keys: Vec<u32> =
-            (0..self.counts.len()).flat_map(|unit| coders.iter().map(move |coder| self.unit(unit)[*coder])).collect();
+        let mut keys: Vec<u32> = Vec::with_capacity(self.counts.len() * coders.len());
+        (0..self.counts.len()).for_each(|unit| keys.extend(coders.iter().map(|coder| self.unit(unit)[*coder])));
         if !is_pair {
             keys.chunks_mut(coders.len()).for_each(<[u32]>::sort_unstable);
         }
@@ -114,7 +114,8 @@ impl Codes {
         }
         let (places, firsts) = places(self.counts.len(), key, &users);
         drop(users);
-        let (mut codes, mut ends, mut both, mut cells) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut codes, mut ends) = (Vec::with_capacity(keys.len()), Vec::with_capacity(firsts.len()));
+        let (mut both, mut cells) = (Vec::new(), Vec::new());
         for (unit, first) in firsts.iter().enumerate() {
             let start = codes.len();
             codes.extend(
