@@ -17,7 +17,7 @@ const STATISTIC: &str = "statistic";
 const ESTIMATE: &str = "estimate";
 
 /// The main statistics by their names in a table, with words. Of each family, the first one in the table is shown.
-const MAIN: [&[(&str, &str)]; 13] = [
+const MAIN: [&[(&str, &str)]; 16] = [
     &[
         ("krippendorff_alpha", "Krippendorff's alpha"),
         ("cohen_kappa", "Cohen's kappa"),
@@ -51,11 +51,14 @@ const MAIN: [&[(&str, &str)]; 13] = [
     &[("threshold_accuracy", "accuracy from the threshold on")],
     &[("mean", "mean")],
     &[("coefficient", "coefficient")],
+    &[("total_variation", "total variation distance"), ("wasserstein", "Wasserstein distance")],
+    &[("correlation_rmse", "RMSE of the correlations")],
+    &[("sign_agreement", "share of coefficients with the same sign")],
 ];
 /// The columns that say what a main statistic is of. If a further column has a value, the statistic is a detail.
 const SUBJECTS: [&str; 6] = ["coders", "column", "probability", "term", "coder", "truth"];
 /// Columns that only describe a statistic.
-const DESCRIPTIONS: [&str; 3] = ["reference", "variance", "threshold"];
+const DESCRIPTIONS: [&str; 4] = ["reference", "variance", "threshold", "predictors"];
 /// The kinds of probabilities, in words.
 const PROBABILITIES: [(&str, &str); 3] =
     [("stated", ""), ("temperature", " after temperature scaling"), ("isotonic", " after isotonic regression")];
@@ -68,7 +71,10 @@ const NAIVE: &str = "naive";
 const INTERCEPT: &str = "intercept";
 
 /// Statistics that are not main ones, in words.
-const OTHERS: [(&str, &str); 3] = [
+const OTHERS: [(&str, &str); 6] = [
+    ("jensen_shannon", "Jensen-Shannon divergence (bits)"),
+    ("variance_ratio", "ratio of the variances"),
+    ("group_means_rank_correlation", "rank correlation of the group means"),
     ("matthews", "Matthews' correlation"),
     ("log_loss", "log loss"),
     ("f1_macro_difference", "difference in macro F1"),

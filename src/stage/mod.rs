@@ -19,6 +19,7 @@ mod ensemble;
 mod estimate;
 mod evidence;
 mod examples;
+mod fidelity;
 mod fill_missing;
 mod filter;
 mod join;
@@ -61,4 +62,5 @@ pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     validation::KIND,
     calibration::KIND,
     ensemble::KIND,
+    fidelity::KIND,
 ];

@@ -1,5 +1,6 @@
 //! The bootstrap: standard errors and intervals of statistics by drawing units again.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::normal::{cumulative, quantile};
@@ -51,14 +52,32 @@ impl Bootstrap {
     where
         S: Fn(&[f64]) -> Vec<Option<f64>> + Sync,
     {
+        self.spreads_of(&[units], statistics)
+    }
+
+    /// Returns the spread of each statistic of several samples without clusters, each of which is drawn by itself. The
+    /// weights of their items follow each other.
+    ///
+    /// Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 8.2.
+    pub(crate) fn spreads_of<S>(&self, samples: &[Units<'_>], statistics: &S) -> Vec<Option<Spread>>
+    where
+        S: Fn(&[f64]) -> Vec<Option<f64>> + Sync,
+    {
+        let counts: Cow<'_, [u64]> = match samples {
+            [one] => Cow::Borrowed(one.counts),
+            _ => Cow::Owned(samples.iter().flat_map(|sample| sample.counts).copied().collect()),
+        };
+        let units = Units { counts: &counts, clusters: samples.first().and_then(|sample| sample.clusters) };
         let weights: Vec<f64> = units.counts.iter().map(|count| *count as f64).collect();
         let found = statistics(&weights);
         if self.replicates == 0 || found.iter().all(Option::is_none) {
             return vec![None; found.len()];
         }
-        let draw = Draw::new(units);
+        let draws: Vec<Draw> = samples.iter().map(|sample| Draw::new(*sample)).collect();
         let drawn = in_parallel(self.replicates, |number, weights| {
-            draw.draw(units, &mut self.streams.of(number as u64), weights);
+            let mut stream = self.streams.of(number as u64);
+            weights.clear();
+            samples.iter().zip(&draws).for_each(|(sample, draw)| draw.draw(*sample, &mut stream, weights));
             statistics(weights)
         });
         let folds = if self.bca { Folds::new(units) } else { Folds::default() };
@@ -139,8 +158,8 @@ impl Draw {
         }
     }
 
+    /// Appends the weights of the items.
     fn draw(&self, units: Units<'_>, stream: &mut Stream, weights: &mut Vec<f64>) {
-        weights.clear();
         match self {
             Draw::Clusters(number) => {
                 let mut drawn = vec![0.0; *number];
@@ -149,7 +168,9 @@ impl Draw {
                 weights.extend(items.map(|(cluster, count)| drawn[*cluster] * *count as f64));
             }
             Draw::Units(items) => {
-                weights.resize(units.counts.len(), 0.0);
+                let start = weights.len();
+                weights.resize(start + units.counts.len(), 0.0);
+                let weights = &mut weights[start..];
                 let (mut left, mut draws) = (items.len() as u64, items.len() as u64);
                 let mut times = [0u32; BLOCK];
                 for block in items.chunks(BLOCK) {
@@ -333,6 +354,24 @@ mod tests {
             }
         }
         assert!(inside.iter().all(|n| (930..=970).contains(n)), "{inside:?}");
+    }
+
+    #[test]
+    fn samples_are_drawn_by_themselves() {
+        // The difference of the means of 20 and of 80 coin tosses: its variance is 1 / (4 * 20) + 1 / (4 * 80).
+        let tosses = |n: u32| (0..n).map(|i| f64::from(i % 2)).collect::<Vec<f64>>();
+        let (few, many) = (tosses(20), tosses(80));
+        let difference = |weights: &[f64]| {
+            let mean = |values: &[f64], weights: &[f64]| {
+                assert_eq!(weights.iter().sum::<f64>(), values.len() as f64, "as many as the sample has");
+                values.iter().zip(weights).map(|(v, w)| v * w).sum::<f64>() / values.len() as f64
+            };
+            vec![Some(mean(&few, &weights[..20]) - mean(&many, &weights[20..]))]
+        };
+        let samples = [Units { counts: &[1; 20], clusters: None }, Units { counts: &[1; 80], clusters: None }];
+        let found = bootstrap(4000, false, 1).spreads_of(&samples, &difference)[0].unwrap();
+        let expected = (0.25f64 / 20.0 + 0.25 / 80.0).sqrt();
+        assert!((found.std_error / expected - 1.0).abs() < 0.05, "{found:?} {expected}");
     }
 
     #[test]

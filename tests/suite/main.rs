@@ -48,6 +48,7 @@ mod everyday;
 mod examples;
 mod explain;
 mod faults;
+mod fidelity;
 mod fields;
 mod fill_missing;
 mod filter;

@@ -194,7 +194,7 @@ pub(super) fn statistics(
         .collect();
     if bootstrap.replicates > 0 {
         let units = Units { counts: &shown.counts, clusters: shown.clusters.as_deref() };
-        add_spreads(&mut scores, bootstrap, units, &values);
+        add_spreads(&mut scores, bootstrap, &[units], &values);
     }
     let mut accuracy = shown.share(0..shown.counts.len(), z, shown.statistic("accuracy", [const { None }; 3], None));
     accuracy.note = all.is_empty().then(|| note("accuracy", &all));

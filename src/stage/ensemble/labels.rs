@@ -52,7 +52,7 @@ pub(super) fn transform(
 fn column(read: &Read) -> Option<usize> {
     match read {
         Read::Column(column, _) => Some(*column),
-        Read::Condition(_) => None,
+        Read::Condition(_) | Read::Same(_) => None,
     }
 }
 

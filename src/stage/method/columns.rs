@@ -23,6 +23,8 @@ pub(crate) enum Read {
     Column(usize, Reading),
     /// Whether the condition holds. Missing if a column that it reads is missing, or an empty text.
     Condition(Box<BoundCondition>),
+    /// The same word in every row: which input a row is of, or a number.
+    Same(u64),
 }
 
 impl Read {
@@ -31,6 +33,7 @@ impl Read {
         match self {
             Read::Column(column, _) => vec![*column],
             Read::Condition(condition) => condition.uses(),
+            Read::Same(_) => Vec::new(),
         }
     }
 
@@ -124,6 +127,7 @@ impl Columns {
             match read {
                 Read::Column(column, reading) => self.column(i, batch.column(*column).as_ref(), *reading),
                 Read::Condition(condition) => self.condition(i, batch, condition)?,
+                Read::Same(word) => self.words[i + 1].extend(std::iter::repeat_n(word, batch.num_rows())),
             }
         }
         self.counts.resize(self.counts.len() + batch.num_rows(), 1);

@@ -30,7 +30,7 @@ pub(crate) trait Method: Send + Sync + fmt::Debug {
     }
 }
 
-/// A method with what the frame needs to know about it. Its input is the first input of the stage.
+/// A method with what the frame needs to know about it. It reads the first input of the stage, or the first two.
 pub(crate) struct Frame<'a> {
     pub(crate) kind: &'static str,
     /// The method's own columns, after `statistic`.
@@ -47,20 +47,35 @@ pub(crate) struct Frame<'a> {
 
 impl Frame<'_> {
     pub(crate) fn bind(self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
-        let input = context.inputs.first()?;
+        self.bind_two(Vec::new(), context, problems)
+    }
+
+    /// Binds a method that reads two inputs. `second` reads the same from the second one; empty if there is one input.
+    pub(crate) fn bind_two(
+        self,
+        second: Vec<Read>,
+        context: &TransformContext<'_>,
+        problems: &mut Problems,
+    ) -> Option<Transform> {
         let before = problems.mark();
-        let mut by = Vec::new();
-        for (i, name) in self.by.iter().enumerate() {
-            let at = context.path.key("by").index(i);
-            let own = tidy::fields(&[], self.of);
-            if own.iter().any(|field| field.name() == name) {
-                let message = format!("`{name}` is a column of the statistics too");
-                problems.error("duplicate-column", at, message).help("give the column another name in its source");
-            } else if let Some(Read::Column(column, _)) = read_column(input, at, name, Reading::Name, problems) {
-                by.push(column);
+        let mut inputs = Vec::new();
+        let reads = [self.reads, second].into_iter().filter(|reads| !reads.is_empty());
+        for (input, reads) in context.inputs.iter().zip(reads) {
+            let mut by = Vec::new();
+            for (i, name) in self.by.iter().enumerate() {
+                let at = context.path.key("by").index(i);
+                let own = tidy::fields(&[], self.of);
+                if own.iter().any(|field| field.name() == name) {
+                    let message = format!("`{name}` is a column of the statistics too");
+                    problems.error("duplicate-column", at, message).help("give the column another name in its source");
+                } else if let Some(Read::Column(column, _)) = read_column(input, at, name, Reading::Name, problems) {
+                    by.push(column);
+                }
             }
+            inputs.push(InputReads { by, reads });
         }
-        let fields: Vec<&Field> = by.iter().map(|column| input.schema.field(*column)).collect();
+        let by = &inputs.first()?.by;
+        let fields: Vec<&Field> = by.iter().map(|column| context.inputs[0].schema.field(*column)).collect();
         let schema = transform::schema(tidy::fields(&fields, self.of), context.path, problems)?;
         if problems.had_errors_since(before) {
             return None;
@@ -69,22 +84,38 @@ impl Frame<'_> {
             kind: self.kind,
             origins: vec![None; schema.fields().len()],
             schema: schema.clone(),
-            reads: by.iter().copied().chain(self.reads.iter().flat_map(Read::uses)).map(|column| (0, column)).collect(),
+            reads: inputs
+                .iter()
+                .enumerate()
+                .flat_map(|(i, input)| input.uses().map(move |column| (i, column)))
+                .collect(),
             key: None,
             hidden: 0,
             meaning: json!({ "type": self.kind, "seed": context.seed, "settings": self.settings }),
         };
-        let Frame { reads, merge, method, .. } = self;
-        let bound = Bound { schema, by, reads, merge, confidence: self.confidence.0, method };
+        let Frame { merge, method, .. } = self;
+        let bound = Bound { schema, inputs, merge, confidence: self.confidence.0, method };
         Some(Transform { info, work: Box::new(bound) })
+    }
+}
+
+/// What is read of an input.
+#[derive(Debug)]
+struct InputReads {
+    by: Vec<usize>,
+    reads: Vec<Read>,
+}
+
+impl InputReads {
+    fn uses(&self) -> impl Iterator<Item = usize> {
+        self.by.iter().copied().chain(self.reads.iter().flat_map(Read::uses))
     }
 }
 
 #[derive(Debug)]
 struct Bound {
     schema: SchemaRef,
-    by: Vec<usize>,
-    reads: Vec<Read>,
+    inputs: Vec<InputReads>,
     merge: bool,
     confidence: f64,
     method: Box<dyn Method>,
@@ -94,7 +125,7 @@ impl Work for Bound {
     fn start(&self) -> Box<dyn Pass + '_> {
         Box::new(Gathering {
             bound: self,
-            columns: Columns::new(self.reads.len(), self.merge),
+            columns: Columns::new(self.inputs[0].reads.len(), self.merge),
             groups: IndexMap::new(),
         })
     }
@@ -105,7 +136,7 @@ impl Work for Bound {
 
     fn views(&self) -> Vec<View> {
         let by: Vec<String> =
-            self.schema.fields().iter().take(self.by.len()).map(|field| field.name().clone()).collect();
+            self.schema.fields().iter().take(self.inputs[0].by.len()).map(|field| field.name().clone()).collect();
         let views = self.method.views().into_iter().map(|view| View { by: by.clone(), ..view });
         views.chain([View::new("All statistics", Shown::Rows)]).collect()
     }
@@ -120,12 +151,11 @@ struct Gathering<'a> {
 
 impl Gathering<'_> {
     /// The group of a row; `None` if a value of `by` is missing.
-    fn group(&mut self, batch: &RecordBatch, row: usize) -> Option<usize> {
-        if self.bound.by.is_empty() {
+    fn group(&mut self, by: &[usize], batch: &RecordBatch, row: usize) -> Option<usize> {
+        if by.is_empty() {
             return None;
         }
-        let cells: Vec<Cell> =
-            self.bound.by.iter().map(|column| cell_at(batch.column(*column).as_ref(), row)).collect();
+        let cells: Vec<Cell> = by.iter().map(|column| cell_at(batch.column(*column).as_ref(), row)).collect();
         if cells.iter().any(is_missing) {
             return None;
         }
@@ -163,16 +193,18 @@ fn compare(a: &Cell, b: &Cell) -> std::cmp::Ordering {
 }
 
 impl Pass for Gathering<'_> {
-    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
-        let groups: Vec<Option<usize>> = (0..batch.num_rows()).map(|row| self.group(batch, row)).collect();
-        self.columns.add(batch, &self.bound.reads, groups.into_iter())?;
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataError> {
+        // A further input is not read.
+        let Some(InputReads { by, reads }) = self.bound.inputs.get(input) else { return Ok(Vec::new()) };
+        let groups: Vec<Option<usize>> = (0..batch.num_rows()).map(|row| self.group(by, batch, row)).collect();
+        self.columns.add(batch, reads, groups.into_iter())?;
         Ok(Vec::new())
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, DataError> {
-        self.columns.finish(&self.bound.reads);
+        self.columns.finish(&self.bound.inputs[0].reads);
         let mut tidy = Tidy::new(self.bound.schema.clone(), self.bound.confidence);
-        let all = vec![Cell::Null; self.bound.by.len()];
+        let all = vec![Cell::Null; self.bound.inputs[0].by.len()];
         tidy.push(&all, self.bound.method.statistics(&self.columns.rows(None))?);
         for group in self.sorted() {
             tidy.push(&self.groups[group], self.bound.method.statistics(&self.columns.rows(Some(group)))?);

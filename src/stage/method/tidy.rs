@@ -37,12 +37,13 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 }
 
 /// Adds the spreads of a bootstrap to its statistics. `estimates` computes them again from the weight of each unit.
-pub(crate) fn add_spreads<S>(statistics: &mut [Statistic], bootstrap: &Bootstrap, units: Units<'_>, estimates: &S)
+/// `samples` has the units of each sample.
+pub(crate) fn add_spreads<S>(statistics: &mut [Statistic], bootstrap: &Bootstrap, samples: &[Units<'_>], estimates: &S)
 where
     S: Fn(&[f64]) -> Vec<Option<f64>> + Sync,
 {
-    let one_cluster = units.number_of_clusters() == Some(1);
-    for (statistic, spread) in statistics.iter_mut().zip(bootstrap.spreads(units, estimates)) {
+    let one_cluster = samples.iter().any(|units| units.number_of_clusters() == Some(1));
+    for (statistic, spread) in statistics.iter_mut().zip(bootstrap.spreads_of(samples, estimates)) {
         // All draws of one unit are equal, which does not make its statistics certain.
         let too_few = one_cluster || statistic.n < 2;
         let Some(spread) = spread.filter(|_| !too_few) else {

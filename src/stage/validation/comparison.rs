@@ -339,7 +339,7 @@ pub(super) fn statistics(compared: &Compared<'_>, bootstrap: &Bootstrap) -> Vec<
     }
     if bootstrap.replicates > 0 {
         let units = Units { counts: &compared.counts, clusters: compared.clusters.as_deref() };
-        add_spreads(&mut made, bootstrap, units, &values);
+        add_spreads(&mut made, bootstrap, &[units], &values);
     }
     let z = reach(bootstrap.confidence);
     let mut all = Vec::new();
