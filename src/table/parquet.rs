@@ -29,6 +29,8 @@ const STEP_BYTES: usize = 8 << 20;
 const READ_BYTES: u64 = 32 << 20;
 /// Columns beyond this number share the memory of this number.
 const USUAL_COLUMNS: usize = 64;
+/// A table with more columns has no dictionaries: each needs 64 KB from the start.
+const DICTIONARY_COLUMNS: usize = 512;
 /// The most rows in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
 /// The most bytes in a dictionary. A larger one would fill the memory for values that hardly repeat.
@@ -80,6 +82,7 @@ impl TableWriter {
         let file = new_file(path).map_err(TableError::at(path))?;
         let share = |bytes: usize| bytes * USUAL_COLUMNS / schema.fields().len().max(USUAL_COLUMNS);
         let mut properties = WriterProperties::builder()
+            .set_dictionary_enabled(schema.fields().len() <= DICTIONARY_COLUMNS)
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_dictionary_page_size_limit(share(DICTIONARY_BYTES))
