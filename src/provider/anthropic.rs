@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::lenient::{Count, Known, Said, first_said};
-use super::stream::append;
+use super::stream::{append, field, taken};
 use super::structured_output::SchemaOrNone;
 use super::subset::{COMMON, subset};
 use super::wire::{Wire, encoded, model_page, set, system, unstated};
@@ -230,21 +230,23 @@ fn joined(events: Vec<Value>) -> Option<Value> {
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
         let block = event["index"].as_u64().map_or(usize::MAX, |index| index as usize);
         match kind.as_str() {
-            "message_start" => reply = event["message"].take(),
-            "content_block_start" => append(&mut reply["content"], json!([event["content_block"].take()])),
+            "message_start" => reply = taken(&mut event, "/message"),
+            "content_block_start" => {
+                append(field(&mut reply, "content"), json!([taken(&mut event, "/content_block")]));
+            }
             "content_block_delta" => {
-                let Some(block) = reply["content"].get_mut(block) else { continue };
-                for field in ["text", "thinking"] {
-                    append(&mut block[field], event["delta"][field].take());
+                let Some(block) = field(&mut reply, "content").get_mut(block) else { continue };
+                for name in ["text", "thinking"] {
+                    append(field(block, name), taken(&mut event, &format!("/delta/{name}")));
                 }
             }
             "message_delta" => {
-                append(&mut reply["stop_reason"], event["delta"]["stop_reason"].take());
-                append(&mut reply["usage"]["output_tokens"], event["usage"]["output_tokens"].take());
+                append(field(&mut reply, "stop_reason"), taken(&mut event, "/delta/stop_reason"));
+                let tokens = taken(&mut event, "/usage/output_tokens");
+                append(field(field(&mut reply, "usage"), "output_tokens"), tokens);
             }
-            "error" => reply["error"] = event["error"].take(),
             "message" => reply = event,
-            _ if !event["error"].is_null() => reply["error"] = event["error"].take(),
+            _ if !event["error"].is_null() => *field(&mut reply, "error") = taken(&mut event, "/error"),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::answer::Answer;
@@ -17,7 +17,7 @@ use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::lenient::{Count, Known};
 use super::scores::LIKELIEST;
-use super::stream::append;
+use super::stream::{append, field, taken};
 use super::structured_output::StructuredOutput;
 use super::subset::{COMMON, subset};
 use super::wire::{Wire, encoded, model_page, portable_seed, set, system, unstated};
@@ -332,26 +332,22 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
 
 /// The reply as if it had not been streamed: the parts of all chunks, and of all other fields the last value.
 fn joined(events: Vec<Value>) -> Option<Value> {
-    let mut reply = json!({});
+    let (mut reply, mut whole) = (Map::new(), Value::Null);
     for mut event in events {
-        let mut candidate = event["candidates"][0].take();
-        let parts = candidate["content"]["parts"].take();
-        for (name, value) in event.as_object()?.iter().filter(|(name, value)| *name != "candidates" && !value.is_null())
-        {
-            reply[name] = value.clone();
+        let mut candidate = taken(&mut event, "/candidates/0");
+        let parts = taken(&mut candidate, "/content/parts");
+        if let Value::Object(candidate) = candidate {
+            let fields = candidate.into_iter().filter(|(name, value)| name != "content" && !value.is_null());
+            fields.for_each(|(name, value)| *field(&mut whole, &name) = value);
+            append(field(field(&mut whole, "content"), "parts"), parts);
         }
-        if !candidate.is_object() {
-            continue;
-        }
-        let whole = &mut reply["candidates"][0];
-        for (name, value) in
-            candidate.as_object()?.iter().filter(|(name, value)| *name != "content" && !value.is_null())
-        {
-            whole[name] = value.clone();
-        }
-        append(&mut whole["content"]["parts"], parts);
+        let Value::Object(event) = event else { return None };
+        reply.extend(event.into_iter().filter(|(name, value)| name != "candidates" && !value.is_null()));
     }
-    Some(reply)
+    if whole.is_object() {
+        reply.insert("candidates".to_owned(), json!([whole]));
+    }
+    Some(Value::Object(reply))
 }
 
 fn content(message: &Message) -> Value {

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_has_another_type_is_unknown() {
         let read = |json: &str| serde_json::from_str::<Fields>(json).unwrap();
-        for other in ["5", "false", "null", "[]", "{\"a\":1}", "1e999"] {
+        for other in ["5", "false", "null", "[]", "{\"a\":1}", "1e99"] {
             let fields = read(&format!("{{\"name\":{other},\"said\":{other}}}"));
             assert_eq!((fields.name.text(), fields.said.0.as_str()), (None, ""), "{other}");
         }

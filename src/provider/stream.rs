@@ -2,7 +2,7 @@
 //!
 //! Source of the format of events: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::failure::is_event_stream;
 
@@ -57,6 +57,19 @@ fn of_events(text: &str) -> Option<Vec<Value>> {
 }
 
 /// Texts and lists grow; any other value replaces the earlier one.
+/// Takes the value at a JSON pointer, such as `/delta/text`. Null if there is none.
+pub(super) fn taken(value: &mut Value, pointer: &str) -> Value {
+    value.pointer_mut(pointer).map(Value::take).unwrap_or_default()
+}
+
+/// The field of an object. A value of another type becomes an object first.
+pub(super) fn field<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    &mut value[name]
+}
+
 pub(super) fn append(place: &mut Value, value: Value) {
     match (place, value) {
         (_, Value::Null) => {}
@@ -64,6 +77,30 @@ pub(super) fn append(place: &mut Value, value: Value) {
         (Value::Array(items), Value::Array(more)) => items.extend(more),
         (place, value) => *place = value,
     }
+}
+
+/// The events with one value replaced by a value of another type, in all places.
+#[cfg(test)]
+pub(super) fn with_odd_values(events: &[Value]) -> Vec<Vec<Value>> {
+    fn pointers(value: &Value, at: String, all: &mut Vec<String>) {
+        let fields: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(items) => items.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect(),
+            _ => Vec::new(),
+        };
+        fields.into_iter().for_each(|(name, value)| pointers(value, format!("{at}/{name}"), all));
+        all.push(at);
+    }
+    let (whole, mut all) = (Value::from(events.to_vec()), Vec::new());
+    pointers(&whole, String::new(), &mut all);
+    let odd = [Value::Null, 1.into(), "x".into(), Value::Array(vec![1.into()]), Value::Object(Map::new())];
+    let places = all.iter().filter(|at| !at.is_empty()).flat_map(|at| odd.iter().map(move |odd| (at, odd)));
+    let replaced = places.map(|(at, odd)| {
+        let mut events = whole.clone();
+        *events.pointer_mut(at).expect("a place") = odd.clone();
+        events.as_array().cloned().unwrap_or_default()
+    });
+    replaced.collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::provider::Sampling;
+use crate::provider::{Sampling, Thoughts};
 
 const WIRE: Anthropic = Anthropic { structured_output: SchemaOrNone::JsonSchema };
 
@@ -106,7 +106,7 @@ fn replies_are_read_with_their_end() {
         build: Some("claude-haiku-4-5-20251001".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
-        thoughts: Default::default(),
+        thoughts: Thoughts { text: Some("Hm.".to_owned()), tokens: None },
         quotas: Default::default(),
     };
     assert_eq!(read(blocks, STOP).unwrap(), want);
@@ -207,5 +207,21 @@ fn what_stands_beside_an_answer_may_be_anything() {
         let body = format!(r#"{{"content":[{{"type":"text","text":"yes"}}],"stop_reason":"end_turn",{side}}}"#);
         let reply = WIRE.decode(answer(200, &body)).unwrap();
         assert_eq!((reply.text.as_str(), reply.completion_tokens, reply.build), ("yes", None, None), "{side}");
+    }
+}
+
+#[test]
+fn events_of_any_shape_are_joined_without_a_panic() {
+    let events = [
+        json!({ "type": "message_start", "message": { "content": [], "usage": { "input_tokens": 3 } } }),
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "index": 0, "delta": { "text": "a" } }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 1 } }),
+        json!({ "type": "error", "error": { "message": "x" } }),
+    ];
+    for events in crate::provider::stream::with_odd_values(&events) {
+        let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        // What the reply then is does not matter here.
+        let _ = decode(answer(200, &body));
     }
 }

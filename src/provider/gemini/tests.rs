@@ -121,7 +121,7 @@ fn replies_are_read_with_their_end() {
         build: Some("gemini-2.5-flash-001".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
-        thoughts: Default::default(),
+        thoughts: Thoughts { text: Some("Let me think.".to_owned()), tokens: Some(20) },
         quotas: Default::default(),
     };
     assert_eq!(read(parts).unwrap(), want);
@@ -231,5 +231,18 @@ fn chunks_of_a_stream_are_one_reply() {
             (reply.completion_tokens, reply.thoughts.tokens, reply.build.as_deref()),
             (Some(5), Some(3), Some("v"))
         );
+    }
+}
+
+#[test]
+fn events_of_any_shape_are_joined_without_a_panic() {
+    let events = [
+        json!({ "candidates": [{ "content": { "parts": [{ "text": "Hm.", "thought": true }] } }], "modelVersion": "v" }),
+        json!({ "candidates": [{ "content": { "parts": [{ "text": "s" }] }, "finishReason": "STOP" }], "usageMetadata": { "promptTokenCount": 5 } }),
+    ];
+    for events in crate::provider::stream::with_odd_values(&events) {
+        let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        // What the reply then is does not matter here.
+        let _ = decode(answer(200, &body));
     }
 }

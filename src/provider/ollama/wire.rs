@@ -17,7 +17,7 @@ use crate::provider::answer::Answer;
 use crate::provider::fault::is_about_format;
 use crate::provider::lenient::{Count, Known, Said, first_said};
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
-use crate::provider::stream::append;
+use crate::provider::stream::{append, field, taken};
 use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed};
 use crate::provider::{
@@ -273,12 +273,12 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
 fn joined(lines: Vec<Value>) -> Option<Value> {
     let mut reply = json!({});
     for mut line in lines {
-        let mut said = line["message"].take();
-        for field in ["content", "thinking"] {
-            append(&mut reply["message"][field], said[field].take());
+        for name in ["content", "thinking"] {
+            let said = taken(&mut line, &format!("/message/{name}"));
+            append(field(field(&mut reply, "message"), name), said);
         }
-        append(&mut reply["logprobs"], line["logprobs"].take());
-        for (name, value) in line.as_object()?.iter().filter(|(_, value)| !value.is_null()) {
+        append(field(&mut reply, "logprobs"), taken(&mut line, "/logprobs"));
+        for (name, value) in line.as_object()?.iter().filter(|(name, value)| *name != "message" && !value.is_null()) {
             reply[name] = value.clone();
         }
     }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::provider::stream::append;
+use crate::provider::stream::{append, field, taken};
 
 /// The reply as if it had not been streamed.
 pub(super) fn joined(events: Vec<Value>) -> Option<Value> {
@@ -39,17 +39,17 @@ fn add_choice(all: &mut Vec<Value>, mut choice: Value) {
         all.len() - 1
     });
     let joined = &mut all[known];
-    for field in ["delta", "message"] {
-        if let Value::Object(delta) = choice[field].take() {
-            delta.into_iter().for_each(|(name, value)| append(&mut joined["message"][name], value));
+    for said in ["/delta", "/message"] {
+        if let Value::Object(delta) = taken(&mut choice, said) {
+            delta.into_iter().for_each(|(name, value)| append(field(field(joined, "message"), &name), value));
         }
     }
-    let tokens = choice["logprobs"]["content"].take();
+    let tokens = taken(&mut choice, "/logprobs/content");
     if tokens.is_array() {
-        append(&mut joined["logprobs"]["content"], tokens);
+        append(field(field(joined, "logprobs"), "content"), tokens);
     }
     if choice["finish_reason"].is_string() {
-        joined["finish_reason"] = choice["finish_reason"].take();
+        *field(joined, "finish_reason") = taken(&mut choice, "/finish_reason");
     }
 }
 
@@ -93,5 +93,14 @@ mod tests {
         let body =
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"error\":{\"message\":\"busy\"}}\n\n";
         assert_eq!(reply(body).unwrap()["error"], json!({ "message": "busy" }));
+    }
+
+    #[test]
+    fn events_of_any_shape_are_joined_without_a_panic() {
+        let events = [
+            json!({ "choices": [{ "index": 0, "delta": { "content": "a" }, "logprobs": { "content": [1] } }] }),
+            json!({ "choices": [{ "index": 0, "message": { "content": "b" }, "finish_reason": "stop" }] }),
+        ];
+        crate::provider::stream::with_odd_values(&events).into_iter().for_each(|events| drop(joined(events)));
     }
 }

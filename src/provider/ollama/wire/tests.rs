@@ -246,3 +246,12 @@ fn lines_of_a_stream_are_one_reply() {
         CallErrorKind::Truncated
     );
 }
+
+#[test]
+fn lines_of_any_shape_are_joined_without_a_panic() {
+    let lines = [
+        json!({ "message": { "content": "a", "thinking": "x" }, "logprobs": [1], "done": false }),
+        json!({ "message": { "content": "b" }, "done": true, "done_reason": "stop" }),
+    ];
+    crate::provider::stream::with_odd_values(&lines).into_iter().for_each(|lines| drop(joined(lines)));
+}
