@@ -59,7 +59,8 @@ impl Ledger {
 
     /// Retires the answer to `key` if it was recorded before `at`, in milliseconds since 1970.
     pub(crate) fn retire_answer(&self, key: Key, at: i64, why: Retired) -> Result<(), LedgerError> {
-        self.connection.execute(RETIRE, params![key.0, why.error(), at]).map(drop).map_err(self.failed())
+        let sql = format!("{RETIRE} AND at < ?3");
+        self.connection.execute(&sql, params![key.0, why.error(), at]).map(drop).map_err(self.failed())
     }
 
     /// The keys of the answers that were retired for this reason.
