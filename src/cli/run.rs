@@ -12,7 +12,7 @@ use super::on::{Made, OnArguments};
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
-use super::runtime::{block_on, env};
+use super::runtime::{self, block_on, env};
 use super::selection::SelectionArguments;
 use super::serve::Live;
 use super::signals::{self, stopped};
@@ -132,6 +132,7 @@ impl Run {
 
     /// Runs. Sets `live` if the run is shown in the browser.
     fn start(&self, terminal: &Terminal, live: &mut Option<Live>) -> Result<Exit, Failure> {
+        runtime::check()?;
         let selection = self.selected.selection(&self.spec);
         if let Some(on) = self.on.on.filter(|_| self.dry_run) {
             let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;

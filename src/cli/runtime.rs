@@ -12,7 +12,29 @@ const ADDRESS_SPACE: u64 = 1_000_000_000;
 const BLOCKING: usize = 16;
 
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let wrong = |message: String, help: &str| Failure::new(Exit::Environment, message).help(help);
+    check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(few_threads)?;
+    let result = runtime.block_on(work);
+    // Dropped calls may still wait for their sockets; the shutdown does not wait for them.
+    runtime.shutdown_background();
+    result
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) + BLOCKING
+}
+
+fn wrong(message: String, help: &str) -> Failure {
+    Failure::new(Exit::Environment, message).help(help)
+}
+
+fn few_threads(error: std::io::Error) -> Failure {
+    let message = format!("the system refuses to start {} threads: {error}", threads());
+    wrong(message, "raise the limit of processes: `ulimit -u 4096`, or `--pids-limit` of the container")
+}
+
+/// Checks that the system allows what a run needs: threads and addresses.
+pub(crate) fn check() -> Result<(), Failure> {
     if let Some(most) = most_address_space().filter(|most| *most < ADDRESS_SPACE) {
         let message = format!("the address space is limited to {} MB, and a run reserves 1,000 MB", most / 1_000_000);
         return Err(wrong(
@@ -20,18 +42,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
             "raise the limit: `ulimit -v 2000000`; a memory limit of the container does no harm",
         ));
     }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) + BLOCKING;
-    let few = |error: std::io::Error| {
-        let message = format!("the system refuses to start {threads} threads: {error}");
-        wrong(message, "raise the limit of processes: `ulimit -u 4096`, or `--pids-limit` of the container")
-    };
     // Tokio panics, or waits for ever, if it cannot start a thread.
-    start_at_once(threads).map_err(few)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(few)?;
-    let result = runtime.block_on(work);
-    // Dropped calls may still wait for their sockets; the shutdown does not wait for them.
-    runtime.shutdown_background();
-    result
+    start_at_once(threads()).map_err(few_threads)
 }
 
 /// Starts this number of threads at the same time and ends them. Returns an error if the system refuses one.

@@ -54,7 +54,7 @@ pub(crate) fn scan<E: From<SourceError>>(
     let mut first = 0;
     let mut batches = source.source.read_counting(folder, &changes)?;
     if chosen.is_none() {
-        batches = read_ahead(batches)?;
+        batches = read_ahead(batches);
     }
     for batch in batches {
         if chosen.as_ref().is_some_and(|chosen| chosen.ends_before(first)) {

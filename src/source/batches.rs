@@ -33,14 +33,22 @@ pub(crate) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, Sour
     }))
 }
 
-/// The same batches, which a thread of their own reads while the caller works on those before.
-pub(crate) fn read_ahead(batches: Batches) -> Result<Batches, SourceError> {
+/// The same batches, which another thread reads while the caller works on those before.
+pub(crate) fn read_ahead(batches: Batches) -> Batches {
     let (sender, receiver) = mpsc::sync_channel(1);
-    // It ends early if the caller wants no more batches.
-    let read = move || batches.map_while(|batch| sender.send(batch).ok()).for_each(drop);
-    let reader = thread::Builder::new().name("reader".to_owned()).spawn(read);
-    let mut reader = Some(reader.map_err(no_thread)?);
-    Ok(Box::new(std::iter::from_fn(move || {
+    let (give, given) = mpsc::channel::<Batches>();
+    let read = move || {
+        // It ends early if the caller wants no more batches.
+        given.into_iter().flatten().map_while(|batch| sender.send(batch).ok()).for_each(drop);
+    };
+    // Without a thread, the caller reads them.
+    let Ok(reader) = thread::Builder::new().name("reader".to_owned()).spawn(read) else { return batches };
+    if let Err(unread) = give.send(batches) {
+        return unread.0;
+    }
+    drop(give);
+    let mut reader = Some(reader);
+    Box::new(std::iter::from_fn(move || {
         let batch = receiver.recv().ok();
         if batch.is_none()
             && let Some(Err(panic)) = reader.take().map(thread::JoinHandle::join)
@@ -48,7 +56,7 @@ pub(crate) fn read_ahead(batches: Batches) -> Result<Batches, SourceError> {
             resume_unwind(panic);
         }
         batch
-    })))
+    }))
 }
 
 /// The batch of `rows` rows with these columns, of which there may be none.
@@ -94,11 +102,6 @@ impl SourceError {
     }
 }
 
-pub(crate) fn no_thread(error: std::io::Error) -> SourceError {
-    SourceError::new(format!("no thread can be started: {error}"))
-        .help("raise the limit of processes and threads (`ulimit -u`), or end other programs")
-}
-
 pub(crate) fn unreadable(shown: &str, error: &std::io::Error) -> SourceError {
     SourceError::of_file(shown, format_args!("can't be read: {error}"))
 }
@@ -121,14 +124,14 @@ mod tests {
     fn batches_that_are_read_ahead_are_the_same() {
         let error = || std::iter::once(Err(SourceError::new("row 7 is damaged")));
         let all = || numbered(0..6).chain(error());
-        assert!(read_ahead(Box::new(all())).unwrap().eq(all()));
-        assert_eq!(read_ahead(Box::new(numbered(0..i64::MAX))).unwrap().take(3).count(), 3, "the caller may stop");
+        assert!(read_ahead(Box::new(all())).eq(all()));
+        assert_eq!(read_ahead(Box::new(numbered(0..i64::MAX))).take(3).count(), 3, "the caller may stop");
     }
 
     #[test]
     fn a_panic_of_a_reader_does_not_end_its_batches() {
         let read = numbered(0..3).chain(std::iter::once_with(|| panic!("a bug of a reader")));
-        let batches = read_ahead(Box::new(read)).unwrap();
+        let batches = read_ahead(Box::new(read));
         let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.count()));
         assert_eq!(counted.unwrap_err().downcast_ref(), Some(&"a bug of a reader"));
     }

@@ -31,7 +31,7 @@ mod typed;
 
 use std::path::Path;
 
-pub(crate) use batches::{SourceError, no_thread, read_ahead};
+pub(crate) use batches::{SourceError, read_ahead};
 pub(crate) use csv::edit::CsvFile;
 pub(crate) use file::coding::{Filled, filled};
 pub(crate) use matching::neighbours;

@@ -13,7 +13,7 @@ use super::error::StoreError;
 use super::project::Project;
 use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
-use crate::source::{SourceError, content, no_thread};
+use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
@@ -49,13 +49,13 @@ pub(crate) fn import(
     let (written, facts) = thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(1);
         let write = || receiver.into_iter().try_for_each(|batch| writer.write(batch));
-        let writing = thread::Builder::new().name("writer".to_owned()).spawn_scoped(scope, write).map_err(no_thread)?;
+        let writing = thread::Builder::new().name("writer".to_owned()).spawn_scoped(scope, write)?;
         let facts = scan(source, folder, content, pick, move |batch| {
             sender.send(batch).map_err(|_| SourceError::new("its copy can't be written"))
         });
         Ok((writing.join().unwrap_or_else(|panic| resume_unwind(panic)), facts))
     })
-    .map_err(named)?;
+    .map_err(StoreError::io(&path))?;
     written?;
     let facts = facts.map_err(named)?;
     // If the source changed during the import, its rows must not get the hash of the earlier content.
