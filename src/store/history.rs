@@ -240,7 +240,8 @@ pub(crate) fn begin(
     // A run that is killed adds no line at its end, and its limits are needed even without its folder.
     let known: Vec<ReplyLimit> = lines(project).into_iter().flat_map(|line| line.limits).collect();
     if ReplyLimit::all_of_run(manifest).any(|limit| !known.contains(&limit)) {
-        let _ = add(project, &RunRecord::of(manifest, dir));
+        let started_at = earlier.map_or(&manifest.started_at, |earlier| &earlier.started_at).clone();
+        let _ = add(project, &RunRecord { started_at, ..RunRecord::of(manifest, dir) });
     }
     Ok(())
 }
