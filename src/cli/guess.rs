@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// The words, and what to type instead.
 const GUESSES: &[(&[&str], &str)] = &[
-    (&["check", "lint", "doctor"], "`fanfold validate SPEC` checks a spec, `fanfold verify SPEC` its tables"),
+    (&["check", "lint"], "`fanfold validate SPEC` checks a spec, `fanfold verify SPEC` its tables"),
     (&["build", "exec", "start", "execute", "apply"], "`fanfold run SPEC` runs a pipeline"),
     (&["resume", "continue", "retry"], "`fanfold run SPEC` continues: it asks only what is not recorded"),
     (&["preview", "estimate", "cost", "dry-run"], "`fanfold plan SPEC` shows rows, calls and cost, and sends nothing"),
@@ -45,7 +45,12 @@ const FLAGS: &[(&[&str], &str, &str, &str)] = &[
     ),
     (&["--row", "--filter", "--where"], "run", "", "`--rows 7:7` runs one row; `where` of a source keeps some rows"),
     (&["--output", "--out", "-o"], "run", "", "the spec says where tables are written: `path` in `[outputs.NAME]`"),
-    (&["--concurrency", "--parallel", "--jobs", "--workers"], "run", "", "set `workers` of the stage in the spec"),
+    (
+        &["--concurrency", "--parallel", "--jobs"],
+        "run",
+        "",
+        "set `max_concurrent_calls` of the model's provider in the spec",
+    ),
     (&["--budget", "--max-cost"], "run", "", "write a table `[budget]` into the spec, such as `usd = 1.0`"),
 ];
 
