@@ -54,7 +54,7 @@ pub(crate) fn garbage(project: &Project, keep: usize, is_kept: IsKept<'_>) -> Re
     for path in files_in(&project.sources())? {
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_used = |manifest: &&Manifest| manifest.sources.values().any(|source| is_copy_of(file, &source.content));
-        if !is_temporary(&path) && !manifests.iter().any(|manifest| is_used(&manifest)) {
+        if !is_temporary(&path) && !manifests.iter().any(is_used) {
             let of =
                 runs.iter().flat_map(|run| &run.manifest.sources).find(|(_, entry)| is_copy_of(file, &entry.content));
             let name = of.map(|(name, entry)| [&[name.clone()][..], &entry.paths].concat().join(" "));

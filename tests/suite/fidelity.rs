@@ -15,7 +15,7 @@ fn project(types: &str, stage: &str, models: &[Vec<String>], people: &[Vec<Strin
         source("people"),
     );
     let csv = |rows: &[Vec<String>]| rows.iter().map(|row| row.join(",") + "\n").collect::<String>();
-    Project::new().spec(&spec).file("models.csv", &csv(models)).file("people.csv", &csv(people))
+    Project::new().spec(&spec).file("models.csv", csv(models)).file("people.csv", csv(people))
 }
 
 fn computed(project: &Project) -> Table {

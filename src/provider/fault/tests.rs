@@ -354,103 +354,107 @@ fn every_server_says_too_long_in_its_own_words() {
     assert!(matches!(class(500, deadline), K::ServerError { .. }));
 }
 
+const WAIT: Option<Duration> = Some(Duration::from_secs(2));
+
+/// Statuses and bodies, with the message and the kind of the error.
+const ERRORS: &[(u16, &str, &str, K)] = &[
+    (
+        400,
+        r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+        "API key not valid.",
+        K::Unauthorized,
+    ),
+    (
+        429,
+        r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},{"retryDelay":"1s"}]}}]"#,
+        "quota",
+        K::QuotaExhausted,
+    ),
+    (400, r#"{"error":["no such thing"]}"#, "no such thing", K::Rejected),
+    (
+        400,
+        r#"{"errors":[{"code":10000,"message":"first fault"},{"message":"second fault"}],"success":false}"#,
+        "first fault: second fault",
+        K::Rejected,
+    ),
+    (
+        429,
+        r#"{"error":"rate_limit","message":"slow down please"}"#,
+        "slow down please",
+        K::RateLimited { retry_after: WAIT },
+    ),
+    (
+        422,
+        r#"{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required"}]}"#,
+        "messages: Field required",
+        K::Rejected,
+    ),
+    (
+        422,
+        r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
+        "seed: Extra inputs are not permitted",
+        K::Rejected,
+    ),
+    (
+        401,
+        r#"{"statusCode":401,"message":"Access denied due to invalid subscription key."}"#,
+        "Access denied due to invalid subscription key.",
+        K::Unauthorized,
+    ),
+    (400, r#"{"code":1302,"msg":"too many calls at once","success":false}"#, "too many calls at once", K::Rejected),
+    (
+        502,
+        r#"{"error":{"message":"Provider returned error","code":502,"metadata":{"raw":"upstream is down now"}}}"#,
+        "Provider returned error: upstream is down now",
+        K::Unavailable { retry_after: WAIT },
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":{"error":{"message":"slow down now"}}}}}"#,
+        "Provider returned error: slow down now",
+        K::RateLimited { retry_after: WAIT },
+    ),
+    (
+        500,
+        r#"{"error":{"message":"litellm.RateLimitError: x","type":"throttling_error","code":"500"}}"#,
+        "litellm.RateLimitError: x",
+        K::RateLimited { retry_after: WAIT },
+    ),
+    (
+        402,
+        r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
+        "Insufficient Balance",
+        K::QuotaExhausted,
+    ),
+    (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
+        "Your credit balance is too low to access the API.",
+        K::QuotaExhausted,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"filtered text","code":"x","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+        "filtered text",
+        K::Refused,
+    ),
+    (
+        200,
+        r#"{"error":{"message":"Insufficient credits. Add more.","code":402}}"#,
+        "Insufficient credits. Add more.",
+        K::QuotaExhausted,
+    ),
+    (503, "data: {\"error\":{\"message\":\"busy now\"}}\n\n", "busy now", K::Unavailable { retry_after: WAIT }),
+];
+
 #[test]
 fn errors_are_found_in_lists_texts_and_other_errors() {
-    let wait = Some(Duration::from_secs(2));
     let said = |status: u16, body: &str| {
         let fault = Fault::of_body(body.as_bytes());
-        (fault.message.clone(), fault.class(Answer { status, retry_after: wait, body: body.as_bytes() }))
+        (fault.message.clone(), fault.class(Answer { status, retry_after: WAIT, body: body.as_bytes() }))
     };
-    for (status, body, message, kind) in [
-        (
-            400,
-            r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
-            "API key not valid.",
-            K::Unauthorized,
-        ),
-        (
-            429,
-            r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},{"retryDelay":"1s"}]}}]"#,
-            "quota",
-            K::QuotaExhausted,
-        ),
-        (400, r#"{"error":["no such thing"]}"#, "no such thing", K::Rejected),
-        (
-            400,
-            r#"{"errors":[{"code":10000,"message":"first fault"},{"message":"second fault"}],"success":false}"#,
-            "first fault: second fault",
-            K::Rejected,
-        ),
-        (
-            429,
-            r#"{"error":"rate_limit","message":"slow down please"}"#,
-            "slow down please",
-            K::RateLimited { retry_after: wait },
-        ),
-        (
-            422,
-            r#"{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required"}]}"#,
-            "messages: Field required",
-            K::Rejected,
-        ),
-        (
-            422,
-            r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
-            "seed: Extra inputs are not permitted",
-            K::Rejected,
-        ),
-        (
-            401,
-            r#"{"statusCode":401,"message":"Access denied due to invalid subscription key."}"#,
-            "Access denied due to invalid subscription key.",
-            K::Unauthorized,
-        ),
-        (400, r#"{"code":1302,"msg":"too many calls at once","success":false}"#, "too many calls at once", K::Rejected),
-        (
-            502,
-            r#"{"error":{"message":"Provider returned error","code":502,"metadata":{"raw":"upstream is down now"}}}"#,
-            "Provider returned error: upstream is down now",
-            K::Unavailable { retry_after: wait },
-        ),
-        (
-            400,
-            r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":{"error":{"message":"slow down now"}}}}}"#,
-            "Provider returned error: slow down now",
-            K::RateLimited { retry_after: wait },
-        ),
-        (
-            500,
-            r#"{"error":{"message":"litellm.RateLimitError: x","type":"throttling_error","code":"500"}}"#,
-            "litellm.RateLimitError: x",
-            K::RateLimited { retry_after: wait },
-        ),
-        (
-            402,
-            r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}"#,
-            "Insufficient Balance",
-            K::QuotaExhausted,
-        ),
-        (
-            400,
-            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
-            "Your credit balance is too low to access the API.",
-            K::QuotaExhausted,
-        ),
-        (
-            400,
-            r#"{"error":{"message":"filtered text","code":"x","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
-            "filtered text",
-            K::Refused,
-        ),
-        (
-            200,
-            r#"{"error":{"message":"Insufficient credits. Add more.","code":402}}"#,
-            "Insufficient credits. Add more.",
-            K::QuotaExhausted,
-        ),
-        (503, "data: {\"error\":{\"message\":\"busy now\"}}\n\n", "busy now", K::Unavailable { retry_after: wait }),
-    ] {
-        assert_eq!(said(status, body), (message.to_owned(), kind), "{status} {body}");
+    for (status, body, message, kind) in ERRORS {
+        assert_eq!(said(*status, body), ((*message).to_owned(), kind.clone()), "{status} {body}");
     }
 }
 
