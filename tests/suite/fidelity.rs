@@ -143,6 +143,23 @@ fn what_cannot_be_compared_has_a_note() {
 }
 
 #[test]
+fn an_interval_beside_its_estimate_has_a_note() {
+    // 30 rows of each sample with 60 different values.
+    let rows = |first: usize| {
+        let values = (0..30).map(|i| row(&[&(first + 7 * i % 60).to_string()]));
+        [row(&["age"])].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let stage = "columns = [\"age\"]\nbootstrap = { replicates = 200 }";
+    let table = computed(&project("age = \"integer\"", stage, &rows(0), &rows(3)));
+    let notes = table.strings("note");
+    assert_eq!(
+        notes[0].as_deref(),
+        Some("too few rows for many values: the bootstrap interval lies beside the estimate")
+    );
+    assert_eq!(notes[2], None, "the Wasserstein distance has no such bias");
+}
+
+#[test]
 fn wrong_settings_are_reported_at_their_place() {
     let rows = [row(&["vote", "age"]), row(&["Left", "30"]), row(&["Right", "40"])];
     let types = "age = \"integer\"";

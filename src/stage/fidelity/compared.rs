@@ -10,6 +10,7 @@ use crate::stats::{self, Bootstrap, Link, Units};
 
 /// The fewest groups whose means have a rank correlation.
 const FEWEST_GROUPS: usize = 3;
+const FEW_ROWS: &str = "too few rows for many values: the bootstrap interval lies beside the estimate";
 /// The most labels that a note names.
 const NAMED: usize = 3;
 
@@ -111,6 +112,11 @@ impl Method for Compared {
         let (synthetic, human) = samples.counts.split_at(samples.synthetic);
         let drawn = [synthetic, human].map(|counts| Units { counts, clusters: None });
         add_spreads(&mut statistics, &self.bootstrap, &drawn, &estimates);
+        // A draw has fewer values than its sample, so distances of many values grow with each draw.
+        let is_outside = |one: &&mut Statistic| {
+            one.estimate.zip(one.interval).is_some_and(|(found, (low, high))| found < low || found > high)
+        };
+        statistics.iter_mut().filter(is_outside).for_each(|one| one.add_note(FEW_ROWS));
         Ok(statistics)
     }
 }

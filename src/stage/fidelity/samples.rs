@@ -61,7 +61,7 @@ pub(super) struct Answers {
     categories: Vec<u32>,
     /// The value of each category, ascending: a number, or a place in the order.
     pub(super) values: Vec<f64>,
-    /// The label of each category, if the order of the labels is not given.
+    /// The label of each category, for labels without an order.
     labels: Vec<String>,
 }
 
@@ -193,9 +193,7 @@ impl Answers {
             values.dedup();
             let category = |number: f64| values.partition_point(|value| *value < number) as u32;
             let categories = order.iter().map(|row| numbers[*row].map_or(MISSING, category)).collect();
-            let labels =
-                if variable.kind == Kind::Whole { values.iter().map(f64::to_string).collect() } else { Vec::new() };
-            return Ok(Answers { categories, values, labels });
+            return Ok(Answers { categories, values, labels: Vec::new() });
         }
         let (codes, names) = (rows.labels(read), rows.label_names());
         let used: BTreeSet<usize> = codes.iter().flatten().copied().collect();
