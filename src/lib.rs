@@ -104,6 +104,9 @@
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
 //! | make a second table in a stage without a model | `parts` and `bind_part` of `TransformConfig`; `src/stage/ensemble/mod.rs` is an example |
+//! | change what `clean` deletes | `src/store/clean.rs` |
+//! | add a family of models that run inside the process | a row in `src/provider/embedded/inference/family.rs` |
+//! | recognise another wording of a server's error, or another mark of thoughts | `src/provider/fault/words.rs`; `src/prompt/thoughts.rs` |
 //! | check something else in a spec | `src/spec/resolve.rs` |
 //! | add a test of tables | the list `ASSERTIONS` in `src/assertion/mod.rs` |
 //!

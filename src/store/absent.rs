@@ -3,10 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
 use crate::table::parquet::{folder_of, new_file};
+
+/// The longest time from a marker to its file. A longer one means that its writer was killed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes `file`, which must be in the folder of `path`, appear at `path`. Returns whether this call created the path.
 pub(crate) fn put_if_absent(file: &NamedTempFile, path: &Path) -> io::Result<bool> {
@@ -28,8 +32,15 @@ pub(crate) fn put_by_marker(file: &NamedTempFile, path: &Path) -> io::Result<boo
     let marker = marker(path);
     match OpenOptions::new().write(true).create_new(true).open(&marker) {
         Ok(_) if path.exists() => Ok(false),
-        Ok(_) => std::fs::copy(file.path(), beside(path)).and_then(|_| publish(path)).map(|()| true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Ok(_) => publish(file, path).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let start = Instant::now();
+            while !path.exists() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            // The process that made the marker was killed, so the file is made now.
+            if path.exists() { Ok(false) } else { publish(file, path).map(|()| true) }
+        }
         Err(error) => Err(error),
     }
 }
@@ -45,8 +56,9 @@ pub(crate) fn write_if_absent(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     put_if_absent(&file, path)
 }
 
-fn publish(path: &Path) -> io::Result<()> {
-    let copy = beside(path);
+fn publish(file: &NamedTempFile, path: &Path) -> io::Result<()> {
+    let copy = with_ending(file.path(), ".copy");
+    std::fs::copy(file.path(), &copy)?;
     File::open(&copy)?.sync_all()?;
     std::fs::rename(copy, path)
 }
@@ -59,10 +71,6 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 
 fn marker(path: &Path) -> PathBuf {
     with_ending(path, ".taken")
-}
-
-fn beside(path: &Path) -> PathBuf {
-    with_ending(path, ".copy")
 }
 
 fn has_no_links(error: &io::Error) -> bool {
@@ -116,6 +124,17 @@ mod tests {
                 assert_eq!(std::fs::read_to_string(&path).unwrap(), winners[0].to_string());
             }
         }
+    }
+
+    #[test]
+    fn a_marker_of_a_killed_process_blocks_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(marker(&path), "").unwrap();
+        let mut file = new_file(&path).unwrap();
+        file.write_all(b"later").unwrap();
+        assert!(put_by_marker(&file, &path).unwrap() && !put_by_marker(&file, &path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"later");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::project::Project;
 use crate::recipe::{TYPED, project, spec};
 use crate::server::Server;
+use crate::venv::skipped;
 
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 
@@ -27,7 +28,7 @@ fn threads_that_cannot_be_started_are_named() {
     let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=clone,clone3"];
     let tried = std::process::Command::new(strace[0]).args(&strace[1..]).arg("true").status();
     if !tried.is_ok_and(|status| status.success()) {
-        return;
+        return skipped("threads_that_cannot_be_started_are_named", "strace is not installed or not allowed");
     }
     let server = Server::new().start();
     let project = study(&server);
