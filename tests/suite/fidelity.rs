@@ -178,6 +178,7 @@ fn wrong_settings_are_reported_at_their_place() {
     ] {
         let ran = project(types, stage, &rows, &rows).run(&["validate", "pipeline.toml"]).exits(2);
         assert!(ran.stderr.contains(message) && ran.stderr.contains(place), "{stage}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches(message).count(), 1, "{stage}: {}", ran.stderr);
     }
     let stage = "columns = [\"vote\"]\norder.vote = [\"Right\", \"Centre\"]";
     let ran = project(types, stage, &rows, &rows).run(&["run", "pipeline.toml"]).exits(2);

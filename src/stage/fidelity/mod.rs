@@ -10,7 +10,7 @@ use serde_json::json;
 
 use self::compared::Compared;
 use self::samples::{Kind as ColumnKind, Variable};
-use super::method::columns::{Read, Reading, is_list};
+use super::method::columns::{Read, Reading};
 use super::method::frame::Frame;
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
@@ -176,12 +176,8 @@ impl TransformConfig for Fidelity {
         };
         let variables: Vec<(Path, Variable)> = places.iter().map(variable).collect();
         let first = self.reads((0, synthetic), &variables, context.path, problems);
-        // A list is reported for one table, and a name that both lack for both.
-        let is_list = |input: &InputTable<'_>| input.schema.fields().iter().any(|field| is_list(field));
-        let second = match first.is_some() || !is_list(synthetic) {
-            true => self.reads((1, human), &variables, context.path, problems),
-            false => None,
-        };
+        // A column that both tables lack is reported once.
+        let second = first.as_ref().and_then(|_| self.reads((1, human), &variables, context.path, problems));
         if problems.had_errors_since(before) {
             return None;
         }
