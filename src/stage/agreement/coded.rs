@@ -185,33 +185,36 @@ impl Values {
         };
         // Each column is sorted by itself, in parallel; then the sorted columns are merged.
         let columns = in_parallel(reads.len(), |place, _| {
-            let column = rows.numbers(reads.start + place);
-            let numbers = column.iter().zip(0..);
+            let numbers = rows.each_number(reads.start + place).zip(0u32..);
             // Adding 0 makes -0 and 0 the same number.
-            let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(column.len());
-            sorted.extend(numbers.filter_map(|(number, row)| Some(((*number)? + 0.0, place as u32, row))));
-            sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-            (column.len(), sorted)
+            let mut sorted: Vec<(f64, u32)> = Vec::with_capacity(rows.len());
+            sorted.extend(numbers.filter_map(|(number, row)| Some((number? + 0.0, row))));
+            sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            sorted
         });
-        let mut codes: ReadCodes = Vec::new();
-        for (place, (rows, column)) in columns.iter().enumerate() {
-            if let Some((number, ..)) = column.iter().filter(|(number, ..)| wrong(*number)).min_by_key(|(.., row)| row)
-            {
+        for (place, column) in columns.iter().enumerate() {
+            if let Some((number, _)) = column.iter().filter(|(number, _)| wrong(*number)).min_by_key(|(_, row)| row) {
                 let needs =
                     if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
                 return Err(format!("`{}` has the number {number}, but {needs}", name(place)).into());
             }
-            codes.push(vec![NO_CODE; *rows]);
         }
-        let mut sorted: Vec<(f64, u32, u32)> = Vec::with_capacity(columns.iter().map(|(_, column)| column.len()).sum());
-        columns.into_iter().for_each(|(_, column)| sorted.extend(column));
-        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut numbers: Vec<f64> = Vec::with_capacity(sorted.len());
-        for (number, read, row) in sorted {
+        let mut codes: ReadCodes = vec![vec![NO_CODE; rows.len()]; columns.len()];
+        let mut numbers: Vec<f64> = Vec::with_capacity(columns.iter().map(Vec::len).max().unwrap_or(0));
+        let mut rest: Vec<&[(f64, u32)]> = columns.iter().map(Vec::as_slice).collect();
+        // The column with the smallest number that is left.
+        let least = |rest: &[&[(f64, u32)]]| {
+            let heads = rest.iter().enumerate().filter_map(|(place, column)| Some((column.first()?.0, place)));
+            heads.min_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        while let Some((number, place)) = least(&rest) {
             if numbers.last() != Some(&number) {
                 numbers.push(number);
             }
-            codes[read as usize][row as usize] = numbers.len() as u32 - 1;
+            let equal = rest[place].iter().take_while(|(other, _)| *other == number).count().max(1);
+            let (these, others) = rest[place].split_at(equal);
+            these.iter().for_each(|(_, row)| codes[place][*row as usize] = numbers.len() as u32 - 1);
+            rest[place] = others;
         }
         Ok((Categories::Numbers(numbers, self.level), codes))
     }

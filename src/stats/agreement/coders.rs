@@ -79,6 +79,9 @@ impl Codes {
     pub(crate) fn merged(self) -> Codes {
         let cluster = |unit: usize| self.clusters.as_ref().map_or(0, |clusters| clusters[unit]);
         let key = |unit: &u32| (self.unit(*unit as usize), cluster(*unit as usize));
+        if (1..self.counts.len() as u32).all(|unit| key(&(unit - 1)) < key(&unit)) {
+            return self;
+        }
         let mut order: Vec<u32> = (0..self.counts.len() as u32).collect();
         order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
         let mut merged = Codes::new(self.coders, self.clusters.is_some());
@@ -144,7 +147,9 @@ impl Codes {
             || units.clone().flat_map(|unit| coders.iter().map(|coder| unit[*coder]).filter(|code| *code != NO_CODE));
         let mut used = vec![false; codes().max().map_or(0, |last| last as usize + 1)];
         codes().for_each(|code| used[code as usize] = true);
-        (0..used.len()).filter(|code| used[*code]).collect()
+        let mut categories = Vec::with_capacity(used.iter().filter(|is_used| **is_used).count());
+        categories.extend((0..used.len()).filter(|code| used[*code]));
+        categories
     }
 }
 

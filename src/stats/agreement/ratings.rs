@@ -8,10 +8,12 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::ratio::Ratios;
-use super::scale::{Scale, centred};
+use super::scale::{Scale, mean};
 
 /// How many units are looked at together.
 const BLOCK: usize = 128;
+/// The fewest units for a thread.
+const PIECE: usize = 1 << 16;
 /// In place of the unit of a category.
 const NO_UNIT: u32 = u32::MAX;
 
@@ -43,7 +45,7 @@ struct Unit {
     shared: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     /// The share of pairs of codes that are equal, and their mean similarity.
     equal: f64,
@@ -101,29 +103,23 @@ impl Ratings {
     /// `codes` has the categories that the coders gave to each unit, unit after unit, and `ends` where those of each unit
     /// end.
     pub(crate) fn new(scale: Scale, categories: usize, mut codes: Vec<u32>, ends: &[u32]) -> Self {
-        let values: Vec<f64> =
-            if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
         let mut uses = vec![0u8; categories];
         codes.iter().for_each(|code| uses[*code as usize] = uses[*code as usize].saturating_add(1));
         let is_single = |category: &u32| uses[*category as usize] == 1;
-        let (mut units, mut sums) = (Vec::with_capacity(ends.len()), Vec::with_capacity(ends.len()));
+        let mut units = Vec::with_capacity(ends.len());
         let mut owners = if scale == Scale::Ordinal { vec![NO_UNIT; categories] } else { Vec::new() };
-        let (mut runs, mut start) = (Vec::new(), 0);
+        let mut start = 0;
         for (end, number) in ends.iter().zip(0..) {
             let unit = &mut codes[start..*end as usize];
-            unit.sort_unstable();
-            runs.clear();
-            runs.extend(unit.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)));
-            runs.sort_by_key(|(category, _)| is_single(category));
-            unit.sort_by_key(|category| is_single(category));
+            unit.sort_unstable_by_key(|category| (is_single(category), *category));
             let shared = unit.partition_point(|category| !is_single(category));
             if unit.len() > 1 && !owners.is_empty() {
                 unit[shared..].iter().for_each(|category| owners[*category as usize] = number);
             }
             units.push(Unit { end: *end, size: unit.len() as u32, shared: shared as u32 });
-            sums.push(Sums::new(&scale, categories, &runs, &values));
             start = *end as usize;
         }
+        let sums = sums_of(&scale, categories, &units, &codes);
         let has_owner = |category: usize| owners.get(category).map_or(uses[category] == 1, |owner| *owner != NO_UNIT);
         let shared = (0..categories).rfind(|category| !has_owner(*category)).map_or(0, |last| last + 1);
         let ratios = if let Scale::Ratio(values) = &scale { Some(Ratios::new(values)) } else { None };
@@ -206,9 +202,36 @@ impl Ratings {
     }
 }
 
+/// The sums of each unit, whose equal codes lie beside each other.
+fn sums_of(scale: &Scale, categories: usize, units: &[Unit], codes: &[u32]) -> Vec<Sums> {
+    let (values, mean): (&[f64], f64) = match scale {
+        Scale::Interval(values) => (values, mean(values)),
+        _ => (&[], 0.0),
+    };
+    let mut sums = vec![Sums::default(); units.len()];
+    let fill = |(units, sums): (&[Unit], &mut [Sums])| {
+        let mut runs = Vec::new();
+        for (unit, sums) in units.iter().zip(sums) {
+            let unit = &codes[(unit.end - unit.size) as usize..unit.end as usize];
+            runs.clear();
+            runs.extend(unit.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)));
+            *sums = Sums::new(scale, categories, &runs, (values, mean));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let piece = units.len().div_ceil(threads).max(PIECE);
+    std::thread::scope(|scope| {
+        let mut pieces = units.chunks(piece).zip(sums.chunks_mut(piece));
+        let first = pieces.next();
+        pieces.for_each(|piece| drop(scope.spawn(move || fill(piece))));
+        first.into_iter().for_each(fill);
+    });
+    sums
+}
+
 impl Sums {
     /// `runs` has the categories of a unit, each with its number of codes.
-    fn new(scale: &Scale, categories: usize, runs: &[(u32, u32)], values: &[f64]) -> Self {
+    fn new(scale: &Scale, categories: usize, runs: &[(u32, u32)], (values, mean): (&[f64], f64)) -> Self {
         let (mut size, mut equal, mut similar, mut apart, mut sum, mut squares) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         for (a, m) in runs {
             let (a, m) = (*a as usize, f64::from(*m));
@@ -221,7 +244,7 @@ impl Sums {
                 far += m * n * scale.difference(a, b);
             }
             (similar, apart) = (similar + close, apart + far);
-            let value = values.get(a).copied().unwrap_or_default();
+            let value = values.get(a).map_or(0.0, |value| value - mean);
             (sum, squares) = (sum + value * m, squares + value * value * m);
         }
         let share = |sum: f64| if size > 1.0 { (sum - size) / (size * (size - 1.0)) } else { 0.0 };

@@ -67,8 +67,12 @@ impl Scale {
 
 /// The values less their mean, so that squares lose no digits.
 pub(super) fn centred(values: &[f64]) -> impl Iterator<Item = f64> {
-    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let mean = mean(values);
     values.iter().map(move |value| value - mean)
+}
+
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 fn steps(apart: usize) -> f64 {
