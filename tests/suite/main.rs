@@ -90,6 +90,7 @@ mod prob;
 mod programs;
 mod progress;
 mod r;
+mod ray;
 mod read_only;
 mod real;
 mod real_ollama;
