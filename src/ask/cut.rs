@@ -37,7 +37,7 @@ pub(crate) fn cut(reply: &Reply, sent: &[Message], context: ContextSize) -> Opti
     let what = match context.tokens.filter(|tokens| counted >= *tokens) {
         Some(tokens) => format!("the prompt fills the whole context of {tokens} tokens and was cut"),
         None => {
-            let least = missing(counted, reply.cached_tokens, sent)?;
+            let least = missing(counted, reply.cached_tokens.saturating_add(reply.cache_writes), sent)?;
             format!("the prompt has at least {least} tokens, but the server counted {counted}: it cut the prompt")
         }
     };
@@ -66,12 +66,6 @@ fn missing(counted: u64, cached: u64, sent: &[Message]) -> Option<u64> {
     Some(least).filter(|least| *least >= LEAST_CUT && is_short(*least))
 }
 
-/// The cached tokens, if only they explain a count below the lower bound.
-pub(crate) fn explaining_cache(reply: &Reply, sent: &[Message]) -> Option<u64> {
-    let counted = reply.prompt_tokens.filter(|_| reply.cached_tokens > 0)?;
-    missing(counted, 0, sent).map(|_| reply.cached_tokens)
-}
-
 /// Whether a recorded answer is about a prompt that was cut. The record counts the tokens of all attempts together.
 pub(crate) fn was_cut(record: &Record, prompt: &Prompt, context: ContextSize) -> bool {
     let notes = &record.notes;
@@ -84,7 +78,7 @@ pub(crate) fn was_cut(record: &Record, prompt: &Prompt, context: ContextSize) ->
         record.tries.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     let replies = 1 + tries.iter().filter(|attempt| attempt["reply"].is_string()).count() as u64;
     context.tokens.is_some_and(|tokens| record.prompt_tokens >= tokens.saturating_mul(replies))
-        || missing(record.prompt_tokens, notes.cached_tokens.unwrap_or(0), &prompt.messages).is_some()
+        || missing(record.prompt_tokens, record.cache_tokens(), &prompt.messages).is_some()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod task;
 pub(crate) use answer::{Finished, PackPosition, Terms, probabilities, usable};
 pub(crate) use columns::{Fate, OutputSlot, columns, fates};
 pub(crate) use corrections::correct;
-pub(crate) use cut::{ContextSize, explaining_cache, was_cut};
+pub(crate) use cut::{ContextSize, was_cut};
 pub(crate) use key::{Asked, KEY_VERSION, Replicate, call_key, probe};
 pub(crate) use packs::{FirstRound, audited, by_pack, tasks};
 pub(crate) use task::{

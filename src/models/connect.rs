@@ -13,7 +13,7 @@ use super::target::{Servers, Target};
 use crate::plan::Plan;
 use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider, server_of};
 use crate::spec::Spec;
-use crate::store::{Ledger, LedgerError, ModelEntry, ReplyLimit, shown};
+use crate::store::{Ledger, LedgerError, ModelEntry, PriceSource, ReplyLimit, shown};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Access<'a> {
@@ -155,6 +155,7 @@ impl Models {
                 build: Build::default(),
                 servers: Servers::default(),
                 price: model.price,
+                listed: model.listed,
                 context_tokens: model.context_tokens,
                 shorter: Vec::new(),
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
@@ -252,6 +253,9 @@ impl Models {
             unchecked: None,
             max_tokens: target.model.sampling.max_tokens,
             shorter: target.shorter.clone(),
+            listed_price: target
+                .listed
+                .map(|listed| PriceSource { read: listed.read.to_owned(), source: listed.source.to_owned() }),
         };
         self.iter().map(|target| (target.name.clone(), entry(target))).collect()
     }

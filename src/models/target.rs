@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ask::{Asked, ContextSize, Replicate, call_key};
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, Model, Provider};
-use crate::spec::Price;
+use crate::spec::{ListedPrice, Price};
 use crate::store::Key;
 
 /// The number of tokens that the JSON around each item of a pack's reply needs.
@@ -48,6 +48,8 @@ pub(crate) struct Target {
     /// The servers of the model, if its build is unknown.
     pub(crate) servers: Servers,
     pub(crate) price: Option<Price>,
+    /// Where the price was found, if the spec has none.
+    pub(crate) listed: Option<&'static ListedPrice>,
     pub(crate) context_tokens: Option<u64>,
     /// Smaller `max_tokens` with which earlier runs asked the model, the largest first.
     pub(crate) shorter: Vec<u32>,

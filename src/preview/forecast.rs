@@ -10,7 +10,7 @@ use super::estimate::StageEstimate;
 use super::volume::Volume;
 use crate::prompt::{cl100k, o200k};
 use crate::run::Cost;
-use crate::spec::{Concurrency, ListedPrice, ModelSpec, Price, Spec, StageSpec};
+use crate::spec::{CallTokens, Concurrency, ListedPrice, ModelSpec, Price, Spec, StageSpec};
 use crate::store::{CallTotals, StoreError};
 
 /// The assumed bytes of a token.
@@ -41,6 +41,8 @@ pub(crate) struct Amounts {
     pub(crate) reply_tokens: Range,
     /// US dollars; `None` if a price is not known.
     pub(crate) usd: Option<Range>,
+    /// The first and the last day on which the sources of its prices were read, if some are not in the spec.
+    pub(crate) prices_read: Option<(&'static str, &'static str)>,
     /// `None` if no call of a model was measured.
     pub(crate) seconds: Option<Range>,
 }
@@ -48,7 +50,8 @@ pub(crate) struct Amounts {
 impl Amounts {
     const NOTHING: Amounts = {
         let nothing = Range { expected: 0.0, maximum: Some(0.0) };
-        Amounts { calls: 0, prompt_tokens: 0.0, reply_tokens: nothing, usd: Some(nothing), seconds: Some(nothing) }
+        let (usd, seconds) = (Some(nothing), Some(nothing));
+        Amounts { calls: 0, prompt_tokens: 0.0, reply_tokens: nothing, usd, prices_read: None, seconds }
     };
 
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Amounts>) -> Amounts {
@@ -57,6 +60,10 @@ impl Amounts {
             prompt_tokens: sum.prompt_tokens + more.prompt_tokens,
             reply_tokens: sum.reply_tokens.plus(more.reply_tokens),
             usd: sum.usd.zip(more.usd).map(|(a, b)| a.plus(b)),
+            prices_read: match (sum.prices_read, more.prices_read) {
+                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+                (one, other) => one.or(other),
+            },
             seconds: sum.seconds.zip(more.seconds).map(|(a, b)| a.plus(b)),
         })
     }
@@ -85,6 +92,8 @@ pub(crate) struct Basis {
     /// Where the price was found, if it is not in the spec.
     pub(crate) listed: Option<&'static ListedPrice>,
     pub(crate) bytes_per_token: (f64, Origin),
+    /// The shares of the prompts' tokens that the server read from its cache and wrote to it.
+    pub(crate) cached: Option<((f64, f64), Origin)>,
     /// Tokens of all replies to a call, with those of its retries.
     pub(crate) reply: (f64, Origin),
     /// Attempts for each call.
@@ -172,6 +181,13 @@ impl StageForecast {
     }
 }
 
+/// The shares of the prompts' tokens that came from a cache and went to one; `None` without such tokens.
+fn cached(totals: &CallTotals, origin: fn(u64) -> Origin) -> Option<((f64, f64), Origin)> {
+    let CallTokens { prompt, cached, cache_writes, .. } = totals.tokens();
+    let share = |tokens: u64| tokens.min(prompt) as f64 / prompt.max(1) as f64;
+    (cached + cache_writes > 0).then(|| ((share(cached), share(cache_writes)), origin(totals.calls)))
+}
+
 impl Measured<'_> {
     fn basis(&self, model: &ModelSpec, is_free: bool) -> Basis {
         let (own, recent) = (&self.volume.recorded, &self.recent);
@@ -187,6 +203,7 @@ impl Measured<'_> {
             price: model.price.or(is_free.then(Price::default)),
             listed: model.listed,
             bytes_per_token: self.bytes_per_token(&model.model.id),
+            cached: cached(own, Origin::Stage).or_else(|| cached(recent, Origin::Model)),
             reply: mean(|totals| totals.completion_tokens as f64).unwrap_or((assumed as f64, Origin::Assumed)),
             attempts: mean(|totals| totals.attempts as f64).map_or(1.0, |(attempts, _)| attempts.max(1.0)),
             latency: timed(own, Origin::Stage).or_else(|| timed(recent, Origin::Model)),
@@ -226,10 +243,14 @@ impl Measured<'_> {
         let longest = self.limit.map(|limit| (n * limit as f64).max(expected));
         let reply_tokens = Range { expected, maximum: longest };
         let usd = basis.price.map(|price| {
-            let usd = |reply: f64| (prompt_tokens * price.input + reply * price.output) / 1e6;
+            let usd = |input: f64, reply: f64| (prompt_tokens * input + reply * price.output) / 1e6;
+            let (read, written) = basis.cached.map_or((0.0, 0.0), |(shares, _)| shares);
+            let (input, dearest) = (price.mean_input(read, written), price.mean_input(0.0, written));
             let is_free = price == Price::default();
-            Range { expected: usd(expected), maximum: if is_free { Some(0.0) } else { longest.map(usd) } }
+            let most = longest.map(|longest| usd(dearest, longest));
+            Range { expected: usd(input, expected), maximum: if is_free { Some(0.0) } else { most } }
         });
+        let prices_read = basis.listed.map(|listed| (listed.read, listed.read));
         let at_least = self.calls_per_minute.map_or(0.0, |most| n * basis.attempts * 60.0 / most as f64);
         let seconds = basis.latency.map(|(latency, _)| {
             let seconds = n * latency / basis.in_flight as f64;
@@ -237,7 +258,7 @@ impl Measured<'_> {
             let slowest = longest.map(|longest| seconds * (longest / expected.max(1.0)).max(1.0));
             Range { expected: seconds.max(at_least), maximum: slowest.map(|seconds| seconds.max(at_least)) }
         });
-        Amounts { calls, prompt_tokens, reply_tokens, usd, seconds }
+        Amounts { calls, prompt_tokens, reply_tokens, usd, prices_read, seconds }
     }
 }
 
@@ -247,9 +268,10 @@ mod tests {
 
     fn basis() -> Basis {
         Basis {
-            price: Some(Price { input: 0.5, output: 2.0 }),
+            price: Some(Price { input: 0.5, output: 2.0, ..Price::default() }),
             listed: None,
             bytes_per_token: (4.0, Origin::Assumed),
+            cached: None,
             reply: (10.0, Origin::Stage(20)),
             attempts: 1.0,
             latency: Some((2.0, Origin::Stage(20))),
@@ -273,6 +295,20 @@ mod tests {
         assert_eq!(amounts.seconds, Some(Range { expected: 250.0, maximum: Some(1250.0) }));
         let unbounded = measured(&volume, None).amounts(&basis());
         assert_eq!((unbounded.reply_tokens.maximum, unbounded.usd.expect("a price").maximum), (None, None));
+    }
+
+    #[test]
+    fn recorded_calls_show_how_much_of_the_prompts_a_cache_holds() {
+        let volume = Volume { calls: 1000, bytes: 400_000, ..Volume::default() };
+        let totals = CallTotals { calls: 10, prompt_tokens: 1000, cached_tokens: 800, ..CallTotals::default() };
+        assert_eq!(cached(&totals, Origin::Stage), Some(((0.8, 0.0), Origin::Stage(10))));
+        assert_eq!(cached(&CallTotals { cached_tokens: 0, ..totals }, Origin::Stage), None);
+        let price = Price { cached_input: Some(0.05), ..basis().price.expect("a price") };
+        let basis = Basis { price: Some(price), cached: cached(&totals, Origin::Stage), ..basis() };
+        let usd = measured(&volume, Some(10)).amounts(&basis).usd.expect("a price is known");
+        // 0.02 million at 0.5, 0.08 million at 0.05, 0.01 million out at 2; at most 0.1 million at 0.5.
+        let most = usd.maximum.expect("a limit");
+        assert!((usd.expected - 0.034).abs() < 1e-9 && (most - 0.07).abs() < 1e-9, "{usd:?}");
     }
 
     #[test]

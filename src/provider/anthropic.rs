@@ -25,6 +25,12 @@ use super::wire::{Wire, encoded, model_page, set, system, unstated};
 use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply, Thoughts};
 use crate::prompt::{Message, Role};
 
+/// The tokens of the shortest start of a prompt that a model caches: 512 to 4,096, by the model. A mark on a shorter one has
+/// no effect.
+const LEAST_CACHED: usize = 512;
+/// The assumed bytes of a token.
+const BYTES: usize = 4;
+
 /// The protocol requires `max_tokens`.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
 
@@ -145,14 +151,14 @@ impl Wire for Anthropic {
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);
-        let messages: Vec<&Message> = call.messages.iter().filter(|message| message.role != Role::System).collect();
+        let start = shared_start(call).unwrap_or_default();
         // Bounds of numbers, texts and lists are refused with 400.
         let format = |schema| json!({ "format": { "type": "json_schema", "schema": subset(schema, &COMMON) } });
         let body = set([
             ("model", json!(call.model.id)),
             ("max_tokens", json!(sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS))),
-            ("system", json!(system(call.messages))),
-            ("messages", json!(messages)),
+            ("system", told(system(call.messages), start.system)),
+            ("messages", turns(call.messages, start.turns)),
             ("temperature", json!(sampling.temperature)),
             ("top_p", json!(sampling.top_p)),
             ("stop_sequences", json!(sampling.stops())),
@@ -199,6 +205,52 @@ impl Wire for Anthropic {
     }
 }
 
+/// The start of a prompt that the server is asked to cache.
+#[derive(Clone, Copy, Default)]
+struct SharedStart {
+    /// Whether the text for all rows is its end.
+    system: bool,
+    /// The number of the turns after that text, the last of which is its end. 0: none.
+    turns: usize,
+}
+
+/// The messages that other calls share, if servers may cache them. A cache holds the start of a prompt up to a marked block,
+/// so only whole messages count, and one mark at the end is enough.
+fn shared_start(call: &Call<'_>) -> Option<SharedStart> {
+    if !call.model.sampling.caches_start {
+        return None;
+    }
+    let is_shared = |message: &&Message| message.parts().1.is_empty() && !message.content.is_empty();
+    let (system, turns): (Vec<&Message>, Vec<&Message>) =
+        call.messages.iter().partition(|message| message.role == Role::System);
+    let has_system = !system.is_empty() && system.iter().all(is_shared);
+    let shared = turns.iter().take(turns.len().saturating_sub(1)).take_while(|turn| is_shared(turn)).count();
+    let shared = if has_system || system.is_empty() { shared } else { 0 };
+    let texts = system.iter().filter(|_| has_system).chain(&turns[..shared]);
+    let bytes: usize = texts.map(|message| message.content.len()).sum();
+    (bytes >= LEAST_CACHED * BYTES).then_some(SharedStart { system: has_system && shared == 0, turns: shared })
+}
+
+/// A text, which is a block if it has a mark.
+fn told(text: Option<String>, is_marked: bool) -> Value {
+    match text {
+        Some(text) if is_marked => {
+            json!([{ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }])
+        }
+        text => json!(text),
+    }
+}
+
+/// The messages, of which the one with the number `marked`, from 1, has a mark.
+fn turns(messages: &[Message], marked: usize) -> Value {
+    let turns = messages.iter().filter(|message| message.role != Role::System).zip(1..);
+    let turn = |(message, number): (&Message, usize)| match number == marked {
+        true => json!({ "role": message.role, "content": told(Some(message.content.clone()), true) }),
+        false => json!(message),
+    };
+    turns.map(turn).collect()
+}
+
 fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
     let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
     let texts = answered.content.iter().filter(|block| block.kind == "text");
@@ -216,6 +268,8 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
     let thoughts = Some(thoughts.join("\n\n")).filter(|thoughts| !thoughts.is_empty());
     Ok(Reply {
         prompt_tokens: usage.prompt_tokens(),
+        cached_tokens: usage.cache_read_input_tokens.0.unwrap_or(0),
+        cache_writes: usage.cache_creation_input_tokens.0.unwrap_or(0),
         completion_tokens: usage.output_tokens.0,
         build: answered.model.text(),
         thoughts: Thoughts { text: thoughts, tokens: None },

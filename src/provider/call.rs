@@ -31,6 +31,9 @@ pub(crate) struct Sampling {
     /// Whether the server asked for `max_completion_tokens`. No part of the call key.
     #[serde(skip)]
     pub(crate) completion_limit: bool,
+    /// Whether the server is asked to cache the start of the prompt, which other calls share. No part of the call key.
+    #[serde(skip)]
+    pub(crate) caches_start: bool,
 }
 
 impl Sampling {
@@ -106,8 +109,10 @@ pub(crate) struct Reply {
     pub(crate) text: String,
     pub(crate) finish: Finish,
     pub(crate) prompt_tokens: Option<u64>,
-    /// Tokens of the prompt that came from a cache and may be missing in `prompt_tokens`.
+    /// Those of `prompt_tokens` that the server read from its cache. Some servers leave them out of `prompt_tokens`.
     pub(crate) cached_tokens: u64,
+    /// Those of `prompt_tokens` that the server wrote to its cache.
+    pub(crate) cache_writes: u64,
     pub(crate) completion_tokens: Option<u64>,
     pub(crate) build: Option<String>,
     pub(crate) probabilities: Option<Probabilities>,
@@ -125,6 +130,7 @@ impl Reply {
             finish,
             prompt_tokens: None,
             cached_tokens: 0,
+            cache_writes: 0,
             completion_tokens: None,
             build: None,
             probabilities: None,

@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     SystemRole,
     /// The limit of a reply has to be sent as `max_completion_tokens`.
     MaxTokens,
+    /// The server does not know the mark of what it may cache.
+    CacheMark,
 }
 
 impl Refusal {
@@ -54,6 +56,8 @@ impl Refusal {
         }
         if words::wants_other_limit(&error.message) {
             Some(Refusal::MaxTokens)
+        } else if words::refuses_cache_mark(&error.message) {
+            Some(Refusal::CacheMark)
         } else {
             words::refuses_system_role(&error.message).then_some(Refusal::SystemRole)
         }

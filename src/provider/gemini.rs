@@ -136,6 +136,8 @@ struct Usage {
     prompt_token_count: Count,
     candidates_token_count: Count,
     thoughts_token_count: Count,
+    /// Part of the prompt's tokens. Source: <https://ai.google.dev/gemini-api/docs/caching>.
+    cached_content_token_count: Count,
 }
 
 impl Usage {
@@ -319,6 +321,7 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
     let usage = answered.usage_metadata.0.unwrap_or_default();
     Ok(Reply {
         prompt_tokens: usage.prompt_token_count.0,
+        cached_tokens: usage.cached_content_token_count.0.unwrap_or(0),
         completion_tokens: usage.completion_tokens(),
         build: answered.model_version.text(),
         tokens: candidate.logprobs_result.0.map(LogprobsResult::tokens).unwrap_or_default(),

@@ -121,12 +121,7 @@ pub(super) fn schema<D: Dialect>(generator: &mut SchemaGenerator) -> Schema {
 
 impl<D: Dialect> Hosted<D> {
     fn credentials(&self) -> Credentials<'_> {
-        Credentials {
-            api_key_env: self.api_key_env.as_deref(),
-            headers: &self.headers,
-            query: &self.query,
-            allow_insecure: self.allow_insecure,
-        }
+        Credentials::new(&self.api_key_env, (&self.headers, &self.query), self.allow_insecure)
     }
 
     /// The address, and whether it comes from the variable that the vendor's own clients read.

@@ -35,10 +35,10 @@ pub(super) type Settings = IndexMap<String, Setting>;
 /// Everything of a provider that may hold a secret.
 #[derive(Clone, Copy)]
 pub(super) struct Credentials<'a> {
-    pub(super) api_key_env: Option<&'a str>,
-    pub(super) headers: &'a Settings,
-    pub(super) query: &'a Settings,
-    pub(super) allow_insecure: bool,
+    api_key_env: Option<&'a str>,
+    headers: &'a Settings,
+    query: &'a Settings,
+    allow_insecure: bool,
 }
 
 fn variables(settings: &Settings) -> impl Iterator<Item = &str> {
@@ -61,6 +61,14 @@ pub(super) fn secret(name: &str, address: &Address, env: Env<'_>) -> Result<Secr
 }
 
 impl<'a> Credentials<'a> {
+    pub(super) fn new(
+        api_key_env: &'a Option<String>,
+        (headers, query): (&'a Settings, &'a Settings),
+        allow_insecure: bool,
+    ) -> Self {
+        Credentials { api_key_env: api_key_env.as_deref(), headers, query, allow_insecure }
+    }
+
     /// The variables of headers and query fields.
     pub(super) fn variables(self) -> impl Iterator<Item = &'a str> {
         variables(self.headers).chain(variables(self.query))

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::text::{count, number, usd};
+use super::text::{count, from_cache, number, of_thoughts, usd};
 use crate::spec::Correction;
 use crate::store::{Explanation, InputExplanation, Origin, QuotePlace, Row};
 
@@ -233,7 +233,9 @@ pub(crate) fn cost(call: &Map<String, Value>) -> String {
     let pack = call.get("pack_size").and_then(Value::as_u64);
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
     let money = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |cost| format!(", {}", usd(cost)));
-    format!("{attempts}{from}, {prompt} tokens in, {reply} out{money}, {latency:.0} ms{of}{ended}")
+    let cached = from_cache(whole("cached_tokens"), whole("cache_write_tokens"));
+    let thought = of_thoughts(whole("reasoning_tokens"));
+    format!("{attempts}{from}, {prompt} tokens in{cached}, {reply} out{thought}{money}, {latency:.0} ms{of}{ended}")
 }
 
 /// The value with numbers of three decimals.

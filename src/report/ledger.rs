@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::text::{count, number};
+use super::text::{count, from_cache, number};
 use crate::store::{Contents, DropCounts, MergeCounts, VerifyCounts};
 
 /// Bytes as a number of KiB, rounded up.
@@ -33,7 +33,8 @@ impl Display for InfoReport {
         for model in models {
             let answers = count(model.answers, "answer");
             let (prompt, reply) = (number(model.prompt_tokens), number(model.completion_tokens));
-            writeln!(f, "  {}: {answers}, {prompt} tokens in, {reply} out", model.model)?;
+            let cached = from_cache(model.cached_tokens, 0);
+            writeln!(f, "  {}: {answers}, {prompt} tokens in{cached}, {reply} out", model.model)?;
         }
         let time = |ms: &Option<i64>| {
             let time = DateTime::from_timestamp_millis((*ms)?)?;

@@ -1,23 +1,51 @@
 //! Money and time: texts and JSON about the expected cost of a run, and how it compares with the budget.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
-use super::text::{about, count, figure, number, usd};
+use super::text::{about, count, figure, number, percent, usd};
 use crate::name::listed;
 use crate::preview::{Amounts, Basis, Forecast, ModelForecast, Origin, Range};
 use crate::run::{Cost, SpentLimit};
 use crate::spec::{Budget, Spending};
+use crate::store::{Manifest, PriceSource};
 
 /// `about 0.21 USD, at most 0.73 USD; about 8 min, at most 20 min`.
 pub(crate) fn cost_and_time(amounts: &Amounts) -> String {
     let cost = match amounts.usd {
         Some(Range { expected: 0.0, .. }) => "0 USD".to_owned(),
-        Some(range) => estimate(range, usd),
+        Some(range) => estimate(range, usd) + &prices_of(amounts),
         None => "cost not known".to_owned(),
     };
     let time = amounts.seconds.map_or("time not known".to_owned(), |range| estimate(range, about));
     format!("{cost}; {time}")
+}
+
+/// ` (prices of 2026-11-29)`, if prices are not in the spec.
+fn prices_of(amounts: &Amounts) -> String {
+    match amounts.prices_read {
+        None => String::new(),
+        Some((first, last)) if first == last => format!(" (prices of {first})"),
+        Some((first, last)) => format!(" (prices of {first} to {last})"),
+    }
+}
+
+/// Where the prices of a run come from that are not in its spec, a line for each source. None if the run cost nothing.
+pub(crate) fn prices_used(manifest: &Manifest) -> Vec<String> {
+    let mut sources: BTreeMap<&PriceSource, Vec<&str>> = BTreeMap::new();
+    for (name, model) in manifest.models.iter().filter(|_| manifest.stages.values().any(|stage| stage.usd > Some(0.0)))
+    {
+        if let Some(source) = &model.listed_price {
+            sources.entry(source).or_default().push(name);
+        }
+    }
+    let line = |(PriceSource { read, source }, names): (&PriceSource, Vec<&str>)| {
+        let what = if names.len() > 1 { "prices" } else { "price" };
+        format!("{what} of {}: {source}, read on {read}", listed(names))
+    };
+    sources.into_iter().map(line).collect()
 }
 
 /// What is known of the cost, if the price of a model is not known.
@@ -28,7 +56,8 @@ pub(crate) fn known_part(forecast: &Forecast) -> Option<String> {
     let range = Amounts::sum(priced.iter().map(|model| &model.amounts)).usd.filter(|usd| usd.expected > 0.0)?;
     let names: IndexSet<&str> = unpriced.iter().map(|model| model.name.as_str()).collect();
     let names = (!names.is_empty()).then(|| listed(names))?;
-    Some(format!("without the calls of {names}: {}", estimate(range, usd)))
+    let prices = Amounts::sum(priced.iter().map(|model| &model.amounts));
+    Some(format!("without the calls of {names}: {}{}", estimate(range, usd), prices_of(&prices)))
 }
 
 fn estimate(range: Range, text: impl Fn(f64) -> String) -> String {
@@ -53,20 +82,10 @@ pub(crate) fn tokens(amounts: &Amounts) -> String {
 
 /// What the forecast of a model rests on: its price, then the sizes and times of its calls.
 pub(crate) fn basis(model: &ModelForecast) -> [String; 2] {
-    let Basis { price, listed, bytes_per_token, reply, latency, in_flight, .. } = &model.basis;
-    let price = match (price, listed) {
-        (None, _) => "no price is known: write `price = { input = .., output = .. }`".to_owned(),
-        (Some(price), _) if price.input == 0.0 && price.output == 0.0 => "free".to_owned(),
-        (Some(price), listed) => {
-            let origin = listed.map_or("in the spec".to_owned(), |l| format!("{}, read on {}", l.source, l.read));
-            let (input, output) = (figure(price.input), figure(price.output));
-            format!("{input} USD a million tokens in, {output} out ({origin})")
-        }
-    };
-    let mut parts = vec![
-        (format!("{} bytes a token", figure(bytes_per_token.0)), Some(bytes_per_token.1)),
-        (format!("{} tokens a reply", figure(reply.0)), Some(reply.1)),
-    ];
+    let Basis { bytes_per_token, cached, reply, latency, in_flight, .. } = &model.basis;
+    let mut parts = vec![(format!("{} bytes a token", figure(bytes_per_token.0)), Some(bytes_per_token.1))];
+    parts.extend(cached.map(|((read, _), from)| (format!("{} of the prompts cached", percent(read)), Some(from))));
+    parts.push((format!("{} tokens a reply", figure(reply.0)), Some(reply.1)));
     match latency {
         Some((seconds, origin)) => parts.push((format!("{} s a call", figure(*seconds)), Some(*origin))),
         None => parts.push(("time of a call not known".to_owned(), None)),
@@ -77,7 +96,19 @@ pub(crate) fn basis(model: &ModelForecast) -> [String; 2] {
         let origin = from.filter(|_| is_last).map_or(String::new(), |from| format!(" ({})", origin(from)));
         sizes += &format!("{}{text}{origin}", if i > 0 { ", " } else { "" });
     }
-    [format!("{}: {price}", model.name), format!("{sizes}, {} in flight", number(*in_flight))]
+    [format!("{}: {}", model.name, price(&model.basis)), format!("{sizes}, {} in flight", number(*in_flight))]
+}
+
+fn price(basis: &Basis) -> String {
+    let Some(price) = basis.price else {
+        return "no price is known: write `price = { input = .., output = .. }`".to_owned();
+    };
+    if price.input == 0.0 && price.output == 0.0 {
+        return "free".to_owned();
+    }
+    let origin = basis.listed.map_or("in the spec".to_owned(), |listed| listed.origin(number));
+    let cached = price.cached_input.map_or(String::new(), |cached| format!(" ({} cached)", figure(cached)));
+    format!("{} USD a million tokens in{cached}, {} out ({origin})", figure(price.input), figure(price.output))
 }
 
 fn origin(origin: Origin) -> String {
@@ -162,15 +193,18 @@ pub(crate) fn amounts_json(amounts: &Amounts) -> Value {
 }
 
 pub(crate) fn model_json(model: &ModelForecast) -> Value {
-    let Basis { price, listed, bytes_per_token, reply, attempts, latency, in_flight } = &model.basis;
+    let Basis { price, listed, bytes_per_token, cached, reply, attempts, latency, in_flight } = &model.basis;
     let figure = |(value, from): (f64, Origin)| json!({ "value": value, "from": origin(from) });
     let mut json = amounts_json(&model.amounts);
     json["model"] = json!(model.name);
     json["price"] = json!(price.map(|price| json!({
-        "input": price.input, "output": price.output,
+        "input": price.input, "output": price.output, "cached_input": price.cached_input,
+        "cache_write": price.cache_write, "batch": price.batch,
+        "longest_prompt": listed.and_then(|listed| listed.longest_prompt),
         "source": listed.map_or("spec", |listed| listed.source), "read": listed.map(|listed| listed.read),
     })));
     json["bytes_per_token"] = figure(*bytes_per_token);
+    json["cached_share"] = json!(cached.map(|((read, _), from)| figure((read, from))));
     json["completion_tokens_per_call"] = figure(*reply);
     json["seconds_per_call"] = json!(latency.map(figure));
     json["attempts_per_call"] = json!(attempts);
@@ -197,6 +231,7 @@ mod tests {
             prompt_tokens: 853_214.0,
             reply_tokens: range(130_000.0, 1_000_000.0),
             usd: Some(range(0.2060, 0.728)),
+            prices_read: None,
             seconds: Some(range(480.0, 3700.0)),
         }
     }
@@ -221,10 +256,11 @@ mod tests {
     fn the_basis_names_the_origin_of_each_figure() {
         let basis_of = |price, listed, reply, latency| {
             let bytes_per_token = (4.0, Origin::Assumed);
-            let basis = Basis { price, listed, bytes_per_token, reply, attempts: 1.0, latency, in_flight: 16 };
+            let (cached, attempts) = (None, 1.0);
+            let basis = Basis { price, listed, bytes_per_token, cached, reply, attempts, latency, in_flight: 16 };
             texts_of(&ModelForecast { name: "small".to_owned(), amounts: amounts(), basis })
         };
-        let price = Some(Price { input: 0.15, output: 0.6 });
+        let price = Some(Price { input: 0.15, output: 0.6, ..Price::default() });
         let measured = Origin::Stage(20);
         assert_eq!(
             basis_of(price, None, (13.26, measured), Some((0.768, measured))),
@@ -251,6 +287,7 @@ mod tests {
             price: None,
             listed: None,
             bytes_per_token: (4.0, Origin::Assumed),
+            cached: None,
             reply: (13.0, Origin::Assumed),
             attempts: 1.0,
             latency: None,

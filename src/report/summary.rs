@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use super::changes;
 use super::columns::StageColumns;
 use super::import::fresh_imports;
+use super::money::prices_used;
 use super::packs::packing;
 use super::table_files::RunFiles;
-use super::text::{count, duration, figure, number, percent, rate, usd};
+use super::text::{count, duration, figure, from_cache, number, of_thoughts, percent, rate, usd};
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
@@ -188,6 +189,7 @@ impl RunSummary {
         }
         self.write_notes(f)?;
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
+        prices_used(manifest).iter().try_for_each(|line| writeln!(f, "{line}"))?;
         let rate = match self.calls_per_second() {
             0.0 => String::new(),
             per_second => format!(", {}", rate(per_second, "call")),
@@ -295,7 +297,10 @@ impl RunSummary {
         if totals.aborted > 0 {
             parts.push(format!("{} aborted, which the server may charge for", number(totals.aborted)));
         }
-        let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
+        let cached = from_cache(totals.cached_tokens, totals.cache_write_tokens);
+        let thought = of_thoughts(totals.reasoning_tokens);
+        let (prompt, reply) = (number(totals.prompt_tokens), number(totals.completion_tokens));
+        let tokens = format!("{prompt} tokens in{cached}, {reply} out{thought}");
         let money = totals.usd.map_or(String::new(), |cost| format!(", {}", usd(cost)));
         writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
         if totals.calls > 0 {
@@ -431,6 +436,9 @@ mod tests {
             cut: 2,
             other_servers: 0,
             prompt_tokens: 1_000_000,
+            cached_tokens: 800_000,
+            cache_write_tokens: 1_024,
+            reasoning_tokens: 420,
             completion_tokens: 999,
             usd: Some(0.1506),
             shares: [
@@ -472,7 +480,7 @@ mod tests {
         let expected = "\
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries, 4 aborted, which the server \
-may charge for; 1,000,000 tokens in, 999 out, 0.151 USD
+may charge for; 1,000,000 tokens in (800,000 from the cache, 1,024 written to it), 999 out (420 of thoughts), 0.151 USD
       small: 3 of 39 answers changed (7.69 %, 95 % interval 2.65 to 20.3 %): 2 different, 1 newly answered
       2 answers from the ledger whose prompt the server had cut (asked again)
       tone    positive  1,200/1,228 (97.7 %, 95 % sampling interval 96.7 to 98.4 %)

@@ -120,6 +120,20 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     out + "…"
 }
 
+/// ` (512 of thoughts)` after a number of tokens; nothing without thoughts.
+pub(crate) fn of_thoughts(tokens: u64) -> String {
+    if tokens > 0 { format!(" ({} of thoughts)", number(tokens)) } else { String::new() }
+}
+
+/// ` (1,960 from the cache, 40 written to it)` after a number of tokens; nothing without such tokens.
+pub(crate) fn from_cache(read: u64, written: u64) -> String {
+    let mut parts = Vec::new();
+    parts.extend((read > 0).then(|| format!("{} from the cache", number(read))));
+    let to = if read > 0 { "it" } else { "the cache" };
+    parts.extend((written > 0).then(|| format!("{} written to {to}", number(written))));
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
 /// A list of at most `most` names, and how many more there are.
 pub(crate) fn listed_briefly(names: &[impl AsRef<str>], most: usize) -> String {
     let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");

@@ -8,7 +8,6 @@ use arrow_array::types::Int64Type;
 use arrow_schema::ArrowError;
 
 use super::block::{Block, Slot};
-use super::call::Cost;
 use super::calls::Calls;
 use super::changes::changes;
 use super::label_counts::LabelCounts;
@@ -154,7 +153,7 @@ impl Finish<'_> {
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
                 prompt.continues(&mut messages);
                 let by = calls.target(calls.answered_by(target.index, &finished.record));
-                let tokens = [finished.record.prompt_tokens, finished.record.completion_tokens];
+                let tokens = finished.record.tokens();
                 let call = CallRow {
                     row,
                     row_key: row_key.as_deref(),
@@ -170,7 +169,7 @@ impl Finish<'_> {
                     failure: finished.answer.as_ref().err(),
                     pack: finished.place.as_deref().map(pack_row),
                     audit,
-                    usd: by.price.map(|price| Cost::of(tokens[0], tokens[1], Some(price)).usd),
+                    usd: by.price.map(|price| price.cost(tokens, false)),
                 };
                 table.push(call.values());
             }

@@ -11,7 +11,7 @@ use super::failures::Failures;
 use super::wait::{Wait, Waits};
 use crate::plan::Plan;
 use crate::prompt::Failure;
-use crate::spec::{StageSpec, TableId};
+use crate::spec::{CallTokens, StageSpec, TableId};
 use crate::store::{Audit, ChangesByModel, PartFacts, Share, Shares, StageTotals};
 
 const NANO: f64 = 1e9;
@@ -189,10 +189,20 @@ impl StageProgress {
         Flight { stage: self, has_landed: false }
     }
 
-    pub(crate) fn tokens(&self, prompt: u64, completion: u64) {
+    /// Counts the tokens of a reply; `thought` of them are of its thoughts.
+    pub(crate) fn tokens(&self, tokens: CallTokens, thought: u64) {
         let totals = &mut self.counters.lock().totals;
-        totals.prompt_tokens += prompt;
-        totals.completion_tokens += completion;
+        totals.prompt_tokens += tokens.prompt;
+        totals.cached_tokens += tokens.cached;
+        totals.cache_write_tokens += tokens.cache_writes;
+        totals.completion_tokens += tokens.reply;
+        totals.reasoning_tokens += thought;
+    }
+
+    /// Whether several calls may be sent, which then have the same text for all rows.
+    pub(crate) fn shares_prompts(&self) -> bool {
+        let rows = self.rows();
+        rows == 0 || rows as f64 * self.calls_per_row > 1.0
     }
 
     /// Counts finished calls: sent, answered by the ledger, and calls about single rows that packs replace.

@@ -14,7 +14,7 @@ pub(crate) fn earlier_cost(spec: &Spec, ledger: &Ledger) -> Result<Cost, LedgerE
     };
     let spent = ledger.spent()?;
     let costs = spent.iter().map(|(id, totals)| {
-        let cost = Cost::of(totals.prompt_tokens, totals.completion_tokens, price(id));
+        let cost = Cost::of(totals.tokens(), price(id), false);
         Cost { calls: totals.attempts, ..cost }
     });
     Ok(costs.fold(Cost::default(), Cost::plus))

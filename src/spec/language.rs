@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::limits::{Budget, Price};
+use super::limits::Budget;
+use super::prices::Price;
 use crate::assertion::Severity;
 use crate::name::Name;
 use crate::provider::{Options, SystemRole};
@@ -104,7 +105,7 @@ pub(crate) struct ModelTable {
     /// role, how to answer moves to the user's message by itself; the `system` of a stage does not.
     pub(crate) system_role: Option<SystemRole>,
     /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it,
-    /// except for local models (Ollama, embedded, mock).
+    /// except for local models (Ollama, embedded, mock) and for models whose price fanfold lists.
     pub(crate) price: Option<Price>,
     /// Ollama and embedded: the context size in tokens, prompt and reply together. Ollama: always sent, since the
     /// server's default depends on its memory. Default: 4096. Embedded: by default the model's context.

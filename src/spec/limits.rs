@@ -1,4 +1,4 @@
-//! Limits: the limits of an endpoint for every kind of provider, the budget of a run and the prices of models.
+//! Limits: the limits of an endpoint for every kind of provider, and the budget of a run.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -144,16 +144,6 @@ impl Budget {
         let total = self.total.and_then(|total| total.usd);
         [(&["usd"], self.usd), (&["total", "usd"], total), (&["confirm_above"], self.confirm_above)]
     }
-}
-
-/// The price of a model, in US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Price {
-    /// For a million tokens of prompts.
-    pub(crate) input: f64,
-    /// For a million tokens of replies.
-    pub(crate) output: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

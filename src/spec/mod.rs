@@ -50,10 +50,10 @@ pub(crate) use format::TableFormat;
 pub(crate) use language::{ClusterTable, KubernetesTable, Order, Overflow, Repair};
 #[cfg(test)]
 pub(crate) use limits::Interval;
-pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
+pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Spending};
 pub use pipeline::Spec;
 pub(crate) use pipeline::{ModelSpec, OutputSpec, SheetSpec, TestSpec};
-pub(crate) use prices::ListedPrice;
+pub(crate) use prices::{CallTokens, ListedPrice, Price};
 pub(crate) use read::stage_of;
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 

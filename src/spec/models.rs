@@ -143,10 +143,9 @@ impl Resolver<'_> {
         }
         let counts_dollars = dollars.iter().any(|(_, usd)| usd.is_some());
         for (name, table) in raw.known_models() {
-            let at = Path::of(["models", name.as_str(), "price"]);
-            let wrong = |price: &f64| !(*price >= 0.0 && price.is_finite());
-            if table.price.is_some_and(|price| [price.input, price.output].iter().any(wrong)) {
-                self.error("bad-value", at.clone(), "a price must be 0 or more");
+            if table.price.is_some_and(|price| !price.is_valid()) {
+                let at = Path::of(["models", name.as_str(), "price"]);
+                self.error("bad-value", at, "a price must be 0 or more");
             }
             let endpoint = endpoints.get(&table.provider).map(|e| e.endpoint.as_ref());
             let costs =

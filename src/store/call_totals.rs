@@ -1,12 +1,17 @@
 //! Totals of recorded calls: what they cost and how long they took.
 
 use super::record::Record;
+use crate::spec::CallTokens;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct CallTotals {
     pub(crate) calls: u64,
     pub(crate) attempts: u64,
     pub(crate) prompt_tokens: u64,
+    /// Those of the prompts that servers read from their caches.
+    pub(crate) cached_tokens: u64,
+    /// Those of the prompts that servers wrote to their caches.
+    pub(crate) cache_write_tokens: u64,
     pub(crate) completion_tokens: u64,
     pub(crate) latency_ms: f64,
     /// The calls with a latency. Those of a replay file have none.
@@ -17,10 +22,22 @@ impl CallTotals {
     pub(crate) fn add(&mut self, record: &Record) {
         self.calls += 1;
         self.attempts += u64::from(record.attempts);
-        self.prompt_tokens += record.prompt_tokens;
-        self.completion_tokens += record.completion_tokens;
+        let tokens = record.tokens();
+        self.prompt_tokens += tokens.prompt;
+        self.cached_tokens += tokens.cached;
+        self.cache_write_tokens += tokens.cache_writes;
+        self.completion_tokens += tokens.reply;
         self.latency_ms += record.latency_ms;
         self.timed += u64::from(record.latency_ms > 0.0);
+    }
+
+    pub(crate) fn tokens(&self) -> CallTokens {
+        CallTokens {
+            prompt: self.prompt_tokens,
+            cached: self.cached_tokens,
+            cache_writes: self.cache_write_tokens,
+            reply: self.completion_tokens,
+        }
     }
 
     /// The mean seconds of a call; `None` if no latency is known.

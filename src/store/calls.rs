@@ -118,7 +118,7 @@ const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) 
     Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
 }
 
-pub(crate) static COLUMNS: [Column; 32] = [
+pub(crate) static COLUMNS: [Column; 34] = [
     column("row", Integer, "number of the row, from 1", |c| c.row.into()),
     optional("row_key", Text, "key of the row", |c| c.row_key.into()),
     column("stage", Text, "stage that made the call", |c| c.stage.into()),
@@ -175,6 +175,18 @@ pub(crate) static COLUMNS: [Column; 32] = [
         nullable: true,
         ..carried("reasoning_tokens", Integer, "tokens of the thoughts, which `completion_tokens` includes", |c| {
             c.record.notes.reasoning_tokens.map(|tokens| tokens as i64).into()
+        })
+    },
+    Column {
+        nullable: true,
+        ..carried("cached_tokens", Integer, "those of `prompt_tokens` that the server read from its cache", |c| {
+            c.record.notes.cached_tokens.map(|tokens| tokens as i64).into()
+        })
+    },
+    Column {
+        nullable: true,
+        ..carried("cache_write_tokens", Integer, "those of `prompt_tokens` that the server wrote to its cache", |c| {
+            c.record.notes.cache_write_tokens.map(|tokens| tokens as i64).into()
         })
     },
 ];

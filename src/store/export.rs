@@ -108,6 +108,14 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error>
             // A null field keeps its default.
             let _ = field.set(&mut record, Value::at(column, row));
         }
+        let count = |name: &str| match at(name, row) {
+            Value::Integer(tokens) => u64::try_from(tokens).ok(),
+            _ => None,
+        };
+        let notes = &mut record.notes;
+        // In the tables of earlier versions, the notes have the count.
+        notes.cached_tokens = count("cached_tokens").or(notes.cached_tokens);
+        notes.cache_write_tokens = count("cache_write_tokens").or(notes.cache_write_tokens);
         record.tries = record.tries.as_deref().and_then(redacted);
         let mut packed = Vec::new();
         record.pack(&mut packed);

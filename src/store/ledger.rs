@@ -35,6 +35,8 @@ pub(crate) use since::Since;
 /// The version of the file's format. A newer format is refused. Format 2 added the probabilities. Format 3 added the
 /// notes and a checksum of all fields.
 const FORMAT: i64 = 3;
+/// The first format with notes.
+const NOTES: i64 = 3;
 /// How long a connection waits for another process.
 const WAIT: Duration = Duration::from_secs(60);
 

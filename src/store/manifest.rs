@@ -130,6 +130,17 @@ pub(crate) struct ModelEntry {
     /// Smaller `max_tokens` of earlier runs, whose replies may be in the table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) shorter: Vec<u32>,
+    /// Where the price was found, if the spec has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listed_price: Option<PriceSource>,
+}
+
+/// The source of a price that is not in the spec.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct PriceSource {
+    /// The day on which the source was read, such as `2026-11-29`.
+    pub(crate) read: String,
+    pub(crate) source: String,
 }
 
 /// A `max_tokens` with which a run asked a model.
@@ -174,7 +185,16 @@ pub(crate) struct StageTotals {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) other_servers: u64,
     pub(crate) prompt_tokens: u64,
+    /// Those of them that the server read from its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) cached_tokens: u64,
+    /// Those of them that the server wrote to its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) cache_write_tokens: u64,
     pub(crate) completion_tokens: u64,
+    /// Those of the replies that were thoughts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) reasoning_tokens: u64,
     /// The number of calls that the rows need if the ledger has no answers.
     #[serde(default)]
     pub(crate) needed: u64,

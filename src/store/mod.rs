@@ -69,8 +69,8 @@ pub(crate) use known::{Known, write_known};
 pub(crate) use lease::{Lease, Leases};
 pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, Since, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, ReplyLimit, SheetFacts, SourceEntry,
-    StageShape, StageTotals, State, TransformEntry,
+    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, PriceSource, RefusalTotals, ReplyLimit, SheetFacts,
+    SourceEntry, StageShape, StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use project::{Hold, Project};

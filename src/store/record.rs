@@ -9,6 +9,7 @@ use std::str::FromStr;
 use Access::{Count, Number, Optional, Reply, Small, Text};
 use serde::{Deserialize, Serialize};
 
+use crate::spec::CallTokens;
 use crate::table::{Type, Value};
 
 /// The hash of everything that can change an answer.
@@ -163,6 +164,20 @@ impl PartialEq for Record {
 }
 
 impl Record {
+    pub(crate) fn tokens(&self) -> CallTokens {
+        CallTokens {
+            prompt: self.prompt_tokens,
+            cached: self.notes.cached_tokens.unwrap_or(0),
+            cache_writes: self.notes.cache_write_tokens.unwrap_or(0),
+            reply: self.completion_tokens,
+        }
+    }
+
+    /// The tokens of the prompts that came from a cache or went to one.
+    pub(crate) fn cache_tokens(&self) -> u64 {
+        self.tokens().cached.saturating_add(self.tokens().cache_writes)
+    }
+
     /// Returns a checksum of all fields: the key and the numbers first, then the texts with their lengths.
     pub(crate) fn checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
@@ -288,9 +303,12 @@ pub(crate) struct Notes {
     pub(crate) left_out: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,
-    /// Tokens of the prompt that came from the server's cache, if the count of its tokens leaves them out.
+    /// The tokens of all prompts that the server read from its cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cached_tokens: Option<u64>,
+    /// The tokens of all prompts that the server wrote to its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_write_tokens: Option<u64>,
     /// The role of the system text, if the server refused the one that the spec asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) system_role: Option<String>,
@@ -310,9 +328,16 @@ impl Notes {
         (*self != Notes::default()).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// The notes without the thoughts, which have other columns.
+    /// The notes without what has other columns.
     pub(crate) fn steps(&self) -> Option<String> {
-        Notes { reasoning: None, reasoning_tokens: None, ..self.clone() }.to_json()
+        let columns = Notes { reasoning: None, reasoning_tokens: None, cached_tokens: None, ..self.clone() };
+        Notes { cache_write_tokens: None, ..columns }.to_json()
+    }
+
+    /// Notes how many tokens of the prompts came from a cache or went to one.
+    pub(crate) fn count_cache(&mut self, tokens: CallTokens) {
+        let above_zero = |tokens: u64| Some(tokens).filter(|tokens| *tokens > 0);
+        (self.cached_tokens, self.cache_write_tokens) = (above_zero(tokens.cached), above_zero(tokens.cache_writes));
     }
 
     /// Reads [`Notes::to_json`]. Unreadable notes become the default, and the record's checksum detects the change.

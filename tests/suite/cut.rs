@@ -133,11 +133,8 @@ fn an_answer_whose_count_leaves_out_a_cache_stays_in_the_ledger() {
     let server = Server::new().script(move |asked, _| counted(asked, "", usage.clone())).start();
     let project = recorded(&server, &openai_spec("", &format!("{STAGE}\n{TYPED}")));
     project.run(&RUN).exits(0).says("0 calls sent, 2 from the ledger");
-    assert_eq!(
-        json_of(project.calls().strings("notes")[1].as_deref().expect("a note")),
-        json!({ "cached_tokens": 660 })
-    );
-    assert_eq!(project.calls().ints("prompt_tokens"), [Some(40), Some(40)]);
+    assert_eq!(project.calls().ints("cached_tokens"), [Some(660), Some(660)]);
+    assert_eq!(project.calls().ints("prompt_tokens"), [Some(700), Some(700)], "the count leaves them out");
 }
 
 /// Changes the token counts of all answers in the ledger, which then have the checksum of format 1.

@@ -21,6 +21,7 @@ mod book;
 mod broken;
 mod budget;
 mod builds;
+mod caching;
 mod calibration;
 mod certificates;
 mod changes;

@@ -184,7 +184,7 @@ fn a_listed_price_belongs_to_the_vendors_own_server() {
     project.write("pipeline.toml", hosted.replace("base_url_env = \"LAB_URL\"\n", ""));
     let text = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
     let price =
-        "llama: 0.15 USD a million tokens in, 0.6 out (https://openrouter.ai/openai/gpt-4o-mini-2024-07-18, read on";
+        "llama: 0.15 USD a million tokens in (0.075 cached), 0.6 out (https://github.com/CommitBrief/commitbrief/wiki/";
     assert!(text.contains(price) && text.contains("bytes a token (tiktoken)"), "{text}");
     // The spec's price wins.
     let own =

@@ -181,13 +181,27 @@ fn the_limit_of_a_reply_goes_by_the_name_that_the_server_wants() {
     assert!(server.asked().iter().any(|asked| asked.body["max_completion_tokens"] == 64));
 }
 
+/// A project whose provider is of another kind than that of `spec`.
+fn of_kind(server: &Server, kind: &str, spec: &str, rows: usize) -> Project {
+    let spec = spec.replace("type = \"openai\"", &format!("type = \"{kind}\""));
+    let spec = match kind {
+        "openai" => spec,
+        "ollama" => spec.replace("base_url_env = \"LAB_URL\"\n", ""),
+        _ => spec.replace("LAB_URL", "LAB_ROOT"),
+    };
+    project(server, &spec, rows).env("LAB_ROOT", &server.url())
+}
+
 #[test]
 fn a_seed_that_is_not_sent_still_makes_calls_different() {
-    let server = Server::new().script(|_, _| good()).start();
-    let project = project(&server, &typed("seed = 7\nsend_seed = false", "replicates = 2\n"), 3);
-    project.run(&RUN).exits(0);
-    assert_eq!(server.requests(), 6);
-    assert!(server.asked().iter().all(|asked| asked.body.get("seed").is_none()));
+    for kind in ["openai", "ollama", "gemini", "anthropic"] {
+        let server = Server::new().script(|_, _| good()).start();
+        let project = of_kind(&server, kind, &typed("seed = 7\nsend_seed = false", "replicates = 2\n"), 3);
+        project.run(&RUN).exits(0);
+        assert_eq!(server.requests(), 6, "{kind}");
+        assert!(server.asked().iter().all(|asked| !asked.body.to_string().contains("\"seed\"")), "{kind}");
+        project.run(&RUN).exits(0).says("0 calls sent");
+    }
 }
 
 #[test]
@@ -256,10 +270,33 @@ fn azure_has_its_version_in_the_address_and_its_key_in_a_header() {
 
 #[test]
 fn the_address_of_the_official_clients_is_honoured() {
-    let server = Server::new().script(|_, _| good()).start();
     let spec = openai_spec("", &format!("models = [\"llama\"]\n{TYPED}")).replace("base_url_env = \"LAB_URL\"\n", "");
-    let project =
-        project(&server, &spec, 2).env("OPENAI_BASE_URL", &server.openai_url()).env("OPENAI_API_KEY", "abc123");
-    project.run(&RUN).exits(0).says("2 answered");
-    assert!(server.asked().iter().all(|asked| asked.header("authorization") == Some("Bearer abc123")));
+    for (kind, address, key, header, sent) in [
+        ("openai", "OPENAI_BASE_URL", "OPENAI_API_KEY", "authorization", "Bearer abc123"),
+        ("anthropic", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "x-api-key", "abc123"),
+        ("gemini", "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "x-goog-api-key", "abc123"),
+    ] {
+        let server = Server::new().script(|_, _| good()).start();
+        let url = if kind == "openai" { server.openai_url() } else { server.url() };
+        let project = of_kind(&server, kind, &spec, 2).env(address, &url).env(key, "abc123");
+        project.run(&RUN).exits(0).says("2 answered");
+        assert!(server.asked().iter().all(|asked| asked.header(header) == Some(sent)), "{kind}");
+    }
+}
+
+#[test]
+fn an_ollama_behind_a_proxy_gets_its_key_in_every_way() {
+    for (fields, header, query) in [
+        ("api_key_env = \"LAB_KEY\"\n", Some(("authorization", "Bearer abc123")), ""),
+        ("headers = { X-Token = { env = \"LAB_KEY\" } }\n", Some(("x-token", "abc123")), ""),
+        ("query = { token = { env = \"LAB_KEY\" } }\n", None, "?token=abc123"),
+    ] {
+        let server = Server::new().script(|_, _| good()).start();
+        let spec = openai_spec(fields, &format!("models = [\"llama\"]\n{TYPED}"));
+        of_kind(&server, "ollama", &spec, 2).env("LAB_KEY", "abc123").run(&RUN).exits(0).says("2 answered");
+        for asked in server.asked() {
+            assert!(header.is_none_or(|(name, value)| asked.header(name) == Some(value)), "{fields}");
+            assert!(asked.path.ends_with(query), "{fields}{}", asked.path);
+        }
+    }
 }

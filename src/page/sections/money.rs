@@ -8,6 +8,7 @@ use super::super::Subject;
 use super::super::calls::{Calls, Group, Timeline, Totals};
 use super::super::chart::{Axis, Chart, Line, Lines, Mark, Point, Unit};
 use super::super::content::{Block, Figure, Grid, Section};
+use crate::report::money::prices_used;
 use crate::report::text::{about, count, duration, figure, moment, number, usd};
 use crate::stats::LogHistogram;
 use crate::store::Manifest;
@@ -47,6 +48,7 @@ fn overview(subject: &Subject<'_>, calls: &Calls) -> String {
     parts.push(format!("{} tokens in and {} out", number(sent.prompt_tokens), number(sent.completion_tokens)));
     parts.extend(sent.usd.map(usd));
     let mut text = format!("{}.", parts.join(", "));
+    prices_used(subject.manifest).iter().for_each(|line| text += &format!(" The {line}."));
     if let Some((first, last)) = time(&span.first).zip(time(&span.last)) {
         let took = (last - first).to_std().unwrap_or_default();
         let [first, last] = [first, last].map(|time| moment(time.timestamp_millis()));

@@ -93,6 +93,46 @@ fn a_seed_makes_another_call_and_is_not_sent() {
     assert!(one.body[..one.keyed] != two.body[..two.keyed] && one.body != none.body);
 }
 
+/// The content of each message, and the text for all rows, of a call that asks for a cache.
+fn marked(messages: &[Message]) -> Vec<Value> {
+    let caching = Sampling { caches_start: true, ..Sampling::default() };
+    let call = encode(SchemaOrNone::None, caching, messages, None);
+    let plain = encode(SchemaOrNone::None, Sampling::default(), messages, None);
+    let body: Value = serde_json::from_str(sent(&call)).unwrap();
+    let text = |value: &Value| value.as_str().or(value[0]["text"].as_str()).map(str::to_owned);
+    let contents = |body: &Value| {
+        let turns = body["messages"].as_array().into_iter().flatten().map(|turn| turn["content"].clone());
+        std::iter::once(body["system"].clone()).chain(turns).collect::<Vec<Value>>()
+    };
+    let without: Value = serde_json::from_str(sent(&plain)).unwrap();
+    let texts = |body| contents(body).iter().map(text).collect::<Vec<_>>();
+    assert_eq!(texts(&body), texts(&without), "a mark changes no text");
+    contents(&body)
+}
+
+#[test]
+fn the_last_message_that_all_rows_share_is_marked() {
+    let long = |word: &str| word.repeat(2100 / word.len() + 1);
+    let (system, question) = (|| Message::system(long("Judge. ")).for_all(), || Message::user("Good?"));
+    let example = || [Message::user(long("Fine. ")).for_all(), Message::assistant("good").for_all()];
+    let is_marked = |content: &Value| content[0]["cache_control"] == json!({ "type": "ephemeral" });
+    let marks = |messages: &[Message]| marked(messages).iter().map(is_marked).collect::<Vec<_>>();
+    assert_eq!(marks(&[system(), question()]), [true, false]);
+    let [asked, answered] = example();
+    assert_eq!(marks(&[system(), asked.clone(), answered.clone(), question()]), [false, false, true, false]);
+    assert_eq!(marks(&[asked.clone(), answered.clone(), question()]), [false, false, true, false]);
+    // A cache holds the start of a prompt, which is different for each row here.
+    let own = Message::system(long("You are Ann. "));
+    assert_eq!(marks(&[own, asked, answered, question()]), [false; 4]);
+    let short = Message::system("Judge.").for_all();
+    assert_eq!(marks(&[short, question()]), [false; 2]);
+    // Several texts for all rows are sent as one.
+    assert_eq!(marks(&[system(), system(), question()]), [true, false]);
+    assert_eq!(marks(&[system(), Message::system("Year 1790."), question()]), [false; 2]);
+    // The last message is the question, even if all rows have the same.
+    assert_eq!(marks(&[system(), Message::user(long("Why? ")).for_all()]), [true, false]);
+}
+
 #[test]
 fn replies_are_read_with_their_end() {
     let read = |content: &str, end: &str| decode(answer(200, &replied(content, end)));
@@ -101,7 +141,8 @@ fn replies_are_read_with_their_end() {
         text: "hé\n".to_owned(),
         finish: Finish::Stop,
         prompt_tokens: Some(128),
-        cached_tokens: 0,
+        cached_tokens: 7,
+        cache_writes: 100,
         completion_tokens: Some(5),
         build: Some("claude-haiku-4-5-20251001".to_owned()),
         probabilities: None,

@@ -506,6 +506,13 @@ fn a_form_that_a_server_refuses_is_known() {
     ] {
         assert_eq!(of(message), Some(Refusal::MaxTokens), "{message}");
     }
+    for message in [
+        "system.0.cache_control: Extra inputs are not permitted (status 400)",
+        "system: Input should be a valid string",
+        "json: cannot unmarshal array into Go struct field MessagesRequest.system of type string",
+    ] {
+        assert_eq!(of(message), Some(Refusal::CacheMark), "{message}");
+    }
     for message in ["Invalid schema", "max_tokens is too large", "the system is busy"] {
         assert_eq!(of(message), None, "{message}");
     }

@@ -149,6 +149,17 @@ static NO_SYSTEM_ROLE: &[Pattern] = &[
 static OTHER_LIMIT: &[Pattern] =
     &[&["max_tokens", "max_completion_tokens", "instead"], &["max_tokens", "not supported", "max_completion_tokens"]];
 
+/// The ways to refuse the mark of what may be cached, or a text for all rows that is a list of blocks.
+static NO_CACHE_MARK: &[Pattern] = &[
+    &["cache_control"],
+    &["system", "should be a valid string"],
+    &["system", "must be a string"],
+    &["system", "expected a string"],
+    &["system", "expected string"],
+    &["system", "invalid type: sequence"],
+    &["cannot unmarshal array", "system"],
+];
+
 /// The status that the codes of an error mean. Codes are compared by their letters alone.
 static STATUSES: &[(&str, u16)] = &[
     ("ratelimit", 429),
@@ -216,6 +227,10 @@ impl Words<'_> {
 
 pub(super) fn refuses_system_role(message: &str) -> bool {
     any(NO_SYSTEM_ROLE, &message.to_ascii_lowercase())
+}
+
+pub(super) fn refuses_cache_mark(message: &str) -> bool {
+    any(NO_CACHE_MARK, &message.to_ascii_lowercase())
 }
 
 pub(super) fn wants_other_limit(message: &str) -> bool {

@@ -117,6 +117,7 @@ fn replies_are_read_with_their_end() {
         finish: Finish::Stop,
         prompt_tokens: Some(12),
         cached_tokens: 0,
+        cache_writes: 0,
         completion_tokens: Some(23),
         build: Some("gemini-2.5-flash-001".to_owned()),
         probabilities: None,
@@ -132,6 +133,9 @@ fn replies_are_read_with_their_end() {
     ] {
         assert_eq!(read(&said("x", reason)).unwrap().finish, finish, "{reason}");
     }
+    let cached = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":50,"cachedContentTokenCount":32}}"#;
+    let cached = decode(answer(200, cached)).unwrap();
+    assert_eq!((cached.prompt_tokens, cached.cached_tokens), (Some(50), 32));
     // All tokens went into thoughts.
     assert_eq!(read(r#"{"content":{"role":"model"},"finishReason":"MAX_TOKENS"}"#).unwrap().text, "");
     let spare = format!(r#"{{"candidates":[{}]}}"#, said("x", "STOP"));

@@ -159,12 +159,7 @@ impl Endpoint for Ollama {
 
 impl Ollama {
     fn credentials(&self) -> Credentials<'_> {
-        Credentials {
-            api_key_env: self.api_key_env.as_deref(),
-            headers: &self.headers,
-            query: &self.query,
-            allow_insecure: self.allow_insecure,
-        }
+        Credentials::new(&self.api_key_env, (&self.headers, &self.query), self.allow_insecure)
     }
 
     fn wire(&self) -> OllamaWire {

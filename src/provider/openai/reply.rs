@@ -60,6 +60,8 @@ struct Usage {
     completion_tokens: Count,
     total_tokens: Count,
     prompt_tokens_details: Known<PromptDetails>,
+    /// Moonshot's place.
+    cached_tokens: Count,
     completion_tokens_details: Known<CompletionDetails>,
     reasoning_tokens: Count,
     /// DeepSeek's name.
@@ -73,6 +75,8 @@ struct Usage {
 #[serde(default)]
 struct PromptDetails {
     cached_tokens: Count,
+    /// OpenAI's and OpenRouter's name.
+    cache_write_tokens: Count,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,11 +86,21 @@ struct CompletionDetails {
 }
 
 impl Usage {
-    /// OpenAI's `prompt_tokens` includes the cached tokens; that of some gateways does not.
     fn cached_tokens(&self) -> u64 {
         let details = self.prompt_tokens_details.0.as_ref().and_then(|details| details.cached_tokens.0);
-        let read = [details, self.prompt_cache_hit_tokens.0, self.cache_read_input_tokens.0].into_iter().flatten();
-        read.max().unwrap_or(0).saturating_add(self.cache_creation_input_tokens.0.unwrap_or(0))
+        let own = [self.cached_tokens.0, self.prompt_cache_hit_tokens.0, self.cache_read_input_tokens.0];
+        own.into_iter().chain([details]).flatten().max().unwrap_or(0)
+    }
+
+    fn cache_writes(&self) -> u64 {
+        let details = self.prompt_tokens_details.0.as_ref().and_then(|details| details.cache_write_tokens.0);
+        details.max(self.cache_creation_input_tokens.0).unwrap_or(0)
+    }
+
+    /// OpenAI's `prompt_tokens` includes the cached tokens. That of some gateways does not, as a count below them shows.
+    fn prompt_tokens(&self) -> Option<u64> {
+        let (told, cached) = (self.prompt_tokens.0?, self.cached_tokens().saturating_add(self.cache_writes()));
+        Some(if told < cached { told.saturating_add(cached) } else { told })
     }
 
     fn thought_tokens(&self) -> Option<u64> {
@@ -199,8 +213,9 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
     let usage = completion.usage.0.unwrap_or_default();
     let thoughts = first_said([said.reasoning_content, said.reasoning, said.thinking, said.reasoning_details]);
     Ok(Reply {
-        prompt_tokens: usage.prompt_tokens.0,
+        prompt_tokens: usage.prompt_tokens(),
         cached_tokens: usage.cached_tokens(),
+        cache_writes: usage.cache_writes(),
         completion_tokens: usage.completion_tokens().or(usage.completion_tokens.0),
         build: completion.system_fingerprint.text(),
         tokens: tokens(choice.logprobs.0.and_then(|logprobs| logprobs.content)),

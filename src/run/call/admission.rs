@@ -16,7 +16,7 @@ use crate::models::{Models, Target};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::builds::Builds;
 use crate::run::stop::{Stop, StopReason};
-use crate::spec::Price;
+use crate::spec::{CallTokens, Price};
 
 /// How often a call that has fallback models checks whether its turn is far off.
 const CHECK: Duration = Duration::from_secs(1);
@@ -77,7 +77,8 @@ impl Admission {
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
         let stay = self.stop.unless_draining(self.residencies.enter(target)).await?;
-        let reserved = match self.stop.unless_draining(self.budget.reserve(Cost::of(prompt, reply, price))).await? {
+        let cost = Cost::of(CallTokens { prompt, reply, ..CallTokens::default() }, price, false);
+        let reserved = match self.stop.unless_draining(self.budget.reserve(cost)).await? {
             Ok(reserved) => reserved,
             Err(limit) => {
                 self.stop.drain(StopReason::BudgetSpent { limit });
@@ -133,7 +134,13 @@ impl Admission {
 impl Admitted<'_> {
     pub(crate) fn answered(self, reply: &Reply) -> Cost {
         let (prompt, completion) = (reply.prompt_tokens, reply.completion_tokens);
-        let cost = Cost::of(prompt.unwrap_or(self.prompt), completion.unwrap_or(0), self.price);
+        let tokens = CallTokens {
+            prompt: prompt.unwrap_or(self.prompt),
+            cached: reply.cached_tokens,
+            cache_writes: reply.cache_writes,
+            reply: completion.unwrap_or(0),
+        };
+        let cost = Cost::of(tokens, self.price, false);
         self.reserved.settle(cost);
         self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply), &reply.quotas);
         self.endpoint.is_up();

@@ -159,7 +159,7 @@ impl Attempts<'_> {
         let prompt = self.request.prompt;
         let forms = &self.admission.endpoints.of(self.target).forms;
         loop {
-            let form = forms.known();
+            let form = forms.known(self.progress.shares_prompts());
             let (model, messages) = (form.model(self.model(tally.reasons.len())), form.messages(messages));
             let call = Call { model: &model, messages: &messages, schema: prompt.schema.as_deref() };
             match self.negotiate(&call, age, tally).await? {

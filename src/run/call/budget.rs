@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::run::under_way::{Busy, UnderWay};
 use crate::run::wait::{Wait, WaitKind};
-use crate::spec::{Budget, Price, Spending};
+use crate::spec::{Budget, CallTokens, Price, Spending};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
@@ -18,10 +18,10 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    pub(crate) fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
-        let price = price.unwrap_or_default();
-        let usd = (prompt as f64 * price.input + reply as f64 * price.output) / 1e6;
-        Cost { calls: 1, tokens: prompt + reply, usd }
+    /// `batched`: the calls were sent as a batch.
+    pub(crate) fn of(tokens: CallTokens, price: Option<Price>, batched: bool) -> Cost {
+        let usd = price.map_or(0.0, |price| price.cost(tokens, batched));
+        Cost { calls: 1, tokens: tokens.prompt.saturating_add(tokens.reply), usd }
     }
 
     pub(crate) fn plus(self, other: Cost) -> Cost {
@@ -174,10 +174,13 @@ mod tests {
 
     #[test]
     fn prices_are_per_million_tokens() {
-        let cost = Cost::of(2_000_000, 500_000, Some(Price { input: 0.15, output: 0.6 }));
+        let tokens = CallTokens { prompt: 2_000_000, reply: 500_000, ..CallTokens::default() };
+        let price = Price { input: 0.15, output: 0.6, batch: Some(0.5), ..Price::default() };
+        let cost = Cost::of(tokens, Some(price), false);
         assert_eq!((cost.calls, cost.tokens), (1, 2_500_000));
         assert!((cost.usd - 0.6).abs() < 1e-12);
-        assert_eq!(Cost::of(1, 1, None).usd, 0.0);
+        assert!((Cost::of(tokens, Some(price), true).usd - 0.3).abs() < 1e-12);
+        assert_eq!(Cost::of(tokens, None, false).usd, 0.0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use crate::store::Notes;
 pub(crate) struct Forms {
     folds_system: AtomicBool,
     completion_limit: AtomicBool,
+    refuses_cache_mark: AtomicBool,
 }
 
 /// The form of one request. The call key hashes the form that the spec asks for.
@@ -18,12 +19,18 @@ pub(crate) struct Forms {
 pub(crate) struct Form {
     folds_system: bool,
     completion_limit: bool,
+    /// Whether the server is asked to cache what the call shares with others.
+    caches_start: bool,
 }
 
 impl Forms {
-    pub(crate) fn known(&self) -> Form {
-        let (folds_system, completion_limit) = (self.folds_system.load(Relaxed), self.completion_limit.load(Relaxed));
-        Form { folds_system, completion_limit }
+    /// `is_shared`: other calls of the stage have the same start.
+    pub(crate) fn known(&self, is_shared: bool) -> Form {
+        Form {
+            folds_system: self.folds_system.load(Relaxed),
+            completion_limit: self.completion_limit.load(Relaxed),
+            caches_start: is_shared && !self.refuses_cache_mark.load(Relaxed),
+        }
     }
 
     /// Whether the same call may be answered in another form than `sent`. A `system` that the stage sets does not move
@@ -38,6 +45,10 @@ impl Forms {
                 self.completion_limit.store(true, Relaxed);
                 model.sampling.max_tokens.is_some()
             }
+            Some(Refusal::CacheMark) if sent.caches_start => {
+                self.refuses_cache_mark.store(true, Relaxed);
+                true
+            }
             _ => false,
         }
     }
@@ -49,11 +60,12 @@ impl Form {
     }
 
     pub(crate) fn model(self, model: Cow<'_, Model>) -> Cow<'_, Model> {
-        if !self.completion_limit {
+        if !self.completion_limit && !self.caches_start {
             return model;
         }
         let mut model = model.into_owned();
-        model.sampling.completion_limit = true;
+        model.sampling.completion_limit = self.completion_limit;
+        model.sampling.caches_start = self.caches_start;
         Cow::Owned(model)
     }
 

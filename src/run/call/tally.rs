@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::request::CallRequest;
-use crate::ask::{explaining_cache, probabilities};
+use crate::ask::probabilities;
 use crate::models::Target;
 use crate::prompt::{Failure, FurtherTry, Message, thoughts};
 use crate::provider::{CallError, Finish, Reply};
 use crate::run::progress::StageProgress;
+use crate::spec::CallTokens;
 use crate::store::{Notes, Record};
 
 #[derive(Debug)]
@@ -36,8 +37,7 @@ pub(crate) struct Tally {
     pub(crate) notes: Notes,
     /// Why the replies so far can't be used.
     pub(crate) reasons: Vec<String>,
-    prompt_tokens: u64,
-    completion_tokens: u64,
+    tokens: CallTokens,
     tries: Vec<Value>,
 }
 
@@ -53,10 +53,14 @@ impl Tally {
     }
 
     pub(crate) fn count(&mut self, reply: &Reply, progress: &StageProgress) {
-        let (prompt, completion) = (reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
-        self.prompt_tokens += prompt;
-        self.completion_tokens += completion;
-        progress.tokens(prompt, completion);
+        let tokens = CallTokens {
+            prompt: reply.prompt_tokens.unwrap_or(0),
+            cached: reply.cached_tokens,
+            cache_writes: reply.cache_writes,
+            reply: reply.completion_tokens.unwrap_or(0),
+        };
+        self.tokens = self.tokens.plus(tokens);
+        progress.tokens(tokens, reply.thoughts.tokens.unwrap_or(0));
     }
 
     pub(crate) fn note(&mut self, failed: FailedAttempt) {
@@ -91,7 +95,7 @@ impl Tally {
             Some(Finish::Other(other)) => other,
             None => "",
         };
-        self.notes.cached_tokens = reply.and_then(|reply| explaining_cache(reply, &request.prompt.messages));
+        self.notes.count_cache(self.tokens);
         let thought = |reply: &Reply| reply.thoughts.text.clone().or_else(|| thoughts(&reply.text));
         self.notes.reasoning = reply.and_then(thought);
         self.notes.reasoning_tokens = reply.and_then(|reply| reply.thoughts.tokens).filter(|tokens| *tokens > 0);
@@ -100,8 +104,8 @@ impl Tally {
             model: target.model.id.clone(),
             reply: reply.map(|reply| reply.text.clone()).unwrap_or_default(),
             finish: finish.to_owned(),
-            prompt_tokens: self.prompt_tokens,
-            completion_tokens: self.completion_tokens,
+            prompt_tokens: self.tokens.prompt,
+            completion_tokens: self.tokens.reply,
             latency_ms: milliseconds(self.spent()),
             attempts: self.attempts,
             build: reply.and_then(|reply| reply.build.clone()),
@@ -114,14 +118,17 @@ impl Tally {
     }
 
     pub(crate) fn record_of_fallback(self, request: &CallRequest<'_>, name: &str, answer: &Record) -> Record {
+        let tokens = self.tokens.plus(answer.tokens());
+        let mut notes = Notes { fallback: Some(name.to_owned()), ..answer.notes.clone() };
+        notes.count_cache(tokens);
         Record {
             key: request.key,
-            prompt_tokens: self.prompt_tokens + answer.prompt_tokens,
-            completion_tokens: self.completion_tokens + answer.completion_tokens,
+            prompt_tokens: tokens.prompt,
+            completion_tokens: tokens.reply,
             latency_ms: milliseconds(self.spent()),
             attempts: self.attempts + answer.attempts,
             tries: self.tries(),
-            notes: Notes { fallback: Some(name.to_owned()), ..answer.notes.clone() },
+            notes,
             at: Some(now()),
             ..answer.clone()
         }

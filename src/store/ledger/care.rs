@@ -6,7 +6,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, count, format, known_format, read};
+use super::{
+    FIELDS, Key, Ledger, LedgerError, NOTES, Record, Retired, STATE, columns, count, format, known_format, read,
+};
+use crate::store::record::Notes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Contents {
@@ -30,6 +33,8 @@ pub(crate) struct ModelContents {
     pub(crate) model: String,
     pub(crate) answers: u64,
     pub(crate) prompt_tokens: u64,
+    /// Those of the prompts that the server read from its cache.
+    pub(crate) cached_tokens: u64,
     pub(crate) completion_tokens: u64,
 }
 
@@ -55,7 +60,8 @@ impl Ledger {
             let mut contents = Contents { format: format(&self.connection)?, ..Contents::default() };
             // SQLite would sort all records to group them, in memory.
             let mut models: BTreeMap<String, ModelContents> = BTreeMap::new();
-            let sql = format!("SELECT {STATE}, at, model, prompt_tokens, completion_tokens FROM calls");
+            let notes = if contents.format < NOTES { "NULL" } else { "notes" };
+            let sql = format!("SELECT {STATE}, at, model, prompt_tokens, completion_tokens, {notes} FROM calls");
             let mut records = self.connection.prepare(&sql)?;
             let mut rows = records.query([])?;
             while let Some(row) = rows.next()? {
@@ -77,6 +83,9 @@ impl Ledger {
                         model.answers += 1;
                         model.prompt_tokens = model.prompt_tokens.saturating_add(count(row, 3)?);
                         model.completion_tokens = model.completion_tokens.saturating_add(count(row, 4)?);
+                        let notes = row.get_ref(5)?.as_str_or_null()?.map(Notes::of_json);
+                        let cached = notes.and_then(|notes| notes.cached_tokens).unwrap_or(0);
+                        model.cached_tokens = model.cached_tokens.saturating_add(cached);
                     }
                 }
             }

@@ -172,6 +172,7 @@ impl Sequence {
             text: String::from_utf8_lossy(&self.reply).into_owned(),
             prompt_tokens: Some(self.prompt as u64),
             cached_tokens: 0,
+            cache_writes: 0,
             completion_tokens: Some((self.tokens.len() - self.prompt) as u64),
             build: Some(ENGINE.to_owned()),
             tokens: Vec::new(),

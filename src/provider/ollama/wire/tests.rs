@@ -70,6 +70,7 @@ fn replies_are_read_with_their_end() {
         finish: Finish::Stop,
         prompt_tokens: Some(26),
         cached_tokens: 0,
+        cache_writes: 0,
         completion_tokens: Some(9),
         build: None,
         probabilities: None,

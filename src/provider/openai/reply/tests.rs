@@ -82,6 +82,7 @@ fn replies_are_read_with_their_end() {
         finish: Finish::Stop,
         prompt_tokens: Some(12),
         cached_tokens: 0,
+        cache_writes: 0,
         completion_tokens: Some(3),
         build: Some("fp_1".to_owned()),
         probabilities: None,
@@ -155,16 +156,31 @@ fn a_reply_without_text_is_a_reply() {
 
 #[test]
 fn tokens_from_a_cache_are_counted_under_every_name() {
-    let cached = |usage: &str| {
+    let counts = |usage: &str| {
         let body =
             format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{{{usage}}}}}"#);
-        decode(answer(200, &body)).unwrap().cached_tokens
+        let reply = decode(answer(200, &body)).unwrap();
+        (reply.prompt_tokens, reply.cached_tokens, reply.cache_writes)
     };
-    assert_eq!(cached(r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":1960}"#), 1960);
-    assert_eq!(cached(r#""prompt_tokens":40,"prompt_cache_hit_tokens":7,"prompt_cache_miss_tokens":33"#), 7);
-    assert_eq!(cached(r#""prompt_tokens":4,"cache_read_input_tokens":5,"cache_creation_input_tokens":6"#), 11);
-    assert_eq!(cached(r#""prompt_tokens":4,"prompt_tokens_details":null"#), 0);
-    assert_eq!(cached(r#""prompt_tokens":4,"prompt_tokens_details":{}"#), 0);
+    for (usage, want) in [
+        (r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":32}"#, (Some(40), 32, 0)),
+        (
+            r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":20,"cache_write_tokens":9}"#,
+            (Some(40), 20, 9),
+        ),
+        (r#""prompt_tokens":40,"prompt_cache_hit_tokens":7,"prompt_cache_miss_tokens":33"#, (Some(40), 7, 0)),
+        (r#""prompt_tokens":40,"cached_tokens":8"#, (Some(40), 8, 0)),
+        (r#""prompt_tokens":40,"cache_read_input_tokens":7,"cache_creation_input_tokens":5"#, (Some(40), 7, 5)),
+        // The count leaves out the cached tokens.
+        (r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":1960}"#, (Some(2000), 1960, 0)),
+        (r#""prompt_tokens":40,"cache_read_input_tokens":600,"cache_creation_input_tokens":60"#, (Some(700), 600, 60)),
+        (r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":"x"}"#, (Some(40), 0, 0)),
+        (r#""prompt_tokens":null,"prompt_tokens_details":{"cached_tokens":5}"#, (None, 5, 0)),
+        (r#""prompt_tokens":4,"prompt_tokens_details":null"#, (Some(4), 0, 0)),
+        (r#""prompt_tokens":4,"prompt_tokens_details":{}"#, (Some(4), 0, 0)),
+    ] {
+        assert_eq!(counts(usage), want, "{usage}");
+    }
 }
 
 #[test]
