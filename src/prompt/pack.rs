@@ -110,6 +110,15 @@ pub(crate) fn pack(prompts: &[&Prompt], form: PackForm) -> Prompt {
     Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack }
 }
 
+impl Prompt {
+    /// Whether the system text says only how to answer, and nothing that the stage's author wrote.
+    pub(crate) fn system_is_made(&self) -> bool {
+        let system = self.messages.iter().find(|message| message.role == Role::System);
+        let made = [self.expect.instruction().unwrap_or_default(), RULE.to_owned()];
+        system.is_some_and(|system| made.iter().any(|made| !made.is_empty() && system.content.starts_with(made)))
+    }
+}
+
 type Example = (String, String);
 
 /// Examples are turns before the question. They are the same for all rows and differ from the question in one place.

@@ -102,7 +102,7 @@ pub(crate) struct ModelTable {
     pub(crate) send_seed: bool,
     /// How the text for all rows is sent, which is the `system` of the stage and how to answer: `system`, `developer`,
     /// `user` (at the start of the first message of the user) or `none`. Default: `system`. If the server refuses that
-    /// role, the text moves to the start of the user's first message by itself.
+    /// role, how to answer moves to the user's message by itself; the `system` of a stage does not.
     pub(crate) system_role: Option<SystemRole>,
     /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it,
     /// except for local models (Ollama, embedded, mock) and for models whose price fanfold lists.

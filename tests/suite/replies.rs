@@ -125,7 +125,7 @@ fn without_system(words: &'static str) -> Server {
 }
 
 #[test]
-fn the_text_for_all_rows_moves_to_the_user_where_there_is_no_system_role() {
+fn how_to_answer_moves_to_the_user_where_there_is_no_system_role() {
     for words in [
         "System role not supported",
         "Only user, assistant and tool roles are supported, got system.",
@@ -141,12 +141,9 @@ fn the_text_for_all_rows_moves_to_the_user_where_there_is_no_system_role() {
         let again = project.run(&RUN).exits(0);
         assert!(again.stderr.contains("0 calls sent"), "the key is that of the spec: {}", again.stderr);
         let other = without_system(words);
-        let own = self::project(&other, &typed("", "system = \"You are a coder.\"\n"), 8);
-        own.run(&RUN).exits(0).says("8 answered");
-        let moved = own.calls().texts("notes").iter().all(|notes| notes.contains(r#""system_role":"user""#));
-        let folded = other.asked().iter().any(|asked| asked.question().starts_with("You are a coder.\n\n"));
-        assert!(moved && folded, "{words}");
-        own.run(&RUN).exits(0).says("0 calls sent");
+        let own = self::project(&other, &typed("", "system = \"You are a coder.\"\n"), 30);
+        let ran = own.run(&RUN).exits(3);
+        assert!(ran.stderr.contains(words) && ran.stderr.contains("system_role = \"user\""), "{}", ran.stderr);
     }
 }
 

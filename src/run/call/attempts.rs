@@ -9,6 +9,7 @@ use super::admission::{Admission, Ended};
 use super::context::{Shortening, too_long};
 use super::endpoint::ModelState;
 use super::first_answer::{Alike, Pass, alike};
+use super::form::advised;
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
@@ -162,11 +163,11 @@ impl Attempts<'_> {
             let (model, messages) = (form.model(self.model(tally.reasons.len())), form.messages(messages));
             let call = Call { model: &model, messages: &messages, schema: prompt.schema.as_deref() };
             match self.negotiate(&call, age, tally).await? {
-                Err(failed) if forms.learn(form, &failed.error, &model) => {
+                Err(failed) if forms.learn(form, &failed.error, prompt, &model) => {
                     tally.reshaped += 1;
                     tally.note(failed.error.into());
                 }
-                Err(failed) => return Some(Err(failed)),
+                Err(failed) => return Some(Err(SendError { error: advised(failed.error), ..failed })),
                 Ok(reply) => {
                     form.note(&mut tally.notes);
                     return Some(Ok(reply));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::prompt::{Message, folded};
+use crate::prompt::{Message, Prompt, folded};
 use crate::provider::{CallError, Model, Refusal, SystemRole};
 use crate::store::Notes;
 
@@ -33,10 +33,11 @@ impl Forms {
         }
     }
 
-    /// Whether the same call may be answered in another form than `sent`.
-    pub(crate) fn learn(&self, sent: Form, error: &CallError, model: &Model) -> bool {
+    /// Whether the same call may be answered in another form than `sent`. A `system` that the stage sets does not move
+    /// by itself: only the text of fanfold does.
+    pub(crate) fn learn(&self, sent: Form, error: &CallError, prompt: &Prompt, model: &Model) -> bool {
         match Refusal::of(error) {
-            Some(Refusal::SystemRole) if !sent.folds_system => {
+            Some(Refusal::SystemRole) if !sent.folds_system && prompt.system_is_made() => {
                 self.folds_system.store(true, Relaxed);
                 model.sampling.system_role.is_none_or(|role| role == SystemRole::System)
             }
@@ -72,4 +73,14 @@ impl Form {
         notes.system_role = self.folds_system.then(|| "user".to_owned());
         notes.token_limit = self.completion_limit.then(|| "max_completion_tokens".to_owned());
     }
+}
+
+/// Adds what to write if a server refuses the stage's own `system`.
+pub(crate) fn advised(error: CallError) -> CallError {
+    if Refusal::of(&error) != Some(Refusal::SystemRole) {
+        return error;
+    }
+    let message =
+        format!("{}; write `system_role = \"user\"` for this model to send `system` in the prompt", error.message);
+    CallError { message, ..error }
 }
