@@ -1,4 +1,4 @@
-//! Runs on a real Ray with two nodes, from PyPI: two raylets on this machine, of one processor each.
+//! Runs on a real Ray with two nodes, from PyPI: two raylets on this machine, each with one processor.
 //!
 //! The first use installs about 400 MB into `target/tmp` (a minute); the cluster starts in about 15 seconds. Without
 //! Python or PyPI the test is skipped, loudly. `FANFOLD_RAY_ROWS=16000` runs it with more rows than the default.
@@ -21,7 +21,7 @@ fn rows() -> usize {
     std::env::var("FANFOLD_RAY_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(2000)
 }
 
-/// Ray with its Jobs API, and all that they import.
+/// Ray with its Jobs API, and what they import.
 #[rustfmt::skip]
 const PACKAGES: [&str; 57] = [
     "ray==2.60.0", "aiohappyeyeballs==2.7.1", "aiohttp==3.14.5", "aiohttp-cors==0.8.1", "aiosignal==1.4.0",
@@ -100,7 +100,7 @@ impl Ray {
         project(server, rows()).env("RAY_API_SERVER_ADDRESS", &format!("http://127.0.0.1:{}", self.ports[1]))
     }
 
-    /// Kills the second node with all that it runs, as a power cut does.
+    /// Kills the second node with its processes, as a power cut does.
     fn kill_second(&self) {
         // The head's socket has no number.
         let raylets = self.processes("/sockets/raylet.");
@@ -143,7 +143,7 @@ fn parent(process: u32) -> Option<u32> {
     stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A process and all that it and its children started.
+/// A process, and the processes that it and its children started.
 fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let all: Vec<(u32, Option<u32>)> = processes().iter().map(|(process, _)| (*process, parent(*process))).collect();
@@ -193,7 +193,7 @@ fn a_run_on_ray_survives_the_death_of_a_worker_a_node_and_the_driver() {
         ray.start_second();
         let (_, driver) = workers_of(&folder);
         kill(&driver);
-        // Ray reports the dead driver; the same command submits another one.
+        // Ray reports the dead driver; the same command submits a new one.
         let died = running.wait().exits(3);
         assert!(died.stderr.contains("the workers ended before all parts were committed"), "{}", died.stderr);
         wait_for("the end of the old workers", Duration::from_secs(60), || workers_of(&folder).0.is_empty());
