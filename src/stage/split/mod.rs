@@ -182,18 +182,15 @@ impl Pass for Splitting<'_> {
                 Some(other) => other.json().to_string(),
             };
             let text = texts.is_valid(row).then(|| texts.value(row));
-            let pieces: Vec<_> = match text {
-                None => vec![None],
-                Some(text) => self.split.cutter.pieces(text).into_iter().map(Some).collect(),
+            let pieces: Box<dyn Iterator<Item = Option<Piece<'_>>>> = match text {
+                None => Box::new(std::iter::once(None)),
+                Some(text) => Box::new(self.split.cutter.pieces(text).map(Some)),
             };
-            rows.extend(pieces.into_iter().zip(1..).map(|(piece, number)| PieceRow {
-                row: row as u64,
-                id: format!("{name}#{number}"),
-                number,
-                piece,
-            }));
-            if rows.len() >= ROWS {
-                done.push(self.split.batch(batch, &std::mem::take(&mut rows))?);
+            for (piece, number) in pieces.zip(1..) {
+                rows.push(PieceRow { row: row as u64, id: format!("{name}#{number}"), number, piece });
+                if rows.len() == ROWS {
+                    done.push(self.split.batch(batch, &std::mem::take(&mut rows))?);
+                }
             }
         }
         if !rows.is_empty() {

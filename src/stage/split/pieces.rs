@@ -1,5 +1,6 @@
 //! Pieces: cuts a text. The boundaries of graphemes, words and sentences follow Unicode Standard Annex 29.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use schemars::JsonSchema;
@@ -76,6 +77,9 @@ pub(crate) struct Piece<'a> {
     pub(crate) page: Option<usize>,
 }
 
+pub(crate) type Pieces<'a> = Box<dyn Iterator<Item = Piece<'a>> + 'a>;
+type Atoms<'a> = Box<dyn Iterator<Item = Atom> + 'a>;
+
 /// A segment of a text that is not cut: its end in bytes, and its number of units.
 #[derive(Clone, Copy, Debug)]
 struct Atom {
@@ -88,83 +92,42 @@ impl Cutter {
     /// to `overlap` units earlier, so together the pieces are the whole text. A unit (or a grapheme in which a unit
     /// ends) larger than `size` is a separate piece. If pieces end at pages, the form feeds and blank pages are left
     /// out.
-    pub(crate) fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
+    pub(crate) fn pieces<'a>(&'a self, text: &'a str) -> Pieces<'a> {
         if self.by != By::Page {
-            return self.pieces_of(text, self.by);
+            return Box::new(Walk::new(self, text, self.by));
         }
-        let (mut pieces, mut before) = (Vec::new(), 0);
-        for (page, number) in text.split(PAGE_END).zip(1..) {
-            if !page.trim().is_empty() {
-                let found = self.pieces_of(page, By::Paragraph).into_iter();
-                pieces.extend(found.map(|piece| Piece {
-                    characters: piece.characters.start + before..piece.characters.end + before,
-                    page: Some(number),
-                    ..piece
-                }));
-            }
+        let mut before = 0;
+        let pages = text.split(PAGE_END).zip(1..).flat_map(move |(page, number)| {
+            let first = before;
             before += page.chars().count() + 1;
-        }
-        if pieces.is_empty() {
-            pieces.push(Piece { text: "", characters: 0..0, page: Some(1) });
-        }
-        pieces
+            let walk = (!page.trim().is_empty()).then(|| Walk::new(self, page, By::Paragraph));
+            walk.into_iter().flatten().map(move |piece| Piece {
+                characters: piece.characters.start + first..piece.characters.end + first,
+                page: Some(number),
+                ..piece
+            })
+        });
+        let mut pages = pages.peekable();
+        let blank = pages.peek().is_none().then_some(Piece { text: "", characters: 0..0, page: Some(1) });
+        Box::new(pages.chain(blank))
     }
 
-    fn pieces_of<'a>(&self, text: &'a str, by: By) -> Vec<Piece<'a>> {
-        let mut atoms = Vec::new();
-        self.atoms(text, 0, by, &mut atoms);
-        let mut pieces: Vec<Piece<'a>> = Vec::new();
-        let (mut first, mut start) = (0, 0);
-        let mut counted = (0, 0);
-        while first < atoms.len() {
-            let mut units = 0;
-            let mut last = first;
-            while last < atoms.len() && (last == first || units + atoms[last].units <= self.size) {
-                units += atoms[last].units;
-                last += 1;
-            }
-            let end = atoms[last - 1].end;
-            let from = advance(text, &mut counted, start);
-            let characters = from..from + text[start..end].chars().count();
-            pieces.push(Piece { text: &text[start..end], characters, page: None });
-            if last == atoms.len() {
-                break;
-            }
-            let mut shared = 0;
-            let mut next = last;
-            // An overlap has at least one unit, and it must let the next piece advance.
-            while self.overlap > 0
-                && next > first + 1
-                && shared + atoms[next - 1].units <= self.overlap
-                && shared + atoms[next - 1].units + atoms[last].units <= self.size
-            {
-                next -= 1;
-                shared += atoms[next].units;
-            }
-            start = atoms[next - 1].end;
-            first = next;
-        }
-        if pieces.is_empty() {
-            pieces.push(Piece { text, characters: 0..0, page: None });
-        }
-        pieces
-    }
-
-    fn atoms(&self, text: &str, at: usize, by: By, out: &mut Vec<Atom>) {
-        let parts: Vec<&str> = match by {
-            By::Fixed => return self.units(text, at, out),
-            By::Sentence => text.split_sentence_bounds().collect(),
-            By::Paragraph | By::Page => paragraphs(text),
+    fn atoms<'a>(&'a self, text: &'a str, at: usize, by: By) -> Atoms<'a> {
+        let parts: Box<dyn Iterator<Item = &'a str> + 'a> = match by {
+            By::Fixed => return self.units(text, at),
+            By::Sentence => Box::new(text.split_sentence_bounds()),
+            By::Paragraph | By::Page => Box::new(paragraphs(text).into_iter()),
         };
         let smaller = if by == By::Sentence { By::Fixed } else { By::Sentence };
-        let mut start = at;
-        for part in parts {
+        let mut end = at;
+        Box::new(parts.flat_map(move |part| -> Atoms<'a> {
+            let start = end;
+            end += part.len();
             match self.count(part) {
-                units if units > self.size => self.atoms(part, start, smaller, out),
-                units => out.push(Atom { end: start + part.len(), units }),
+                units if units > self.size => self.atoms(part, start, smaller),
+                units => Box::new(std::iter::once(Atom { end, units })),
             }
-            start += part.len();
-        }
+        }))
     }
 
     fn count(&self, text: &str) -> usize {
@@ -175,42 +138,100 @@ impl Cutter {
         }
     }
 
-    fn units(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
-        let first = out.len();
+    fn units<'a>(&'a self, text: &'a str, at: usize) -> Atoms<'a> {
         match self.unit {
             Unit::Chars => {
                 let graphemes = text.grapheme_indices(true);
-                out.extend(graphemes.map(|(start, g)| Atom { end: at + start + g.len(), units: g.chars().count() }));
+                Box::new(graphemes.map(move |(start, g)| Atom { end: at + start + g.len(), units: g.chars().count() }))
             }
             Unit::Words => {
-                for (start, part) in text.split_word_bound_indices() {
-                    let end = at + start + part.len();
-                    match out[first..].last_mut() {
-                        // Other segments belong to the previous word, or at the very start to the first word.
-                        Some(atom) if !is_word(part) => atom.end = end,
-                        Some(atom) if atom.units == 0 => *atom = Atom { end, units: 1 },
-                        _ => out.push(Atom { end, units: usize::from(is_word(part)) }),
+                let mut parts = text.split_word_bound_indices().peekable();
+                Box::new(std::iter::from_fn(move || {
+                    let (start, part) = parts.next()?;
+                    let mut atom = Atom { end: at + start + part.len(), units: usize::from(is_word(part)) };
+                    // Other segments belong to the previous word, or at the very start to the first word.
+                    while let Some((start, part)) = parts.next_if(|(_, part)| atom.units == 0 || !is_word(part)) {
+                        atom.end = at + start + part.len();
+                        atom.units += usize::from(is_word(part));
                     }
-                }
+                    Some(atom)
+                }))
             }
-            Unit::Tokens => self.tokens(text, at, out),
+            Unit::Tokens => self.tokens(text, at),
         }
     }
 
-    /// Adds the tokens of `text`. Tokens that end within a grapheme are merged with the next tokens.
-    fn tokens(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
+    /// The tokens of `text`. Tokens that end within a grapheme are merged with the next tokens.
+    fn tokens<'a>(&'a self, text: &'a str, at: usize) -> Atoms<'a> {
         let tokenizer = self.tokenizer.encoding();
         let mut boundaries = text.grapheme_indices(true).map(|(start, g)| start + g.len()).peekable();
         let (mut end, mut units) = (0, 0);
-        for token in tokenizer.encode_ordinary(text) {
+        Box::new(tokenizer.encode_ordinary(text).into_iter().filter_map(move |token| {
             end += tokenizer.decode_bytes(&[token]).map_or(0, |bytes| bytes.len());
             units += 1;
             while boundaries.next_if(|boundary| *boundary < end).is_some() {}
-            if boundaries.peek() == Some(&end) {
-                out.push(Atom { end: at + end, units });
-                units = 0;
-            }
+            (boundaries.peek() == Some(&end)).then(|| Atom { end: at + end, units: std::mem::take(&mut units) })
+        }))
+    }
+}
+
+/// Puts the atoms of a text together to pieces, and holds those of one piece at a time.
+struct Walk<'a> {
+    cutter: &'a Cutter,
+    text: &'a str,
+    atoms: std::iter::Fuse<Atoms<'a>>,
+    /// The atoms from the start of the next piece on that have been read.
+    read: VecDeque<Atom>,
+    /// The first byte of the next piece. `None` after the last one.
+    start: Option<usize>,
+    /// A byte and the number of code points before it.
+    counted: (usize, usize),
+}
+
+impl<'a> Walk<'a> {
+    fn new(cutter: &'a Cutter, text: &'a str, by: By) -> Walk<'a> {
+        let atoms = cutter.atoms(text, 0, by).fuse();
+        Walk { cutter, text, atoms, read: VecDeque::new(), start: Some(0), counted: (0, 0) }
+    }
+
+    fn atom(&mut self, place: usize) -> Option<Atom> {
+        if place == self.read.len() {
+            self.read.extend(self.atoms.next());
         }
+        self.read.get(place).copied()
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let Cutter { size, overlap, .. } = *self.cutter;
+        let start = self.start.take()?;
+        let (mut units, mut taken) = (0, 0);
+        while let Some(atom) = self.atom(taken).filter(|atom| taken == 0 || units + atom.units <= size) {
+            units += atom.units;
+            taken += 1;
+        }
+        // A text without atoms is one piece.
+        let end = if taken == 0 { self.text.len() } else { self.read[taken - 1].end };
+        let from = advance(self.text, &mut self.counted, start);
+        let characters = from..from + self.text[start..end].chars().count();
+        if let Some(after) = self.atom(taken).filter(|_| taken > 0) {
+            let (mut next, mut shared) = (taken, 0);
+            // An overlap has at least one unit, and it must let the next piece advance.
+            while overlap > 0
+                && next > 1
+                && shared + self.read[next - 1].units <= overlap
+                && shared + self.read[next - 1].units + after.units <= size
+            {
+                next -= 1;
+                shared += self.read[next].units;
+            }
+            self.start = Some(self.read[next - 1].end);
+            self.read.drain(..next);
+        }
+        Some(Piece { text: &self.text[start..end], characters, page: None })
     }
 }
 
@@ -254,8 +275,8 @@ mod tests {
         Cutter { size, overlap, unit, by, tokenizer: Tokenizer::O200kBase }
     }
 
-    fn texts<'a>(cutter: &Cutter, text: &'a str) -> Vec<&'a str> {
-        cutter.pieces(text).into_iter().map(|piece| piece.text).collect()
+    fn texts<'a>(cutter: &'a Cutter, text: &'a str) -> Vec<&'a str> {
+        cutter.pieces(text).map(|piece| piece.text).collect()
     }
 
     #[test]
@@ -277,8 +298,7 @@ mod tests {
         // A family of four is one grapheme of seven code points; an accent stays with its letter.
         let family = "e\u{301}👨‍👩‍👧‍👦x";
         assert_eq!(texts(&cutter(2, 0, Unit::Chars, By::Fixed), family), ["e\u{301}", "👨‍👩‍👧‍👦", "x"]);
-        let places: Vec<_> =
-            cutter(2, 0, Unit::Chars, By::Fixed).pieces(family).into_iter().map(|p| p.characters).collect();
+        let places: Vec<_> = cutter(2, 0, Unit::Chars, By::Fixed).pieces(family).map(|p| p.characters).collect();
         assert_eq!(places, [0..2, 2..9, 9..10]);
     }
 
@@ -286,13 +306,15 @@ mod tests {
     fn pages_are_never_joined_and_keep_their_numbers() {
         let text = "é one\n\u{c} \n\u{c}two three\n\nfour five\u{c}";
         let found = |size| {
-            let pieces = cutter(size, 0, Unit::Words, By::Page).pieces(text);
-            pieces.into_iter().map(|p| (p.page.unwrap(), p.characters, p.text)).collect::<Vec<_>>()
+            let cutter = cutter(size, 0, Unit::Words, By::Page);
+            cutter.pieces(text).map(|p| (p.page.unwrap(), p.characters, p.text.to_owned())).collect::<Vec<_>>()
         };
-        assert_eq!(found(usize::MAX), [(1, 0..6, "é one\n"), (3, 10..30, "two three\n\nfour five")]);
-        assert_eq!(found(2), [(1, 0..6, "é one\n"), (3, 10..21, "two three\n\n"), (3, 21..30, "four five")]);
-        let blank = cutter(9, 0, Unit::Words, By::Page).pieces(" \u{c}");
-        assert_eq!(blank, [Piece { text: "", characters: 0..0, page: Some(1) }]);
+        let piece = |page: usize, place: Range<usize>, text: &str| (page, place, text.to_owned());
+        let first = || piece(1, 0..6, "é one\n");
+        assert_eq!(found(usize::MAX), [first(), piece(3, 10..30, "two three\n\nfour five")]);
+        assert_eq!(found(2), [first(), piece(3, 10..21, "two three\n\n"), piece(3, 21..30, "four five")]);
+        let blank = cutter(9, 0, Unit::Words, By::Page);
+        assert_eq!(blank.pieces(" \u{c}").collect::<Vec<_>>(), [Piece { text: "", characters: 0..0, page: Some(1) }]);
     }
 
     #[test]
@@ -317,7 +339,7 @@ mod tests {
         ) {
             let overlap = overlap.min(size - 1);
             let cutter = cutter(size, overlap, unit, by);
-            let pieces = cutter.pieces(&text);
+            let pieces: Vec<_> = cutter.pieces(&text).collect();
             let boundaries: Vec<usize> = text.grapheme_indices(true).map(|(i, _)| i).chain([text.len()]).collect();
             let mut whole = String::new();
             let mut characters = 0;
