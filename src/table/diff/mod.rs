@@ -1,18 +1,17 @@
 //! Comparison of two tables, row by row and cell by cell: what changed from A to B.
 //!
-//! Rows are matched by key columns or by number. A is read, then B, then A again. Memory holds an entry of 48 bytes
-//! for each key, never the rows. The cells of rows that differ are kept in a temporary file (`spill`) until A is read
-//! again. `columns` counts the differences of each column.
+//! Rows are matched by key columns or by number. Each table is read twice: first its keys and cells are hashed into a
+//! temporary file (`records`), and the hashes are matched in shares. Then B is read, whose cells that differ are kept in
+//! another temporary file (`spill`) until A is read. Memory holds 16 bytes for each row. `columns` counts the
+//! differences of each column.
 //!
 //! Cells compare by type and value: a number by its bits, without rounding, so that `1` is neither `1.0` nor `"1"`.
 
 mod columns;
+mod records;
 mod spill;
 #[cfg(test)]
 mod tests;
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -20,6 +19,7 @@ use arrow_schema::SchemaRef;
 use super::{Cell, cell_at, column_words};
 use columns::Tally;
 pub(crate) use columns::{ColumnDiff, Confusion, Distance, GoldDiff};
+use records::{OfA, OfB, Records, match_rows};
 use spill::{Spill, decode, encode, pieces};
 
 /// The batches of a table, in order; an error is a sentence.
@@ -123,63 +123,38 @@ pub(crate) enum DiffError {
     Spill(#[from] std::io::Error),
 }
 
-struct SeenRow {
-    cells: u128,
-    state: State,
-}
-
-enum State {
-    /// Only A is known to have it, as row so-and-so from 0.
-    A(u64),
-    /// Only B has it.
-    B,
-    /// Both have it, and it is the same.
-    Same,
-    /// Both have it, and it differs; B's cells wait at this place.
-    Differs(u64),
-}
-
 /// Compares A with B. The columns of `by` are in both.
 pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, wanted: &Wanted) -> Result<TableDiff, DiffError> {
     let examples = wanted.examples;
     let (mut found, mut tallies) = columns_of(a, b, by);
     let names: Vec<&str> = tallies.iter().map(Tally::name).collect();
     let (a, b) = (Reader::new(a, Which::A, by, &names), Reader::new(b, Which::B, by, &names));
-    let mut met: HashMap<u128, SeenRow> = HashMap::new();
     let mut bytes = Vec::new();
-    a.rows(|row| {
-        a.encode(row, &mut bytes);
-        let cells = hash(&bytes);
-        match met.entry(a.key(row)) {
-            Entry::Vacant(free) => free.insert(SeenRow { cells, state: State::A(row.number) }),
-            Entry::Occupied(_) => return Err(a.twice(row)),
-        };
-        Ok(())
-    })?;
+    let [mut records_a, mut records_b] = [a.records(&mut bytes)?, b.records(&mut bytes)?];
+    let mut matches = match match_rows(&mut records_a, &mut records_b)? {
+        Ok(matches) => matches,
+        Err((Which::A, row)) => return Err(a.twice(row)),
+        Err((Which::B, row)) => return Err(b.twice(row)),
+    };
     let mut spill = Spill::new()?;
     let mut last = None;
     b.rows(|row| {
-        b.encode(row, &mut bytes);
-        let SeenRow { cells, state } = match met.entry(b.key(row)) {
-            Entry::Vacant(free) => {
-                free.insert(SeenRow { cells: 0, state: State::B });
-                found.only_b += 1;
-                if found.examples_only_b.len() < examples {
-                    found.examples_only_b.push(b.key_cells(row));
-                }
-                return Ok(());
+        let of_b = matches.b(row.number);
+        let (OfB::Same(place) | OfB::Differs(place)) = of_b else {
+            found.only_b += 1;
+            if found.examples_only_b.len() < examples {
+                found.examples_only_b.push(b.key_cells(row));
             }
-            Entry::Occupied(taken) => taken.into_mut(),
+            return Ok(());
         };
-        let State::A(place) = *state else { return Err(b.twice(row)) };
         found.matched += 1;
         found.reordered |= last.is_some_and(|last| last > place);
         last = Some(place);
-        if *cells == hash(&bytes) {
-            *state = State::Same;
+        b.encode(row, &mut bytes);
+        if of_b == OfB::Same(place) {
             tallies.iter_mut().zip(pieces(&bytes)).for_each(|(tally, cell)| tally.same(cell));
         } else {
-            *state = State::Differs(spill.keep(&bytes)?);
+            matches.keep(place, spill.keep(&bytes)?);
         }
         Ok(())
     })?;
@@ -188,10 +163,10 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, wanted: &Wanted) -
     a.rows(|row| {
         let gold =
             gold.map(|column| cell_at(row.batch.column(column).as_ref(), row.index)).filter(|c| *c != Cell::Null);
-        match met.get(&a.key(row)).map(|met| &met.state) {
-            Some(State::Differs(place)) => {
+        match matches.a(row.number) {
+            OfA::Differs(place) => {
                 found.differ += 1;
-                spill.read(*place, &mut other)?;
+                spill.read(place, &mut other)?;
                 a.encode(row, &mut bytes);
                 for (tally, (old, new)) in tallies.iter_mut().zip(pieces(&bytes).zip(pieces(&other))) {
                     tally.pair(old, new);
@@ -203,17 +178,17 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, wanted: &Wanted) -
                     found.examples.push(Example { key: a.key_cells(row), shown, changes });
                 }
             }
-            Some(State::A(_)) => {
+            OfA::Only => {
                 found.only_a += 1;
                 if found.examples_only_a.len() < examples {
                     found.examples_only_a.push(a.key_cells(row));
                 }
             }
-            Some(State::Same) if gold.is_some() => {
+            OfA::Same if gold.is_some() => {
                 a.encode(row, &mut bytes);
                 tallies.iter_mut().zip(pieces(&bytes)).for_each(|(tally, cell)| tally.judge(gold.as_ref(), cell, cell));
             }
-            _ => {}
+            OfA::Same => {}
         }
         Ok(())
     })?;
@@ -317,9 +292,26 @@ impl<'a> Reader<'a> {
         self.cells.iter().for_each(|column| encode(row.batch.column(*column).as_ref(), row.index, bytes));
     }
 
-    /// That `row` has the key of a row before it.
-    fn twice(&self, row: At<'_>) -> DiffError {
-        DiffError::Twice { side: self.which, row: row.number + 1, key: self.key_cells(row) }
+    /// The hashes of the keys and the cells of all rows.
+    fn records(&self, bytes: &mut Vec<u8>) -> Result<Records, DiffError> {
+        let mut records = Records::new()?;
+        self.rows(|row| {
+            self.encode(row, bytes);
+            Ok(records.add(self.key(row), hash(bytes))?)
+        })?;
+        Ok(records)
+    }
+
+    /// That row `number` has the key of a row before it.
+    fn twice(&self, number: u64) -> DiffError {
+        let mut found = Vec::new();
+        let read = self.rows(|row| {
+            if row.number == number {
+                found = self.key_cells(row);
+            }
+            Ok(())
+        });
+        read.err().unwrap_or(DiffError::Twice { side: self.which, row: number + 1, key: found })
     }
 }
 
