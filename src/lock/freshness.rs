@@ -147,7 +147,8 @@ fn last_run(project: &Project, pipeline: &str) -> Option<Earlier> {
     let manifests = runs.filter_map(|run| Manifest::read(&RunDir::new(run.path())));
     let last = manifests.filter(|m| m.pipeline == pipeline && m.lock.is_some()).max_by(|a, b| {
         // If two runs began in the same second, the finished one counts as newer.
-        (&a.started_at, a.state == State::Done).cmp(&(&b.started_at, b.state == State::Done))
+        let start = |run: &Manifest| (run.start_number, run.started_at.clone(), run.state == State::Done);
+        start(a).cmp(&start(b))
     })?;
     Some(Earlier { done: last.state == State::Done, lock: Lock::of_manifest(&last)? })
 }

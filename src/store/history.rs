@@ -29,6 +29,9 @@ pub(crate) struct RunRecord {
     pub(crate) folder: String,
     pub(crate) pipeline: String,
     pub(crate) state: State,
+    /// [`Manifest::start_number`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start_number: Option<u64>,
     pub(crate) started_at: String,
     pub(crate) finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,7 @@ impl RunRecord {
             folder: dir.name(),
             pipeline: manifest.pipeline.clone(),
             state: manifest.state,
+            start_number: manifest.start_number,
             started_at: manifest.started_at.clone(),
             finished_at: manifest.finished_at.clone(),
             replay: manifest.replay.clone(),
@@ -95,6 +99,7 @@ impl RunRecord {
     fn add(&mut self, later: RunRecord) {
         let usd = self.usd.into_iter().chain(later.usd);
         *self = RunRecord {
+            start_number: self.start_number,
             started_at: std::mem::take(&mut self.started_at),
             sent: self.sent + later.sent,
             usd: usd.reduce(|sum, more| sum + more),
@@ -136,7 +141,9 @@ pub(crate) fn reply_limits(project: &Project, replay: Option<&ReplayFile>) -> Ve
 fn named(project: &Project, lines: &[RunRecord]) -> Vec<NamedRun> {
     let dirs = project.run_dirs().unwrap_or_default().into_iter();
     let mut runs: Vec<(RunDir, Manifest)> = dirs.filter_map(|dir| Some((dir.clone(), Manifest::read(&dir)?))).collect();
-    runs.sort_by(|(a_dir, a), (b_dir, b)| (&a.started_at, a_dir.root()).cmp(&(&b.started_at, b_dir.root())));
+    runs.sort_by(|(a_dir, a), (b_dir, b)| {
+        (a.start_number, &a.started_at, a_dir.root()).cmp(&(b.start_number, &b.started_at, b_dir.root()))
+    });
     let given = runs.iter().filter_map(|(_, manifest)| manifest.name.clone());
     let mut taken: HashSet<String> = given.chain(lines.iter().map(|line| line.name.clone())).collect();
     let name = |(dir, mut manifest): (RunDir, Manifest)| {
@@ -146,7 +153,7 @@ fn named(project: &Project, lines: &[RunRecord]) -> Vec<NamedRun> {
         NamedRun { name, dir, manifest }
     };
     let mut runs: Vec<NamedRun> = runs.into_iter().map(name).collect();
-    runs.sort_by_key(|run| (run.manifest.started_at.clone(), number(&run.name)));
+    runs.sort_by_key(|run| (run.manifest.start_number, run.manifest.started_at.clone(), number(&run.name)));
     runs
 }
 
@@ -209,7 +216,7 @@ pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord
     }
     // A replay that lacks calls made nothing.
     runs.retain(|run| run.replay.is_none() || run.state == State::Done);
-    runs.sort_by_key(|run| (run.started_at.clone(), number(&run.name)));
+    runs.sort_by_key(|run| (run.start_number, run.started_at.clone(), number(&run.name)));
     Ok(runs)
 }
 
@@ -229,19 +236,23 @@ pub(crate) fn begin(
     earlier: Option<&Manifest>,
 ) -> Result<(), StoreError> {
     let _alone = project.hold_history()?;
+    let (lines, dirs) = (lines(project), project.run_dirs()?);
+    let starts = dirs.iter().filter_map(|dir| Manifest::read(dir)?.start_number);
+    let last = starts.chain(lines.iter().filter_map(|line| line.start_number)).max();
+    manifest.start_number = Some(last.unwrap_or_default() + 1);
     manifest.name = earlier.and_then(|earlier| earlier.name.clone());
     if manifest.name.is_none() {
-        let lines = lines(project);
         let names = named(project, &lines).into_iter().map(|run| run.name);
         let taken = names.chain(lines.iter().map(|line| line.name.clone())).collect();
         manifest.name = Some(free(day(&manifest.started_at), &taken));
     }
     manifest.write(dir)?;
     // A run that is killed adds no line at its end, and its limits are needed even without its folder.
-    let known: Vec<ReplyLimit> = lines(project).into_iter().flat_map(|line| line.limits).collect();
+    let known: Vec<ReplyLimit> = lines.into_iter().flat_map(|line| line.limits).collect();
     if ReplyLimit::all_of_run(manifest).any(|limit| !known.contains(&limit)) {
-        let started_at = earlier.map_or(&manifest.started_at, |earlier| &earlier.started_at).clone();
-        let _ = add(project, &RunRecord { started_at, ..RunRecord::of(manifest, dir) });
+        let first = earlier.unwrap_or(manifest);
+        let (start_number, started_at) = (first.start_number, first.started_at.clone());
+        let _ = add(project, &RunRecord { start_number, started_at, ..RunRecord::of(manifest, dir) });
     }
     Ok(())
 }
@@ -259,7 +270,7 @@ pub(crate) fn end(
         is_done(manifest) && is_done(earlier) && manifest.sent() == 0 && manifest.name == earlier.name
     });
     if let Some(earlier) = again {
-        manifest.started_at = earlier.started_at.clone();
+        (manifest.start_number, manifest.started_at) = (earlier.start_number, earlier.started_at.clone());
         manifest.finished_at = earlier.finished_at.clone();
     }
     manifest.write(dir)?;
@@ -364,9 +375,32 @@ mod tests {
         }
         run(&project, "p-c", 1, State::Done);
         let names: Vec<String> = told(&project).into_iter().map(|run| run.0).collect();
-        assert_eq!(names, ["2026-11-28-1", "2026-11-28-3", "2026-11-28-2"]);
+        assert_eq!(names, ["2026-11-28-1", "2026-11-28-2", "2026-11-28-3"]);
         let (_, continued) = run(&project, "p-a", 2, State::Done);
         assert_eq!(continued.name.as_deref(), Some("2026-11-28-2"));
+    }
+
+    #[test]
+    fn runs_are_in_the_order_of_their_starts_whatever_the_clock_says() {
+        let (_folder, project) = project();
+        let mut order = Vec::new();
+        for (folder, day) in [("p-a", 28), ("p-b", 30), ("p-c", 27), ("p-d", 26)] {
+            let dir = RunDir::new(project.run(folder));
+            let mut manifest = Manifest::start("p", "h", folder);
+            manifest.started_at = format!("2026-11-{day}T10:00:00Z");
+            begin(&project, &dir, &mut manifest, None).unwrap();
+            manifest.end(State::Done);
+            end(&project, &dir, &mut manifest, None).unwrap();
+            order.push(manifest.name.unwrap());
+        }
+        let folders = |runs: Vec<NamedRun>| runs.into_iter().map(|run| run.name).collect::<Vec<_>>();
+        assert_eq!(folders(named_runs(&project).unwrap()), order);
+        let listed = || history(&project, "p").unwrap().into_iter().map(|run| run.name).collect::<Vec<_>>();
+        assert_eq!(listed(), order);
+        // The folders are gone: the lines have the order too, and a later run comes last.
+        std::fs::remove_dir_all(project.runs()).unwrap();
+        run(&project, "p-e", 1, State::Done);
+        assert_eq!(listed()[..4], order);
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub(crate) struct Manifest {
     /// a run of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fresh_after: Option<i64>,
+    /// A number that grows with each start of a run of the project, also if the clock is set back. `None` in a run of an
+    /// older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) start_number: Option<u64>,
     /// The time of the last start, as RFC 3339.
     pub(crate) started_at: String,
     pub(crate) finished_at: Option<String>,

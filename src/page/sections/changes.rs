@@ -79,7 +79,8 @@ fn before(subject: &Subject<'_>) -> Option<NamedRun> {
     let mut runs = named_runs(&Project::of(&subject.plan.spec.folder)).ok()?;
     runs.retain(|NamedRun { dir, manifest, .. }| {
         let is_finished = manifest.state == State::Done && manifest.lock.is_some();
-        let is_before = manifest.started_at <= now.started_at && dir.root() != subject.folder.root();
+        let start = |manifest: &Manifest| (manifest.start_number, manifest.started_at.clone());
+        let is_before = start(manifest) <= start(now) && dir.root() != subject.folder.root();
         is_finished && is_before && manifest.pipeline == now.pipeline && manifest.run != now.run
     });
     runs.pop()
