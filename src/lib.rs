@@ -105,6 +105,7 @@
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
 //! | make a second table in a stage without a model | `parts` and `bind_part` of `TransformConfig`; `src/stage/ensemble/mod.rs` is an example |
 //! | change what `clean` deletes | `src/store/clean.rs` |
+//! | change which tables are cut into pieces that are stored once | `src/store/earlier.rs` |
 //! | add a family of models that run inside the process | a row in `src/provider/embedded/inference/family.rs` |
 //! | recognise another wording of a server's error, or another mark of thoughts | `src/provider/fault/words.rs`; `src/prompt/thoughts.rs` |
 //! | check something else in a spec | `src/spec/resolve.rs` |
@@ -127,6 +128,7 @@
 //! - **replay file**: the calls of one run in one file. A run that is answered from it sends nothing.
 //! - **test**: an assertion about a table, which `fanfold test` checks.
 //! - **run**: the execution of a plan. Its folder contains the parts, the calls table and the manifest.
+//! - **piece**: some bytes of a table of an earlier run. Equal pieces are stored once.
 //! - **history**: the list of the runs of a project, each with a name such as `2026-11-28-1`.
 //! - **lock**: a file next to the spec that records the inputs, models and tables of a run. Each entry is a **facet**; a
 //!   facet whose value has changed has **drifted**.

@@ -21,7 +21,7 @@ use crate::report::table_files::RunFiles;
 use crate::run::{self, FrozenPlan, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
-use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError};
+use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError, cut_earlier};
 
 /// Why a pipeline did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +235,11 @@ impl Ready {
         let preparing = Arc::new(models.preparing());
         started(Started { plan: plan.clone(), folder: folder.clone(), progress: progress.clone(), preparing });
         let outcome = run::run(ready, models, progress, stop).await?;
+        if outcome.stopped.is_none() {
+            let (project, folder) = (Project::of(&plan.spec.folder), folder.clone());
+            // Earlier runs can be cut after the next run as well.
+            let _ = tokio::task::spawn_blocking(move || cut_earlier(&project, &folder)).await;
+        }
         let lock = match outcome.stopped {
             None => keeper.end(outcome.lock.as_ref()),
             Some(_) => Ok(LockChange::Unchanged),

@@ -12,12 +12,12 @@ use super::volume::{OpenCall, Sample, ask_about_unknown};
 use crate::lock::{Lock, ModelFacts, Prompts, before};
 use crate::models::Models;
 use crate::plan::scan::scan;
-use crate::plan::{Plan, PlanError, Selection, sources_read};
+use crate::plan::{Plan, PlanError, Selection, SourceFacts, sources_read};
 use crate::random::Streams;
 use crate::run::{PartTables, RunError, batch_rows, carry_out};
 use crate::source::{SourceError, content};
 use crate::spec::TableId;
-use crate::store::{PartFacts, PartWriter, RunDir, StoreError};
+use crate::store::{PartFacts, PartWriter, Project, RunDir, StoreError, imported};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Options<'a> {
@@ -30,6 +30,8 @@ pub(crate) struct Options<'a> {
     pub(crate) pilot: usize,
     /// The stages whose tables are kept, with the number of their calls.
     pub(crate) kept: &'a HashMap<TableId, u64>,
+    /// The project whose copies of the sources are read, if there are any.
+    pub(crate) project: &'a Project,
 }
 
 pub(crate) struct Followed {
@@ -73,9 +75,19 @@ pub(crate) fn follow(
         let source = plan.spec.source(i);
         let named = |error: SourceError| PlanError::Source { name: source.name.to_string(), error };
         let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
+        let pick = selection.pick(&plan.spec);
         let mut first = 0;
+        if let Some((copy, found)) = imported(options.project, source, &content, pick) {
+            for batch in copy.read(0, copy.rows(), batch_rows(&copy)).map_err(StoreError::from)? {
+                let batch = batch.map_err(StoreError::from)?;
+                follower.follow(i, &batch, first, &Unknown::default())?;
+                first += batch.num_rows() as u64;
+            }
+            facts.insert(i, SourceFacts { is_fresh: true, ..found });
+            continue;
+        }
         let mut failed = None;
-        let found = scan(source, &plan.spec.folder, content, selection.pick(&plan.spec), |batch| {
+        let found = scan(source, &plan.spec.folder, content, pick, |batch| {
             let followed = follower.follow(i, &batch, first, &Unknown::default());
             first += batch.num_rows() as u64;
             followed.map_err(|error| SourceError::new(failed.insert(error).to_string()))

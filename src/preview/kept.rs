@@ -7,8 +7,7 @@ use crate::models::Models;
 use crate::plan::Plan;
 use crate::run::fresh_since;
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Manifest, RunDir, State};
-use crate::table::parquet::Table;
+use crate::store::{Manifest, RunDir, State, open_table};
 
 /// For each stage of a finished run whose parts would be kept, the number of its calls. Only stages without packs, whose
 /// calls table has a row for each call.
@@ -31,7 +30,7 @@ fn calls(stage: &StageSpec, dir: &RunDir, manifest: &Manifest, models: &Models) 
         if facts.counts.failed > 0 || !facts.inputs.ends_with(&marks) {
             return None;
         }
-        calls += Table::open(&dir.calls_path(name, part)).ok()?.rows();
+        calls += open_table(&dir.calls_path(name, part)).ok()?.rows();
     }
     Some(calls)
 }

@@ -83,7 +83,7 @@ pub(crate) fn preview(
         Some(models) => kept::kept(&plan, &dir, manifest.as_ref(), models),
         None => HashMap::new(),
     };
-    let options = Options { render, leaves: true, models: models.as_ref(), pilot, kept: &kept };
+    let options = Options { render, leaves: true, models: models.as_ref(), pilot, kept: &kept, project };
     let followed = follow(plan, selection, recall, options)?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
@@ -114,7 +114,8 @@ pub(crate) fn now(
     });
     let recall = recall(models.as_ref(), ledger.as_ref(), Since::ALWAYS);
     let kept = HashMap::new();
-    let options = Options { render: Render::default(), leaves: false, models: models.as_ref(), pilot: 0, kept: &kept };
+    let (render, models) = (Render::default(), models.as_ref());
+    let options = Options { render, leaves: false, models, pilot: 0, kept: &kept, project };
     let followed = follow(plan, &Selection::default(), recall, options)?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
@@ -190,8 +191,8 @@ impl Preview {
 pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
-    let render = Render { most, ..Render::default() };
-    let options = Options { render, leaves: false, models: None, pilot: 0, kept: &HashMap::new() };
+    let (render, project) = (Render { most, ..Render::default() }, Project::of(&plan.spec.folder));
+    let options = Options { render, leaves: false, models: None, pilot: 0, kept: &HashMap::new(), project: &project };
     let followed = follow(plan, selection, None, options)?;
     Ok((followed.plan, followed.rendered))
 }

@@ -30,6 +30,7 @@ impl Display for CleanReport {
             let kind = match item.kind {
                 GarbageKind::Run => "run",
                 GarbageKind::Source => "source",
+                GarbageKind::Pieces => "pieces",
                 GarbageKind::Temporary => "temporary",
             };
             let shown = item.path.strip_prefix(path).unwrap_or(&item.path).display();

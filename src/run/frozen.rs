@@ -19,8 +19,7 @@ use crate::plan::{Plan, RowChoice, Selection, SourceFacts};
 use crate::source::Import;
 use crate::spec::load::load_frozen;
 use crate::spec::{Spec, Spending, TableId, TableSpec};
-use crate::store::{Ledger, Project, ReplyLimit, RunDir, SharedDir, StoreError, reply_limits, write_known};
-use crate::table::parquet::Table;
+use crate::store::{Ledger, Project, ReplyLimit, RunDir, SharedDir, StoreError, open_table, reply_limits, write_known};
 
 const FORMAT: u32 = 1;
 const PLAN: &str = "plan.json";
@@ -202,7 +201,7 @@ pub(crate) fn thaw(run: &Path) -> Result<Thawed, RunError> {
     let project = Project::of(folder);
     let mut imported = HashMap::new();
     for (name, source) in &frozen.sources {
-        imported.insert(name.clone(), Table::open(&project.sources().join(&source.file)).map_err(StoreError::from)?);
+        imported.insert(name.clone(), open_table(&project.sources().join(&source.file)).map_err(StoreError::from)?);
     }
     let schemas = imported.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
     let copy = shared.path("spec").join(&frozen.spec);

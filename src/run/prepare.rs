@@ -83,6 +83,7 @@ pub(crate) fn prepare(
     recall: Recall<'_>,
 ) -> Result<Ready, RunError> {
     project.create()?;
+    let reading = project.read_tables()?;
     let selected = select(&spec, &selection.stages)?;
     let mut tables = HashMap::new();
     let mut facts = HashMap::new();
@@ -95,7 +96,7 @@ pub(crate) fn prepare(
     }
     let mut plan = Plan::new(spec, selection, facts)?;
     let dir = folder(&plan, &project, matches!(recall, Recall::Replay(..)));
-    let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
+    let mut locks = vec![reading, project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
         check(output, &plan.spec.folder)?;

@@ -9,8 +9,8 @@ use super::file::{FilledFile, Refused, version};
 use super::report::Shown;
 use crate::source::{CsvFile, File};
 use crate::spec::{ColumnRole, Correction, Spec, StageSpec};
+use crate::store::{is_stored, open_table};
 use crate::table::cell_at;
-use crate::table::parquet::Table;
 
 /// The rows of one reply.
 const ROWS: usize = 50;
@@ -110,8 +110,8 @@ impl<'a> Corrected<'a> {
         let text = wanted.text.to_lowercase();
         let (mut rows, mut first) = (Vec::new(), 0);
         let paths = (0..).map(|part| self.shown.folder.part_path(self.stage.name.as_str(), part));
-        for path in paths.take_while(|path| path.exists()) {
-            let table = Table::open(&path).map_err(broken)?;
+        for path in paths.take_while(|path| is_stored(path)) {
+            let table = open_table(&path).map_err(broken)?;
             let start = wanted.from.saturating_sub(first).min(table.rows());
             let mut number = first + start;
             for batch in table.read(start, table.rows() - start, BATCH).map_err(broken)? {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::pieces::{each_bytes, open_table};
 use crate::table::parquet::Table;
 
 const FIELD: &str = "\"checksum\"";
@@ -14,7 +15,9 @@ pub(super) fn sum_path(file: &Path) -> PathBuf {
 /// The BLAKE3 hash of a file's bytes, as hexadecimal digits.
 pub(super) fn sum_of(file: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(file)?)?;
+    each_bytes(file, &mut |bytes| {
+        hasher.update(bytes);
+    })?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 
@@ -30,12 +33,12 @@ pub(super) fn open_checked(file: &Path) -> Result<Table, StoreError> {
     if std::fs::read_to_string(sum_path(file)).ok() != sum_of(file).ok() {
         return Err(StoreError::Damaged { path: file.to_owned() });
     }
-    Ok(Table::open(file)?)
+    Ok(open_table(file)?)
 }
 
 /// Like [`open_checked`], but opens also a table of an older version, which wrote no checksum.
 pub(super) fn open_older(file: &Path) -> Result<Table, StoreError> {
-    if sum_path(file).exists() { open_checked(file) } else { Ok(Table::open(file)?) }
+    if sum_path(file).exists() { open_checked(file) } else { Ok(open_table(file)?) }
 }
 
 /// Adds the checksum of a JSON object to its text.

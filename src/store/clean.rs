@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::StoreError;
 use super::history::{NamedRun, named_runs};
 use super::manifest::{Manifest, State};
+use super::pieces::{Pieces, is_list};
 use super::project::Project;
 use super::rundir::files_in;
 use crate::table::parquet::{is_being_written, is_temporary};
@@ -23,6 +24,8 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 pub(crate) enum GarbageKind {
     Run,
     Source,
+    /// The pieces that only the tables of deleted runs and copies have.
+    Pieces,
     Temporary,
 }
 
@@ -61,6 +64,13 @@ pub(crate) fn garbage(project: &Project, keep: usize, is_kept: IsKept<'_>) -> Re
             found.push(Garbage { kind: GarbageKind::Source, bytes: size(&path), path, name });
         }
     }
+    let path = Pieces::path(project.root());
+    if path.exists() {
+        let lists = lists(project.root(), &found);
+        // Pieces that can't be read are not listed.
+        let bytes = Pieces::open(project.root()).and_then(|pieces| pieces.unused(&lists)).unwrap_or_default();
+        found.extend((bytes > 0).then_some(Garbage { kind: GarbageKind::Pieces, bytes, path, name: None }));
+    }
     for path in temporary(project.root(), &found) {
         found.push(Garbage { kind: GarbageKind::Temporary, bytes: size(&path), path, name: None });
     }
@@ -70,16 +80,37 @@ pub(crate) fn garbage(project: &Project, keep: usize, is_kept: IsKept<'_>) -> Re
 /// Deletes `garbage`. No run may use the project meanwhile.
 pub(crate) fn delete(project: &Project, keep: usize, is_kept: IsKept<'_>) -> Result<Vec<Garbage>, StoreError> {
     let _alone = project.alone()?;
-    let found = garbage(project, keep, is_kept)?;
-    for Garbage { path, .. } in &found {
+    let _tables = project.change_tables()?;
+    let mut found = garbage(project, keep, is_kept)?;
+    for Garbage { path, .. } in found.iter().filter(|garbage| garbage.kind != GarbageKind::Pieces) {
         let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         removed.map_err(StoreError::io(path))?;
+    }
+    for pieces in found.iter_mut().filter(|garbage| garbage.kind == GarbageKind::Pieces) {
+        let before = size(&pieces.path);
+        Pieces::open(project.root())?.sweep(&lists(project.root(), &[]))?;
+        pieces.bytes = before.saturating_sub(size(&pieces.path));
     }
     Ok(found)
 }
 
+/// The lists of pieces in a folder, except those in `found`.
+fn lists(folder: &Path, found: &[Garbage]) -> Vec<PathBuf> {
+    let mut lists = Vec::new();
+    let mut paths = files_in(folder).unwrap_or_default();
+    paths.retain(|path| !found.iter().any(|garbage| garbage.path == *path));
+    for path in paths {
+        if path.is_dir() {
+            lists.extend(self::lists(&path, found));
+        } else if is_list(&path) {
+            lists.push(path);
+        }
+    }
+    lists
+}
+
 /// The names of the folders of the runs that stay.
-fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashSet<String> {
+pub(super) fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashSet<String> {
     let mut kept: HashSet<String> = runs.iter().filter(|run| is_kept(run)).map(|run| run.dir.name()).collect();
     let pipelines: HashSet<&str> = runs.iter().map(|run| run.manifest.pipeline.as_str()).collect();
     for pipeline in pipelines {
@@ -95,7 +126,7 @@ fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashSet<String> 
     kept
 }
 
-fn is_copy_of(file: &str, content: &str) -> bool {
+pub(super) fn is_copy_of(file: &str, content: &str) -> bool {
     content.get(..32).is_some_and(|content| file.starts_with(content))
 }
 

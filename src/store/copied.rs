@@ -51,7 +51,7 @@ impl Origin {
         if !self.manifest.tables.contains_key(name) {
             return Ok(vec![self.source(name)?]);
         }
-        let parts = (0..).take_while(|part| self.dir.part_path(name, *part).exists());
+        let parts = (0..).take_while(|part| self.dir.has_part(name, *part));
         parts.map(|part| self.part(name, part)).collect()
     }
 }

@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::export::NO_KEY;
 use super::ledger::{DropCounts, Ledger};
 use super::manifest::{Manifest, State};
+use super::pieces::is_stored;
 use super::project::Project;
 use super::record::Key;
 use super::rundir::RunDir;
@@ -55,7 +56,7 @@ fn has_all_calls(run: &RunDir, manifest: &Manifest) -> Result<(), StoreError> {
         let size = manifest.tables.get(stage).map_or(u64::MAX, |shape| shape.chunk_size.max(1));
         let parts = 0..totals.rows.div_ceil(size);
         let mut parts = parts.flat_map(|part| [run.calls_path(stage, part), run.part_path(stage, part)]);
-        if let Some(path) = parts.find(|path| !path.exists()) {
+        if let Some(path) = parts.find(|path| !is_stored(path)) {
             return Err(StoreError::NoCalls { path });
         }
     }

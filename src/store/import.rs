@@ -4,22 +4,44 @@
 //! that changes during a run does not change the run.
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
 use super::checksum::{open_checked, write_sum};
 use super::error::StoreError;
 use super::project::Project;
+use super::rundir::own_options;
 use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
-use crate::table::parquet::{Options, Table, TableWriter, clean};
+use crate::table::parquet::{Table, TableWriter, clean};
 
 const VALUES: &str = "fanfold.values";
 /// The import report. Copies without one are of readers that changed some texts silently; they are written again.
 const IMPORT: &str = "fanfold.import";
+
+fn path(project: &Project, content: &str, pick: RowPick) -> PathBuf {
+    let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
+    project.sources().join(format!("{}{mark}.parquet", &content[..32]))
+}
+
+/// The chosen rows of a source with this content, if an earlier run has imported them. Writes nothing. A damaged file
+/// does not count, nor does one of an earlier version that read other types.
+pub(crate) fn imported(
+    project: &Project,
+    source: &SourceSpec,
+    content: &str,
+    pick: RowPick,
+) -> Option<(Table, SourceFacts)> {
+    let table = open_checked(&path(project, content, pick)).ok()?;
+    let is_like = table.schema() == source.relation.schema;
+    let values = table.fact(VALUES).filter(|_| is_like)?.to_owned();
+    let import = Some(serde_json::from_str(table.fact(IMPORT)?).ok()?);
+    let facts = SourceFacts { rows: table.rows(), content: content.to_owned(), values, import, is_fresh: false };
+    Some((table, facts))
+}
 
 /// Imports the chosen rows of a source, unless an earlier run has imported them.
 pub(crate) fn import(
@@ -31,20 +53,12 @@ pub(crate) fn import(
 ) -> Result<(Table, SourceFacts), StoreError> {
     let named = |error: SourceError| StoreError::Source { name: name.to_owned(), error };
     let content = content(source.source.as_ref(), folder).map_err(named)?;
-    let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
-    let file = format!("{}{mark}.parquet", &content[..32]);
-    let path = project.sources().join(file);
     clean(&project.sources(), None);
-    // A damaged file is written again, and so is one of an earlier version that read other types.
-    if let Ok(table) = open_checked(&path)
-        && table.schema() == source.relation.schema
-        && let Some(values) = table.fact(VALUES).map(str::to_owned)
-        && let Some(import) = table.fact(IMPORT).and_then(|text| serde_json::from_str(text).ok())
-    {
-        let facts = SourceFacts { rows: table.rows(), content, values, import: Some(import), is_fresh: false };
-        return Ok((table, facts));
+    if let Some(found) = imported(project, source, &content, pick) {
+        return Ok(found);
     }
-    let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
+    let path = path(project, &content, pick);
+    let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &own_options())?;
     // A thread writes the rows while the next ones are checked.
     let (written, facts) = thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(1);

@@ -7,11 +7,13 @@
 //!   ledger.sqlite             every finished call of the project       ledger.rs
 //!   sources/<hash>.parquet    the rows of a source as they were read   import.rs
 //!   sources/<hash>.sum        its checksum                             checksum.rs
+//!   pieces.sqlite             the tables of earlier runs, in pieces     pieces.rs, earlier.rs
 //!   replays/<hash>            marks a replay file that was added         recall.rs
 //!   history.jsonl             one line for each end of a run          history.rs
 //!   locks/<hash>.lock         which process writes which output        project.rs
 //!   locks/calls.lock          which process makes which call              lease.rs
 //!   locks/ledger.lock         shared by runs, exclusive for gc         project.rs
+//!   locks/tables.lock         shared by runs, exclusive for cutting    project.rs
 //!   locks/history.lock        held to name a run or to add a line      project.rs
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
 //!   runs/<name>-<hash>/cluster/   what its workers on other machines share    shared.rs
@@ -26,6 +28,7 @@ mod checksum;
 mod clean;
 mod copied;
 mod counts;
+mod earlier;
 mod error;
 mod explain;
 mod export;
@@ -39,6 +42,7 @@ mod lease;
 mod ledger;
 mod manifest;
 mod merge;
+mod pieces;
 mod project;
 mod provenance;
 mod recall;
@@ -57,12 +61,13 @@ pub(crate) use calls::{CallRow, PackRow, calls_schema};
 pub(crate) use changes::{Changes, ChangesByModel};
 pub(crate) use clean::{Garbage, GarbageKind, delete, garbage, size};
 pub(crate) use counts::{RowCounts, Share, Shares};
+pub(crate) use earlier::cut_earlier;
 pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, InputExplanation, QuotePlace, Row, explain, explain_rows};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
 pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs, reply_limits};
-pub(crate) use import::import;
+pub(crate) use import::{import, imported};
 pub(crate) use job::ActiveJob;
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use known::{Known, write_known};
@@ -73,6 +78,7 @@ pub(crate) use manifest::{
     SourceEntry, StageShape, StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
+pub(crate) use pieces::{is_stored, open_table};
 pub(crate) use project::{Hold, Project};
 pub(crate) use provenance::{Origin, OriginError, origin, source_table};
 pub(crate) use recall::{Recalled, add_replay, recalled};

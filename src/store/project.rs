@@ -10,6 +10,7 @@ use super::rundir::{RunDir, files_in};
 const FOLDER: &str = ".fanfold";
 const LEDGER: &str = "ledger";
 const HISTORY: &str = "history";
+const TABLES: &str = "tables";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
@@ -81,6 +82,27 @@ impl Project {
     /// Locks the ledger for dropping answers. No other process may use the ledger meanwhile.
     pub(crate) fn alone(&self) -> Result<Hold, StoreError> {
         Ok(self.hold(LEDGER, File::try_lock, |_| StoreError::InUse)?.0)
+    }
+
+    /// Locks the tables of all runs and the copies of sources for reading. Waits while tables of earlier runs are cut.
+    pub(crate) fn read_tables(&self) -> Result<Hold, StoreError> {
+        let wait = |file: &File| file.lock_shared().map_err(TryLockError::Error);
+        Ok(self.hold(TABLES, wait, |_| StoreError::InUse)?.0)
+    }
+
+    /// Locks the same for cutting or deleting them. Waits while they are cut.
+    pub(super) fn change_tables(&self) -> Result<Hold, StoreError> {
+        let wait = |file: &File| file.lock().map_err(TryLockError::Error);
+        Ok(self.hold(TABLES, wait, |_| StoreError::InUse)?.0)
+    }
+
+    /// Like [`Self::change_tables`]; `None` if a run uses them.
+    pub(super) fn change_unused_tables(&self) -> Result<Option<Hold>, StoreError> {
+        match self.hold(TABLES, File::try_lock, |_| StoreError::InUse) {
+            Ok((hold, _)) => Ok(Some(hold)),
+            Err(StoreError::InUse) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Locks the history of the runs. Waits for another process, which holds the lock for a moment.

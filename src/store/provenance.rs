@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::checksum::open_older;
 use super::error::StoreError;
 use super::manifest::{Manifest, OutputFacts, SourceEntry, StageShape, State};
+use super::pieces::is_stored;
 use super::project::Project;
 use super::rundir::RunDir;
 use crate::table::parquet::Table;
@@ -206,7 +207,7 @@ impl Origin {
     }
 
     fn existing(&self, path: &Path) -> Result<(), OriginError> {
-        if path.exists() {
+        if is_stored(path) {
             return Ok(());
         }
         Err(OriginError::Gone { message: format!("`{}`, a part of the run, does not exist any more", path.display()) })

@@ -104,7 +104,8 @@ impl ReplayWriter {
             (SPEC_FACT.to_owned(), of.1.to_owned()),
             (MODELS_FACT.to_owned(), serde_json::to_string(&models).unwrap_or_default()),
         ];
-        let options = Options { distinct: vec!["call_key", "reply", "probabilities", "checksum"], facts };
+        let options =
+            Options { distinct: vec!["call_key", "reply", "probabilities", "checksum"], facts, ..Options::default() };
         let writer = TableWriter::create(path, replay_schema(), &options)?;
         Ok(ReplayWriter { writer, rows: TableBuilder::new(replay_schema()), waiting: 0 })
     }

@@ -6,6 +6,7 @@
 //!   spec.json                             the settings that can change a table, prompts included
 //!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a transform all rows
 //!   stages/<stage>/part-00000.sum         its checksum
+//!   stages/<stage>/part-00000.pieces      the part in an earlier run, see pieces.rs; calls are cut like it
 //!   calls/<stage>-00000.parquet           the calls of the part; the folder can be read as one table
 //!   replaced/<hash>/<file>                an output before a fresh or locked run wrote a different one
 //! ```
@@ -30,6 +31,7 @@ use super::changes::ChangesByModel;
 use super::checksum::{is_sealed, open_checked, seal, sum_of, sum_path, write_sum};
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
+use super::pieces::{is_list, is_stored, list_path, open_table};
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean, persist, write_whole};
 
@@ -127,18 +129,29 @@ impl RunDir {
         Some(spec)
     }
 
-    /// The files of the calls table, in order. Unfinished files have another extension and are skipped.
+    /// The files of the calls table, in order. Unfinished files have another extension and are skipped. Files of earlier
+    /// runs may be cut, so [`open_table`] opens them.
     pub(crate) fn call_files(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut files = files_in(&self.calls())?;
-        files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
-        Ok(files)
+        tables_in(&self.calls())
+    }
+
+    /// All files with a part or its calls, also those that are cut.
+    pub(super) fn tables(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let stages = files_in(&self.root.join("stages"))?.into_iter().filter(|path| path.is_dir());
+        let tables = stages.chain([self.calls()]).map(|folder| tables_in(&folder));
+        Ok(tables.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Whether the part is there, perhaps damaged.
+    pub(crate) fn has_part(&self, stage: &str, part: u64) -> bool {
+        is_stored(&self.part_path(stage, part))
     }
 
     /// The checked tables of [`Self::call_files`] whose parts are committed. Reads every byte.
     pub(crate) fn call_tables(&self) -> Result<Vec<(PathBuf, Table)>, StoreError> {
         let files = self.call_files()?.into_iter();
         files
-            .filter(|file| self.part_of(file).is_some_and(|part| part.exists()))
+            .filter(|file| self.part_of(file).is_some_and(|part| is_stored(&part)))
             .map(|file| Ok((file.clone(), self.calls_table(&file)?)))
             .collect()
     }
@@ -147,10 +160,10 @@ impl RunDir {
     pub(crate) fn calls_table(&self, file: &Path) -> Result<Table, StoreError> {
         let damaged = || StoreError::Damaged { path: file.to_owned() };
         let part = self.part_of(file).ok_or_else(damaged)?;
-        let facts = Table::open(&part).ok().and_then(|part| facts(&part));
+        let facts = open_table(&part).ok().and_then(|part| facts(&part));
         match facts.ok_or(StoreError::Damaged { path: part })?.calls_sum {
             Some(sum) if sum_of(file).map_err(StoreError::io(file))? != sum => Err(damaged()),
-            _ => Ok(Table::open(file)?),
+            _ => Ok(open_table(file)?),
         }
     }
 
@@ -197,7 +210,8 @@ impl RunDir {
     /// Removes a committed part and its calls. The caller must hold the run's lock.
     pub(crate) fn remove_part(&self, stage: &str, part: u64) -> Result<(), StoreError> {
         let rows = self.part_path(stage, part);
-        for path in [sum_path(&rows), rows, self.calls_path(stage, part)] {
+        let calls = self.calls_path(stage, part);
+        for path in [sum_path(&rows), list_path(&rows), rows, list_path(&calls), calls] {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(StoreError::io(&path)(error)),
                 _ => {}
@@ -247,9 +261,9 @@ impl RunDir {
     pub(crate) fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let rows_path = self.part_path(stage, part.number);
         let distinct = vec!["call_key", "prompt", "reply", "probabilities", "latency_ms", "row"];
-        let options = Options { distinct, facts: Vec::new() };
+        let options = Options { distinct, ..own_options() };
         Ok(PartWriter {
-            rows: TableWriter::create(&rows_path, schema, &Options::default())?,
+            rows: TableWriter::create(&rows_path, schema, &own_options())?,
             calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
             calls_path: self.calls_path(stage, part.number),
             path: rows_path,
@@ -259,9 +273,25 @@ impl RunDir {
 
     pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
-        let rows = TableWriter::create(&path, schema, &Options::default())?;
+        let rows = TableWriter::create(&path, schema, &own_options())?;
         Ok(PartWriter { rows, calls: None, calls_path: PathBuf::new(), path, is_shared: self.is_shared })
     }
+}
+
+/// How the project's own tables are written: so that equal rows of several runs can be stored once.
+pub(super) fn own_options() -> Options {
+    Options { cut_by_content: true, ..Options::default() }
+}
+
+/// The tables in a folder, in order. A table that is cut has the name of the whole file.
+pub(super) fn tables_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = files_in(folder)?;
+    files.retain(|path| is_list(path) || path.extension().is_some_and(|end| end == "parquet"));
+    for path in files.iter_mut().filter(|path| is_list(path)) {
+        path.set_extension("parquet");
+    }
+    files.dedup();
+    Ok(files)
 }
 
 /// Returns the files and folders in a folder, sorted. The folder may be missing.

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
+use super::pieces::open_table;
 use super::rundir::RunDir;
 use crate::table::Value;
-use crate::table::parquet::Table;
 
 /// The times of the first and the last call of a run, and the cost of its calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ impl CallSpan {
         let mut span = CallSpan::default();
         let mut seen = HashSet::new();
         for file in dir.call_files()? {
-            let table = Table::open(&file)?;
+            let table = open_table(&file)?;
             if table.schema().index_of("at").is_err() {
                 continue;
             }

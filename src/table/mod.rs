@@ -12,6 +12,7 @@ pub(crate) mod parquet;
 mod path;
 mod rechunk;
 mod shape;
+pub(crate) mod stored;
 mod value;
 
 use arrow_array::RecordBatch;

@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, RecordBatchReader as _};
@@ -17,9 +18,12 @@ use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{CdcOptions, WriterProperties};
+use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 use tempfile::NamedTempFile;
+
+use super::stored::{Ranges, Stored};
 
 /// Rows to encode at once.
 const STEP: usize = 1024;
@@ -29,7 +33,8 @@ const STEP_BYTES: usize = 8 << 20;
 const READ_BYTES: u64 = 32 << 20;
 /// Columns beyond this number share the memory of this number.
 const USUAL_COLUMNS: usize = 64;
-/// A table with more columns has no dictionaries: each needs 64 KB from the start.
+/// A table with more columns has no dictionaries, and another compression: a dictionary needs 64 KB from the start, and
+/// Zstandard 100 KB for each column that is written or read.
 const DICTIONARY_COLUMNS: usize = 512;
 /// The most rows in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
@@ -37,6 +42,8 @@ const GROUP_ROWS: usize = 32 * 1024;
 const DICTIONARY_BYTES: usize = 128 << 10;
 /// Bytes of a page before compression.
 const PAGE_BYTES: usize = 256 << 10;
+/// The bytes of a page that ends where its content says, before compression.
+const CUT_BYTES: Range<usize> = 32 << 10..96 << 10;
 /// A row group ends early at about this many encoded bytes.
 const GROUP_BYTES: usize = 32 << 20;
 /// The writer that a file names, which is part of its bytes: the same answers make the same file in every version. It
@@ -60,6 +67,8 @@ impl TableError {
 pub(crate) struct Options {
     /// Columns without a dictionary, because their values hardly repeat.
     pub(crate) distinct: Vec<&'static str>,
+    /// Whether pages end where their content says, so that tables with some equal rows have equal pages.
+    pub(crate) cut_by_content: bool,
     pub(crate) facts: Vec<(String, String)>,
 }
 
@@ -83,11 +92,20 @@ impl TableWriter {
         let share = |bytes: usize| bytes * USUAL_COLUMNS / schema.fields().len().max(USUAL_COLUMNS);
         let mut properties = WriterProperties::builder()
             .set_dictionary_enabled(schema.fields().len() <= DICTIONARY_COLUMNS)
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(if schema.fields().len() <= DICTIONARY_COLUMNS {
+                Compression::ZSTD(ZstdLevel::default())
+            } else {
+                Compression::SNAPPY
+            })
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_dictionary_page_size_limit(share(DICTIONARY_BYTES))
             .set_data_page_size_limit(share(PAGE_BYTES))
             .set_created_by(WRITER.to_owned());
+        if options.cut_by_content && schema.fields().len() <= DICTIONARY_COLUMNS {
+            let Range { start: min_chunk_size, end: max_chunk_size } = CUT_BYTES;
+            let cuts = CdcOptions { min_chunk_size, max_chunk_size, ..CdcOptions::default() };
+            properties = properties.set_content_defined_chunking(Some(cuts));
+        }
         for column in &options.distinct {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
         }
@@ -294,6 +312,8 @@ pub(crate) fn replace(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bo
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     path: PathBuf,
+    /// Where its bytes are, if they are not in a file at the path.
+    stored: Option<Arc<dyn Stored>>,
     metadata: ArrowReaderMetadata,
     /// The columns to read; `None` for all.
     columns: Option<ProjectionMask>,
@@ -307,11 +327,18 @@ impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
         let file = File::open(path).map_err(TableError::at(path))?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::at(path))?;
-        Ok(Table { path: path.to_owned(), metadata, columns: None })
+        Ok(Table { path: path.to_owned(), stored: None, metadata, columns: None })
+    }
+
+    /// Opens a file that would be at `path` and whose bytes are in `stored`.
+    pub(crate) fn open_stored(path: &Path, stored: Arc<dyn Stored>) -> Result<Self, TableError> {
+        let ranges = Ranges::open(&stored).map_err(TableError::at(path))?;
+        let metadata = ArrowReaderMetadata::load(&ranges, Default::default()).map_err(TableError::at(path))?;
+        Ok(Table { path: path.to_owned(), stored: Some(stored), metadata, columns: None })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        std::sync::Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
+        Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -339,13 +366,25 @@ impl Table {
     /// Reads `count` rows, starting with row `start`, in batches of at most `batch` rows. Batches of long rows are
     /// smaller.
     pub(crate) fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
-        let file = File::open(&self.path).map_err(TableError::at(&self.path))?;
+        match &self.stored {
+            Some(stored) => self.read_from(Ranges::open(stored), start..start + count, batch),
+            None => self.read_from(File::open(&self.path), start..start + count, batch),
+        }
+    }
+
+    fn read_from<F: ChunkReader + 'static>(
+        &self,
+        file: io::Result<F>,
+        rows: Range<u64>,
+        batch: usize,
+    ) -> Result<Rows, TableError> {
+        let file = file.map_err(TableError::at(&self.path))?;
         let mut groups = Vec::new();
         let (mut first, mut skip) = (0u64, None);
         for (i, group) in self.metadata.metadata().row_groups().iter().enumerate() {
             let end = first + group.num_rows().max(0) as u64;
-            if end > start && first < start + count {
-                skip.get_or_insert(start.saturating_sub(first));
+            if end > rows.start && first < rows.end {
+                skip.get_or_insert(rows.start.saturating_sub(first));
                 groups.push(i);
             }
             first = end;
@@ -355,7 +394,7 @@ impl Table {
             .with_projection(self.columns.clone().unwrap_or_else(ProjectionMask::all))
             .with_row_groups(groups)
             .with_offset(skip.unwrap_or(0) as usize)
-            .with_limit(count as usize)
+            .with_limit((rows.end - rows.start) as usize)
             .build()
             .map_err(TableError::at(&self.path))?;
         let schema = match &self.columns {

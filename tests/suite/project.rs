@@ -383,7 +383,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 fn parquet_files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
-        entries(path).into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect()
+        entries(path).into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet" || e == "pieces")).collect()
     } else {
         vec![path.to_owned()]
     }

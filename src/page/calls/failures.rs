@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::Timeline;
 use crate::prompt::{Failure, FailureKind};
+use crate::store::open_table;
 use crate::table::Value;
-use crate::table::parquet::{Table, TableError};
+use crate::table::parquet::TableError;
 
 /// The most calls of a kind that are kept.
 const KEPT: usize = 5;
@@ -64,7 +65,7 @@ impl FailedCall {
     /// What the model replied; in a pack, the part about the row.
     pub(crate) fn reply(&self) -> Result<Option<String>, TableError> {
         let (file, row) = &self.place;
-        let table = Table::open(file)?.with_columns(&["reply", "item_reply"]);
+        let table = open_table(file)?.with_columns(&["reply", "item_reply"]);
         let Some(batch) = table.read(*row, 1, 1)?.next() else { return Ok(None) };
         let batch = batch?;
         let text = |name: &str| match Value::of(batch.column_by_name(name), 0) {

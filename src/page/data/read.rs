@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::text::{CELL, plain};
 use crate::spec::OutputSpec;
-use crate::store::{Origin, OriginError};
+use crate::store::{Origin, OriginError, is_stored, open_table};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
 
@@ -49,8 +49,8 @@ impl<'a> Reading<'a> {
             let rows = origin.entry(input).map_err(said)?.rows;
             return Ok(Reading { tables: vec![(origin.source(input).map_err(said)?, rows)], output });
         }
-        let parts = (0..).map(|part| origin.dir.part_path(input, part)).take_while(|path| path.exists());
-        let table = |path: PathBuf| Table::open(&path).map(|table| (table.clone(), table.rows()));
+        let parts = (0..).map(|part| origin.dir.part_path(input, part)).take_while(|path| is_stored(path));
+        let table = |path: PathBuf| open_table(&path).map(|table| (table.clone(), table.rows()));
         let tables: Result<Vec<_>, _> = parts.map(table).collect();
         Ok(Reading { tables: tables.map_err(|error| error.to_string())?, output })
     }

@@ -1,7 +1,7 @@
 //! A Parquet table as plain values, so that tests can say what they expect and compare whole tables.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -11,7 +11,9 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rusqlite::Connection;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,23 @@ pub(crate) struct Table {
     metadata: Vec<(String, String)>,
 }
 
+/// The bytes of a file, or of a list of pieces, as `src/store/pieces.rs` writes it.
+#[track_caller]
+fn whole(path: &Path) -> Bytes {
+    let read = || fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if path.extension().is_none_or(|end| end != "pieces") {
+        return read().into();
+    }
+    let store = path.ancestors().map(|folder| folder.join("pieces.sqlite")).find(|path| path.exists());
+    let store = Connection::open(store.expect("the pieces")).expect("the pieces");
+    let list = String::from_utf8(read()).expect("a list");
+    let piece = |line: &str| -> Vec<u8> {
+        let hash = u128::from_str_radix(line.split(' ').next().expect("a hash"), 16).expect("a hash").to_be_bytes();
+        store.query_row("SELECT bytes FROM pieces WHERE hash = ?1", [hash], |row| row.get(0)).expect("a piece")
+    };
+    list.lines().flat_map(piece).collect::<Vec<u8>>().into()
+}
+
 impl Table {
     /// Reads files of one schema, one after the other.
     #[track_caller]
@@ -48,8 +67,8 @@ impl Table {
         let mut table = Table { columns: Vec::new(), rows: Vec::new(), metadata: Vec::new() };
         for (number, path) in files.iter().enumerate() {
             let shown = path.display();
-            let file = File::open(path).unwrap_or_else(|e| panic!("{shown}: {e}"));
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{shown}: {e}"));
+            let builder =
+                ParquetRecordBatchReaderBuilder::try_new(whole(path)).unwrap_or_else(|e| panic!("{shown}: {e}"));
             let fields = builder.schema().fields();
             let columns: Vec<_> = fields.iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
             if number == 0 {
