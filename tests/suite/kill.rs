@@ -141,64 +141,120 @@ fn sigkill_again_and_again() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} repeated calls in {kills} kills", repeated(&server));
 }
 
-/// Kills runs at random moments, from the start of the process to the written table, until the number of kills is reached;
-/// each run is resumed until it is done. No row may be lost or doubled, and at most the calls in flight are made again.
+/// The same numbers in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Dice {
+        Dice(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+/// Starts a command again and again and kills it at random moments, until it ends. Returns the number of kills.
+fn until_done(project: &Project, args: &[&str], dice: &mut Dice, most: u64, check: impl Fn()) -> usize {
+    for kills in 0.. {
+        let mut running = project.spawn(args);
+        // Sometimes while it starts, sometimes late.
+        let latest = if dice.below(3) == 0 { most.min(60) } else { most };
+        let moment = Instant::now() + Duration::from_millis(5 + dice.below(latest));
+        while Instant::now() < moment && !running.ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if running.ended() {
+            running.wait().exits(0);
+            return kills;
+        }
+        running.kill();
+        check();
+        assert!(kills < 1000, "{args:?} does not get on");
+    }
+    0
+}
+
+/// Two stages, and a transform between them.
+fn two_stages() -> String {
+    split()
+        + "\n[stages.glad]\ntype = \"filter\"\ninput = \"tone\"\nwhen = \"label != 'negative'\"\n\n[stages.why]\n\
+           type = \"analysis\"\ninput = \"glad\"\nmodels = [\"llama\"]\nprompt = \"Why? {{ text }} {{ label }}\"\n\
+           chunk_size = 16\n\n[outputs.why]\ninput = \"why\"\npath = \"out/why.parquet\"\n"
+}
+
+/// Kills runs at random moments, from the start of the process to the written table, until the number of kills is
+/// reached; each run is resumed until it is done. No row may be lost or doubled, and at most the calls in flight are made
+/// again. Then the spec is edited and run in the same way, and `export`, `gc`, `clean` and `import` are killed too.
 fn sigkill_at_random_moments(kills: usize) {
-    let spec = fanned_out().replace("chunk_size = 16", "chunk_size = 100");
     let rows = 150;
-    let expected = {
+    let pipelines = [fanned_out().replace("chunk_size = 16", "chunk_size = 100"), split(), two_stages()];
+    let edited = |spec: &str| spec.replace("What is the tone?", "Which tone is it?");
+    let expected = |spec: &str| {
         let server = Server::new().start();
-        let project = project(&server, &spec, rows);
+        let project = project(&server, spec, rows);
         project.run(&RUN).exits(0);
         project.bytes(OUT)
     };
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |most: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % most
-    };
+    let expected = pipelines.each_ref().map(|spec| [expected(spec), expected(&edited(spec))]);
+    let mut dice = Dice::new();
     let (mut killed, mut done) = (0, 0);
     while killed < kills {
-        let server = Server::new().latency_ms(below(8)).start();
-        let project = project(&server, &spec, rows);
-        let mut here = 0;
-        loop {
-            let mut running = project.spawn(&RUN);
-            // Sometimes while it starts, sometimes late.
-            let latest = if below(3) == 0 { 60 } else { 700 };
-            let moment = Instant::now() + Duration::from_millis(5 + below(latest));
-            while Instant::now() < moment && !running.ended() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if running.ended() {
-                running.wait().exits(0);
-                break;
-            }
-            running.kill();
-            here += 1;
-            if project.has(OUT) {
-                assert!(project.bytes(OUT) == expected, "a table that is there is whole");
-            }
+        let (spec, expected) = (&pipelines[done % 3], &expected[done % 3]);
+        let server = Server::new().latency_ms(dice.below(8)).start();
+        let project = project(&server, spec, rows);
+        for (expected, spec) in expected.iter().zip([spec.clone(), edited(spec)]) {
+            project.write("pipeline.toml", spec);
+            let _ = std::fs::remove_file(project.path(OUT));
+            server.forget();
+            let whole = || assert!(!project.has(OUT) || project.bytes(OUT) == *expected, "the table is not whole");
+            let here = until_done(&project, &RUN, &mut dice, 700, whole);
+            killed += here;
+            assert!(project.bytes(OUT) == *expected, "after {here} kills the table is not that of an undisturbed run");
+            let again = repeated(&server);
+            assert!(again <= here * IN_FLIGHT, "{again} repeated calls in {here} kills");
+            project.run(&RUN).exits(0);
+            assert_eq!(repeated(&server), again, "everything is in the ledger");
         }
-        (killed, done) = (killed + here, done + 1);
-        assert!(project.bytes(OUT) == expected, "after {here} kills the table differs from that of an undisturbed run");
-        let again = repeated(&server);
-        assert!(again <= here * IN_FLIGHT, "{again} repeated calls in {here} kills");
-        project.run(&RUN).exits(0);
-        assert_eq!(repeated(&server), again, "everything is in the ledger");
+        killed += sigkill_of_commands(&project, &server, &mut dice);
+        done += 1;
     }
-    eprintln!("{killed} kills in {done} pipelines of {} calls", 2 * rows);
+    eprintln!("{killed} kills in {done} projects");
 }
 
+/// The answers of the present run survive, and an export has all of them.
+fn sigkill_of_commands(project: &Project, server: &Server, dice: &mut Dice) -> usize {
+    let expected = project.bytes(OUT);
+    let explain =
+        |project: &Project| project.run(&["explain", "pipeline.toml", "s0007", "--output", "tone"]).exits(0).stdout;
+    let explained = explain(project);
+    let mut kills = 0;
+    let export = ["ledger", "export", "pipeline.toml", "-o", "calls.parquet"];
+    for args in [&export[..], &["ledger", "gc"], &["clean", "--yes"], &["ledger", "gc"]] {
+        kills += until_done(project, args, dice, 60, || ());
+    }
+    server.forget();
+    assert_eq!(explain(project), explained);
+    std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs");
+    project.run(&RUN).exits(0);
+    assert!(project.bytes(OUT) == expected, "the ledger has another table");
+    let other = Project::new().env("OLLAMA_HOST", &server.url());
+    for file in ["pipeline.toml", "data.csv", "calls.parquet"] {
+        other.write(file, project.bytes(file));
+    }
+    kills += until_done(&other, &["ledger", "import", "calls.parquet"], dice, 60, || ());
+    other.run(&RUN).exits(0);
+    assert!(other.bytes(OUT) == expected, "the imported answers make another table");
+    assert_eq!(server.requests(), 0, "answers were lost");
+    kills
+}
+
+/// `FANFOLD_KILLS=300 cargo test --test suite -- kill::sigkill_at_some_random_moments` runs the long version.
 #[test]
 fn sigkill_at_some_random_moments() {
-    sigkill_at_random_moments(12);
-}
-
-#[test]
-#[ignore = "takes minutes; the same as the test before, longer"]
-fn sigkill_at_200_random_moments() {
-    sigkill_at_random_moments(200);
+    let kills = std::env::var("FANFOLD_KILLS").ok().and_then(|text| text.parse().ok());
+    sigkill_at_random_moments(kills.unwrap_or(12));
 }
 
 #[test]
