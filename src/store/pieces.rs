@@ -51,7 +51,7 @@ const fn gear() -> [u64; 256] {
     table
 }
 
-/// The length of the first piece of `bytes`, which are at least [`MOST`] or all that is left.
+/// The length of the first piece of `bytes`, which are at least [`MOST`] or the end of a file.
 fn first_piece(bytes: &[u8]) -> usize {
     let mut rolling = 0u64;
     for (at, byte) in bytes.iter().enumerate().skip(LEAST) {
@@ -370,6 +370,8 @@ impl ReadRange for OpenCut {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
     use super::*;
@@ -398,7 +400,7 @@ mod tests {
             let file = folder.path().join(format!("{length}.parquet"));
             let bytes = random(length as u64, length);
             std::fs::write(&file, &bytes).unwrap();
-            pieces.cut(&[file.clone()]).unwrap();
+            pieces.cut(from_ref(&file)).unwrap();
             assert!(!file.exists() && is_stored(&file));
             assert_eq!(all(&file).unwrap(), bytes);
             let cut = CutFile::of(&file).unwrap();
@@ -423,7 +425,7 @@ mod tests {
             let file = folder.path().join(format!("{edit}.parquet"));
             bytes.splice(300_000 * edit..300_000 * edit + 7, *b"a longer text");
             std::fs::write(&file, &bytes).unwrap();
-            pieces.cut(&[file.clone()]).unwrap();
+            pieces.cut(from_ref(&file)).unwrap();
             assert!(edit == 0 || size() - before < 3 * MOST as u64, "{} bytes more", size() - before);
             before = size();
         }
@@ -436,7 +438,7 @@ mod tests {
         let [first, second] = ["a.parquet", "b.parquet"].map(|name| folder.path().join(name));
         for (file, seed) in [(&first, 1), (&second, 2)] {
             std::fs::write(file, random(seed, 1 << 20)).unwrap();
-            pieces.cut(&[file.clone()]).unwrap();
+            pieces.cut(from_ref(file)).unwrap();
         }
         let lists = [list_path(&second)];
         assert_eq!(pieces.unused(&lists).unwrap(), 1 << 20);
@@ -452,11 +454,11 @@ mod tests {
         let [first, second] = ["a.parquet", "b.parquet"].map(|name| folder.path().join(name));
         let bytes = random(3, 100_000);
         std::fs::write(&first, &bytes).unwrap();
-        pieces.cut(&[first.clone()]).unwrap();
+        pieces.cut(from_ref(&first)).unwrap();
         pieces.connection.execute("UPDATE pieces SET bytes = zeroblob(length(bytes))", []).unwrap();
         assert!(all(&first).is_err());
         std::fs::write(&second, &bytes).unwrap();
-        pieces.cut(&[second.clone()]).unwrap();
+        pieces.cut(from_ref(&second)).unwrap();
         assert!(all(&first).unwrap() == bytes && all(&second).unwrap() == bytes);
     }
 }

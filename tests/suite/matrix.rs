@@ -29,7 +29,6 @@ const FAULTS: [(u8, &str, Shown); 47] = [
             "sigkill_between_the_answers_and_the_table",
             "killed_in_the_middle_of_interviews_it_goes_on_to_the_same_table",
             "sigkill_at_some_random_moments",
-            "sigkill_at_200_random_moments",
         ]),
     ),
     (
