@@ -27,6 +27,8 @@ use super::stored::{Ranges, Stored};
 
 /// Rows to encode at once.
 const STEP: usize = 1024;
+/// The same for a table with more than [`DICTIONARY_COLUMNS`].
+const WIDE_STEP: usize = 128;
 /// A step of long texts ends before this many bytes. Where it ends depends on the rows alone.
 const STEP_BYTES: usize = 8 << 20;
 /// The most bytes to read at once.
@@ -78,6 +80,8 @@ pub(crate) struct TableWriter {
     writer: ArrowWriter<NamedTempFile>,
     /// Gathers the rows into steps.
     steps: BatchCoalescer,
+    /// The most rows of a step.
+    most: usize,
     /// The rows in the last step, and the bytes of their texts.
     step: (usize, usize),
     rows: u64,
@@ -115,10 +119,12 @@ impl TableWriter {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let writer = writer.map_err(TableError::at(path))?;
+        let most = if schema.fields().len() <= DICTIONARY_COLUMNS { STEP } else { WIDE_STEP };
         Ok(TableWriter {
             path: path.to_owned(),
             writer,
-            steps: BatchCoalescer::new(schema, STEP),
+            most,
+            steps: BatchCoalescer::new(schema, most),
             step: (0, 0),
             rows: 0,
         })
@@ -132,14 +138,14 @@ impl TableWriter {
         self.rows += batch.num_rows() as u64;
         let mut rest = batch;
         while rest.num_rows() > 0 {
-            let (rows, bytes) = fitting(&rest, self.step);
+            let (rows, bytes) = fitting(&rest, self.step, self.most);
             if rows > 0 {
                 let fitting = rest.slice(0, rows);
                 self.steps.push_batch(fitting).map_err(|error| self.broken(error.into()))?;
                 self.step = (self.step.0 + rows, self.step.1 + bytes);
                 rest = rest.slice(rows, rest.num_rows() - rows);
             }
-            if self.step.0 == STEP || rest.num_rows() > 0 {
+            if self.step.0 == self.most || rest.num_rows() > 0 {
                 self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
                 self.step = (0, 0);
                 self.encode()?;
@@ -182,10 +188,10 @@ impl TableWriter {
     }
 }
 
-/// How many rows of a batch fit into a step that has `rows` rows and `bytes` bytes, and the bytes of their texts. An
+/// How many rows of a batch fit into a step of `step` rows that has `rows` rows and `bytes` bytes, and the bytes of their texts. An
 /// empty step takes at least one row.
-fn fitting(batch: &RecordBatch, (rows, bytes): (usize, usize)) -> (usize, usize) {
-    let most = (STEP - rows).min(batch.num_rows());
+fn fitting(batch: &RecordBatch, (rows, bytes): (usize, usize), step: usize) -> (usize, usize) {
+    let most = (step - rows).min(batch.num_rows());
     let whole = text_bytes(batch, 0..most);
     if bytes + whole <= STEP_BYTES {
         return (most, whole);
