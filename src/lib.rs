@@ -97,6 +97,7 @@
 //! | change what the report page shows of a stage | `views` of its `Ask`, `Work` or `Method`; the kinds of views are in `src/stage/view.rs`, their numbers in `src/page/views` |
 //! | show something else of a run that goes on in the browser | `src/serve/watch.rs`, and `src/serve/live.js` for the page |
 //! | change how people code in the browser | `src/serve/coding.js` for the page, `src/serve/sheet.rs` for the file |
+//! | change the axes or the universes of a grid | `src/spec/grid.rs` reads them, `src/spec/universes.rs` binds them |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | change what programs learn of a run, and so the Python module and the functions for R | `Serialize` of `RunSummary` in `src/report/summary.rs`, and `src/report/table_files.rs` |
@@ -113,6 +114,8 @@
 //!
 //! # Terms
 //!
+//! - **grid**: an asking stage with axes. Each combination of their levels is a **universe**, which is bound and asked like
+//!   any stage.
 //! - **row**: a line of a source, identified by its key or by its number from 1.
 //! - **stage**: asks models about each row and adds columns.
 //! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, `sample`, and the

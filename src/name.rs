@@ -41,6 +41,16 @@ impl Name {
     pub(crate) fn part(&self, of: &str) -> Name {
         Name(format!("{}.{of}", self.0))
     }
+
+    /// Returns the name of a model with other settings. No spec can contain it.
+    pub(crate) fn variant(&self, settings: &str) -> Name {
+        Name(format!("{}+{settings}", self.0))
+    }
+
+    /// Whether it is the name of a variant.
+    pub(crate) fn is_variant(&self) -> bool {
+        self.0.contains('+')
+    }
 }
 
 /// The letters and digits of `text`, with `_` for the characters between them.

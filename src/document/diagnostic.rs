@@ -54,6 +54,12 @@ impl Path {
         self.0.starts_with(&other.0)
     }
 
+    /// Returns the path with the beginning `to` instead of `from`. `None` if it does not begin with `from`.
+    pub(crate) fn moved(&self, from: &Path, to: &Path) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice())?;
+        Some(Path([to.0.as_slice(), rest].concat()))
+    }
+
     /// Returns the end of the path: the last key with the indices after it, such as `models[0]`.
     pub(crate) fn tail(&self) -> Self {
         let last_key = self.0.iter().rposition(|s| matches!(s, Segment::Key(_))).unwrap_or(0);

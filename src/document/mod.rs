@@ -8,6 +8,7 @@ mod decode;
 mod diagnostic;
 mod edit;
 mod fault;
+mod places;
 mod problems;
 mod reader;
 mod scalar;

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::diagnostic::{Diagnostic, Path, Severity, SourcePosition};
+use super::places::Places;
 use crate::name::suggestion;
 
 #[derive(Debug, Default)]
@@ -11,6 +12,7 @@ pub(crate) struct Problems {
     /// Values with a known problem. Further problems with them would only follow from the first.
     distrusted: Vec<Path>,
     dropped: Option<Diagnostic>,
+    places: Places,
 }
 
 /// A position in the list of [`Problems`].
@@ -57,6 +59,11 @@ impl Problems {
         }
         self.found.push(problem);
         Reported(self.found.last_mut().expect("one was just pushed"))
+    }
+
+    /// Moves the problems at `made`, a part of the spec that is not in the text, to what made it.
+    pub(crate) fn lead(&mut self, made: Path, written: Path) {
+        self.places.add(made, written);
     }
 
     /// Drops all later problems with the value at `path`.
@@ -131,6 +138,6 @@ impl IntoIterator for Problems {
     type IntoIter = std::vec::IntoIter<Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.found.into_iter()
+        self.places.written(self.found).into_iter()
     }
 }

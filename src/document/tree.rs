@@ -91,6 +91,40 @@ impl Node {
         }
     }
 
+    /// Adds `node` at the path `keys`, with tables on the way. Returns `false` if there is a value already, or something
+    /// else than a table on the way.
+    pub(crate) fn put(&mut self, keys: &[String], node: Node) -> bool {
+        let Value::Table(entries) = &mut self.value else { return false };
+        let [key, rest @ ..] = keys else { return false };
+        let place = entries.iter().position(|entry| entry.key == *key);
+        match (place, rest) {
+            (Some(_), []) => false,
+            (Some(place), rest) => entries[place].node.put(rest, node),
+            (None, []) => {
+                entries.push(Entry { key: key.clone(), key_span: node.span.clone(), node });
+                true
+            }
+            (None, rest) => {
+                let mut table = Node { value: Value::Table(Vec::new()), span: node.span.clone() };
+                let is_put = table.put(rest, node);
+                entries.push(Entry { key: key.clone(), key_span: table.span.clone(), node: table });
+                is_put
+            }
+        }
+    }
+
+    /// Puts `node` at the path `keys`, in place of the value there.
+    pub(crate) fn replace(&mut self, keys: &[String], node: Node) -> bool {
+        let [key, rest @ ..] = keys else {
+            *self = node;
+            return true;
+        };
+        match self.get_mut(key) {
+            Some(inner) => inner.replace(rest, node),
+            None => self.put(keys, node),
+        }
+    }
+
     pub(crate) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
         if let Value::Table(entries) = &mut self.value {
             entries.retain(|entry| kept(&entry.key));

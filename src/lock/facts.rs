@@ -83,7 +83,7 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
     let locked = LockedStage {
         kind: info.kind.to_owned(),
         input: plan.spec.table_name(stage.input).to_owned(),
-        models: stage.model_names.clone(),
+        models: plan.spec.models_of(stage).map(str::to_owned).collect(),
         layout: stage.answers.layout().to_owned(),
         replicates: stage.answers.replicates as u64,
         rows_per_prompt: stage.packs().then_some(stage.rows_per_prompt),

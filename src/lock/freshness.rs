@@ -109,7 +109,7 @@ pub(crate) fn freshness(
 
 /// The drift of a stage whose model is on another server. Its build is unknown, so its answers do not count.
 fn moved(spec: &Spec, stage: TableId) -> Drift {
-    let models = spec.stage(stage).model_names.join(",");
+    let models = spec.models_of(spec.stage(stage)).collect::<Vec<_>>().join(",");
     let [old, new] = ["the last server", "another server"].map(|server| Some(server.to_owned()));
     Drift { facet: format!("models.{models}.server"), old, new }
 }
@@ -123,7 +123,7 @@ fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
             TableSpec::Transform(_) => prefixes.push(format!("reshapes.{name}.")),
             TableSpec::Stage(stage) => {
                 prefixes.push(format!("stages.{name}."));
-                prefixes.extend(stage.model_names.iter().map(|model| format!("models.{model}.")));
+                prefixes.extend(spec.models_of(stage).map(|model| format!("models.{model}.")));
             }
         }
     }

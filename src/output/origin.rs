@@ -41,7 +41,11 @@ pub(super) fn origin(spec: &Spec, table: TableId, column: usize) -> Origin<'_> {
         TableSpec::Source(source) => own(Role::Source(source)),
         TableSpec::Transform(transform) => match transform.transform.info.origins[column] {
             Some((input, column)) => origin(spec, transform.inputs[input], column),
-            None => own(Role::Made(transform)),
+            // The universes of a grid were asked about the same columns.
+            None => match transform.stacked(column) {
+                Some((input, column)) => origin(spec, transform.inputs[input], column),
+                None => own(Role::Made(transform)),
+            },
         },
         TableSpec::Stage(stage) if column < stage.given => {
             let before = origin(spec, stage.input, column);

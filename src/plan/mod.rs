@@ -179,6 +179,10 @@ impl Plan {
         match self.spec.table(table) {
             TableSpec::Source(_) => Some(self.sources.get(&table).map_or(0, |facts| facts.rows)),
             TableSpec::Stage(stage) => Some(self.rows(stage.input)? * stage.answers.fold()),
+            // The table of a grid has the rows of all universes.
+            TableSpec::Transform(transform) if self.spec.first_universe(table).is_some() => {
+                transform.inputs.iter().map(|universe| self.rows(*universe)).sum()
+            }
             TableSpec::Transform(_) => self.transformed.get(&table).copied(),
         }
     }

@@ -1,7 +1,9 @@
 //! Estimates: counts the calls of a stage about some rows, and answers them from the ledger.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -28,6 +30,8 @@ pub(crate) struct StageEstimate {
     pub(crate) unknown: u64,
     /// The answers in the ledger that may be of another server.
     pub(crate) other_servers: u64,
+    /// The calls to send that another universe of the grid makes too.
+    pub(crate) shared: u64,
     /// The largest number of calls about the known rows, except rows that are skipped or complete.
     pub(crate) calls: u64,
     pub(crate) packs: Packs,
@@ -106,7 +110,8 @@ impl StageRows<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Recall<'a> {
     pub(crate) models: &'a Models,
-    pub(crate) ledger: &'a Ledger,
+    /// `None` if there is no ledger yet.
+    pub(crate) ledger: Option<&'a Ledger>,
     /// Older answers do not count.
     pub(crate) since: Since,
 }
@@ -124,6 +129,8 @@ pub(crate) struct StageState {
     pub(crate) pilot: Option<Sample>,
     /// Whether the table is kept and no other stage reads it, so that its calls are not looked up.
     pub(crate) is_kept: bool,
+    /// The calls to send of all universes of the grid, if the stage is one of them.
+    pub(crate) asked: Option<Rc<RefCell<HashSet<Key>>>>,
 }
 
 impl StageState {
@@ -141,6 +148,7 @@ impl StageState {
             unread: BTreeSet::new(),
             pilot: None,
             is_kept: kept.is_some(),
+            asked: None,
         }
     }
 
@@ -236,20 +244,24 @@ impl StageState {
     fn send(&mut self, rows: StageRows<'_>, task: &mut Task) {
         let StageRows { stage, batch, first, .. } = rows;
         let (who, asked) = (task.who, task.asked_count());
-        let (mut row, mut prompts) = (None, Vec::new());
-        for (question, of) in task.open() {
+        let (mut row, mut prompts, mut last, mut shared) = (None, Vec::new(), None, 0);
+        for (question, of) in task.open().filter(|(question, _)| rows.is_sent(who.model, &question.prompt)) {
             row.get_or_insert(of);
-            prompts.push(question.prompt.clone());
+            match self.asked.as_ref().is_none_or(|asked| asked.borrow_mut().insert(question.key)) {
+                true => prompts.push(question.prompt.clone()),
+                false => shared += 1,
+            }
+            last = Some(question.prompt.clone());
         }
-        prompts.retain(|prompt| rows.is_sent(who.model, prompt));
-        let (Some(row), Some(last)) = (row, prompts.last()) else { return };
+        let (Some(row), Some(last)) = (row, last) else { return };
+        self.estimate.shared += shared;
         let most = match stage.packs() {
             true => stage.stage.info.most_prompts,
             false => stage.stage.most_prompts(Row::new(batch, row, first)),
         };
         let volume = &mut self.estimate.volumes[who.model];
         prompts.iter().for_each(|prompt| volume.ask(prompt, 1));
-        volume.ask(last, most.saturating_sub((asked + prompts.len()) as u64));
+        volume.ask(&last, most.saturating_sub((asked + prompts.len()) as u64 + shared));
         if let Some(pilot) = &mut self.pilot {
             prompts.iter().for_each(|prompt| pilot.offer(|| OpenCall { who, prompt: prompt.clone() }));
         }
@@ -404,7 +416,8 @@ impl<'a> Recall<'a> {
         volumes: &mut [Volume],
     ) -> Result<(), LedgerError> {
         let keys: Vec<Key> = questions.iter().map(|(question, _)| question.key).collect();
-        for ((question, model), record) in questions.into_iter().zip(self.ledger.find_since(&keys, self.since)?) {
+        let Some(ledger) = self.ledger else { return Ok(()) };
+        for ((question, model), record) in questions.into_iter().zip(ledger.find_since(&keys, self.since)?) {
             let target = self.models.target(stage.models[model]);
             let terms = Terms::new(stage, &target.fallback, target.context_size());
             let record = record.filter(|record| question.takes(record));

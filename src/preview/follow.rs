@@ -1,7 +1,9 @@
 //! Following: reads the sources of a plan once and follows their rows through the stages. A row of a later stage is
 //! known if the ledger has the answers it is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 use arrow_array::RecordBatch;
 use tempfile::TempDir;
@@ -11,13 +13,14 @@ use super::unknown::{Unknown, read_by};
 use super::volume::{OpenCall, Sample, ask_about_unknown};
 use crate::lock::{Lock, ModelFacts, Prompts, before};
 use crate::models::Models;
+use crate::name::Name;
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, SourceFacts, sources_read};
 use crate::random::Streams;
 use crate::run::{PartTables, RunError, batch_rows, carry_out};
 use crate::source::{SourceError, content};
 use crate::spec::TableId;
-use crate::store::{PartFacts, PartWriter, Project, RunDir, StoreError, imported};
+use crate::store::{Key, PartFacts, PartWriter, Project, RunDir, StoreError, imported};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Options<'a> {
@@ -60,13 +63,15 @@ pub(crate) fn follow(
     recall: Option<Recall<'_>>,
     options: Options<'_>,
 ) -> Result<Followed, RunError> {
+    let mut grids: HashMap<&Name, Rc<RefCell<HashSet<Key>>>> = HashMap::new();
     let state = |id| {
         let stage = plan.spec.stage(id);
         let streams = Streams::new(plan.spec.seed.unwrap_or_default(), &["pilot", stage.name.as_str()]);
         let pilot = (options.pilot > 0).then(|| Sample::new(options.pilot, streams.of(0)));
         let is_read = plan.spec.tables().any(|(_, table)| table.inputs().contains(&id));
         let kept = options.kept.get(&id).copied().filter(|_| !is_read);
-        (id, StageState { pilot, ..StageState::new(stage, kept) })
+        let asked = stage.grid.as_ref().map(|grid| grids.entry(grid).or_default().clone());
+        (id, StageState { pilot, asked, ..StageState::new(stage, kept) })
     };
     let stages = plan.stages().map(state).collect();
     let mut follower = Follower { plan: &plan, recall, options, stages, retained: Retained::new(&plan)? };
@@ -208,7 +213,9 @@ impl Follower<'_> {
         let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first, models, unknown };
         let key = self.plan.spec.relation(rows.stage.input).key;
         let render = Render { key, ..self.options.render };
-        let recall = self.recall.filter(|_| self.options.leaves || self.is_read(stage));
+        // Without a ledger, only equal calls of universes are looked for.
+        let recall = self.recall.filter(|recall| recall.ledger.is_some() || rows.stage.grid.is_some());
+        let recall = recall.filter(|_| self.options.leaves || self.is_read(stage));
         let output = self.state(stage).estimate(rows, recall, render)?;
         let fold = rows.stage.answers.fold();
         match output {

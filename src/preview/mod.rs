@@ -127,7 +127,7 @@ fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
 }
 
 fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: Since) -> Option<Recall<'a>> {
-    Some(Recall { models: models?, ledger: ledger?, since })
+    Some(Recall { models: models?, ledger, since })
 }
 
 impl Preview {
@@ -184,6 +184,7 @@ impl Preview {
             true => (known.packs.count + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
             false => known.calls + known.unknown * each,
         }
+        .saturating_sub(known.shared)
     }
 }
 

@@ -20,11 +20,13 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
         let transform = spec.transform(id);
         let rows = plan.rows(id).map(|rows| format!("<br>{}", count(rows, "row"))).unwrap_or_default();
         let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[&id], transform.name);
-        for input in &transform.inputs {
+        // The universes of a grid are one box.
+        let of_grid = spec.first_universe(id).map(|universe| std::slice::from_ref(&universe.input));
+        for input in of_grid.unwrap_or(&transform.inputs) {
             let _ = writeln!(out, "    {} --> {}", nodes[input], nodes[&id]);
         }
     }
-    for id in plan.stages() {
+    for id in plan.stages().filter(|id| spec.stage(*id).grid.is_none()) {
         let stage = spec.stage(id);
         let how = match stage.answers.fanned_out() {
             true => "each row by",

@@ -10,8 +10,9 @@ use super::summary::other_servers;
 use super::text::{count, listed_briefly, number, percent};
 use super::{freshness, money};
 use crate::lock::Freshness;
+use crate::name::Name;
 use crate::plan::Plan;
-use crate::preview::{Forecast, Preview, Rendered, StageEstimate, StageForecast};
+use crate::preview::{Amounts, Forecast, Preview, Rendered, StageEstimate, StageForecast};
 use crate::source::Population;
 use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 
@@ -58,7 +59,7 @@ impl PlanReport {
         let spec = &plan.spec;
         writeln!(f, "pipeline {}", spec.name)?;
         write_sources(f, plan)?;
-        for i in plan.transforms() {
+        for i in plan.transforms().filter(|i| spec.first_universe(*i).is_none()) {
             let transform = spec.transform(i);
             let kind = transform.transform.info.kind.to_owned();
             let rows = rows_of(plan, i);
@@ -66,7 +67,10 @@ impl PlanReport {
             writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", transform.name)?;
         }
         for (at, i) in plan.stages().enumerate() {
-            self.write_stage(f, at, i)?;
+            match &spec.stage(i).grid {
+                None => self.write_stage(f, at, i)?,
+                Some(grid) => self.write_universe(f, at, i, grid)?,
+            }
         }
         self.write_forecast(f)?;
         for i in plan.outputs() {
@@ -138,6 +142,37 @@ impl PlanReport {
         }
         writeln!(f, "    adds {}", listed_briefly(&added(&self.preview, i), ADDED))?;
         writeln!(f, "    {}{}", freshness::words(fresh), freshness::reasons(fresh))
+    }
+
+    /// Writes a line about a universe; before the first one, what its grid adds up to.
+    fn write_universe(&self, f: &mut String, at: usize, i: TableId, grid: &Name) -> fmt::Result {
+        let plan = &self.preview.plan;
+        let (stage, known, fresh) = (plan.spec.stage(i), &self.preview.stages[at], &self.stages[at]);
+        let of_grid = |id: &TableId| plan.spec.stage(*id).grid.as_ref() == Some(grid);
+        let all: Vec<usize> = plan.stages().enumerate().filter(|(_, id)| of_grid(id)).map(|(at, _)| at).collect();
+        if all[0] == at {
+            let (universes, rows) = (count(all.len() as u64, "universe"), rows_of(plan, stage.input));
+            let input = plan.spec.table_name(stage.input);
+            writeln!(f, "  grid {grid}: {universes}, each of {rows} of {input}")?;
+            let calls = all.iter().map(|at| self.preview.calls(*at)).sum();
+            let sum = |of: fn(&StageEstimate) -> u64| all.iter().map(|at| of(&self.preview.stages[*at])).sum::<u64>();
+            let shared = match sum(|known| known.shared) {
+                0 => String::new(),
+                shared => format!("; {} more equal one of them", number(shared)),
+            };
+            let ledger = number(sum(|known| known.from_ledger));
+            writeln!(f, "    at most {}, {ledger} in the ledger{shared}", count(calls, "call"))?;
+            let amounts = Amounts::sum(all.iter().map(|at| &self.forecast.stages[*at].amounts));
+            if amounts.calls > 0 {
+                writeln!(f, "    {}\n    {}", money::cost_and_time(&amounts), money::tokens(&amounts))?;
+            }
+            writeln!(f, "    adds {}", listed_briefly(&added(&self.preview, i), ADDED))?;
+        }
+        let name = stage.name.as_str();
+        let (name, models) = (name.split_once('.').map_or(name, |(_, name)| name), stage.model_names.join(", "));
+        let calls = format!("{}, {} in the ledger", self.calls(stage, at), number(known.from_ledger));
+        let words = format!("{}{}", freshness::words(fresh), freshness::reasons(fresh));
+        writeln!(f, "    {name}: {models}; {calls}; {words}")
     }
 
     /// What the calls of a stage will cost, and why.
@@ -301,7 +336,7 @@ impl PlanReport {
     fn stage_json(&self, at: usize, i: TableId) -> Value {
         let (plan, fresh, known) = (&self.preview.plan, &self.stages[at], &self.preview.stages[at]);
         let (stage, rows) = (plan.spec.stage(i), plan.rows(plan.spec.stage(i).input));
-        json!({
+        let mut value = json!({
             "name": stage.name, "input": input_json(&plan.spec, stage.input),
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": rows,
             "calls": rows.map(|_| self.preview.calls(at)), "from_ledger": known.from_ledger, "skipped": known.skipped,
@@ -312,7 +347,11 @@ impl PlanReport {
             "not_known_yet": known.unknown, "perhaps_of_other_servers": known.other_servers, "parts": parts(plan, i), "adds": added(&self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,
             "calls_to_send": fresh.to_send, "forecast": self.stage_forecast_json(at),
-        })
+        });
+        if let Some(grid) = &stage.grid {
+            (value["grid"], value["equal_calls"]) = (json!(grid), json!(known.shared));
+        }
+        value
     }
 
     fn stage_forecast_json(&self, at: usize) -> Value {

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indexmap::IndexSet;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -16,6 +17,7 @@ use super::money::prices_used;
 use super::packs::packing;
 use super::table_files::RunFiles;
 use super::text::{count, duration, figure, from_cache, number, of_thoughts, percent, rate, usd};
+use crate::name::Name;
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
@@ -44,7 +46,31 @@ pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
             None => format!("{}: rows that depend on answers, asked of {models}", stage.name),
         }
     };
-    fresh_imports(plan).into_iter().chain(plan.stages().map(announcement)).collect()
+    let first = |id: TableId| plan.spec.stage(id).grid.as_ref();
+    let mut lines = fresh_imports(plan);
+    let stages: Vec<TableId> = plan.stages().collect();
+    for of_grid in stages.chunk_by(|a, b| first(*a).is_some() && first(*a) == first(*b)) {
+        match first(of_grid[0]) {
+            None => lines.push(announcement(of_grid[0])),
+            Some(grid) => lines.push(universes(plan, grid, of_grid)),
+        }
+    }
+    lines
+}
+
+/// The line about the universes of a grid.
+fn universes(plan: &Plan, grid: &Name, universes: &[TableId]) -> String {
+    let stages = || universes.iter().map(|id| plan.spec.stage(*id));
+    let models: IndexSet<&str> = stages().flat_map(|stage| &stage.model_names).map(String::as_str).collect();
+    let models = models.into_iter().collect::<Vec<_>>().join(", ");
+    let of = count(universes.len() as u64, "universe");
+    let rows = plan.rows(plan.spec.stage(universes[0]).input);
+    match rows.zip(universes.iter().map(|id| plan.calls(*id)).sum::<Option<u64>>()) {
+        Some((rows, calls)) => {
+            format!("{grid}: {of} of {}, at most {} of {models}", count(rows, "row"), count(calls, "call"))
+        }
+        None => format!("{grid}: {of} of rows that depend on answers, asked of {models}"),
+    }
 }
 
 /// The beginning of a run, for programs.
@@ -181,11 +207,22 @@ impl RunSummary {
 
     fn write_stages(&self, f: &mut String) -> fmt::Result {
         let manifest = &self.manifest;
-        let width = manifest.stages.keys().map(String::len).max().unwrap_or(0).min(STAGE);
+        let shown =
+            manifest.stages.keys().map(|name| manifest.grid_of(name).map_or(name.len(), |(grid, _)| grid.len()));
+        let width = shown.max().unwrap_or(0).min(STAGE);
         let known = if manifest.replay.is_some() { RECORDED } else { "from the ledger" };
         for (name, totals) in &manifest.stages {
-            write_rows(f, &format!("{name:width$}"), totals)?;
-            self.write_stage(f, (name, width), totals, known)?;
+            let Some((grid, universes)) = manifest.grid_of(name) else {
+                write_rows(f, &format!("{name:width$}"), totals)?;
+                self.write_stage(f, (name, width), totals, known)?;
+                continue;
+            };
+            // The universes of a grid are shown together, at the first of them.
+            if universes[0] == *name {
+                let sum = StageTotals::sum(universes.iter().filter_map(|name| manifest.stages.get(name)));
+                write_rows(f, &format!("{grid:width$}  {}:", count(universes.len() as u64, "universe")), &sum)?;
+                self.write_stage(f, (grid, width), &sum, known)?;
+            }
         }
         self.write_notes(f)?;
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;

@@ -147,7 +147,7 @@ impl Finish<'_> {
         let mut table = TableBuilder::new(calls_schema());
         for (i, slot) in self.slots.iter().enumerate() {
             let (row, row_key) = self.block.row_name(key_column, i / width);
-            let target = calls.target(self.stage.models[slot.model]);
+            let (target, model) = (calls.target(self.stage.models[slot.model]), self.model(slot));
             let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
             let mut messages = Vec::new();
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
@@ -158,7 +158,7 @@ impl Finish<'_> {
                     row,
                     row_key: row_key.as_deref(),
                     stage: self.stage.name.as_str(),
-                    model: &target.name,
+                    model,
                     replicate: (i % width / models) as i64 + 1,
                     provider: by.provider.kind(),
                     model_id: &by.model.id,

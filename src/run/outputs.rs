@@ -61,6 +61,7 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
             key: relation.key.map(|key| relation.schema.field(key).name().clone()),
             hidden: relation.hidden,
             copies: copies(plan, transform),
+            is_stack: transform.stacked(0).is_some(),
         };
         manifest.transforms.insert(transform.name.clone(), entry);
     }
@@ -81,9 +82,15 @@ fn copies(plan: &Plan, transform: &TransformSpec) -> Vec<IndexMap<String, String
     let equal: Vec<(usize, (usize, usize))> = copied.chain(transform.transform.work.matched()).collect();
     let of = |(place, input): (usize, &TableId)| {
         let schema = &plan.spec.relation(*input).schema;
-        let own = equal.iter().filter(|(_, (table, _))| *table == place);
-        own.map(|(own, (_, column))| (info.schema.field(*own).name().clone(), schema.field(*column).name().clone()))
-            .collect()
+        let name = |(own, column): (usize, usize)| {
+            (info.schema.field(own).name().clone(), schema.field(column).name().clone())
+        };
+        let own = equal.iter().filter(|(_, (table, _))| *table == place).map(|(own, (_, column))| (*own, *column));
+        let stacked = (0..shown).filter_map(|own| Some((own, transform.transform.work.stacked(place, own)?)));
+        match transform.stacked(0) {
+            None => own.map(name).collect(),
+            Some(_) => stacked.map(name).collect(),
+        }
     };
     transform.inputs.iter().enumerate().map(of).collect()
 }

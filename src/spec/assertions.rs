@@ -4,7 +4,7 @@ use super::assumed;
 use super::pipeline::{Spec, TestSpec};
 use super::read::{Raw, RawTest};
 use super::resolve::Resolver;
-use super::table::{TableId, TableSpec};
+use super::table::TableId;
 use crate::assertion::{StageErrors, TestContext};
 use crate::document::{Path, SourcePosition};
 use crate::name::{Name, suggestion};
@@ -72,11 +72,11 @@ fn stages(spec: &Spec, mut input: TableId) -> Vec<StageErrors> {
     errors.sort_unstable();
     errors.dedup();
     let mut stages = Vec::new();
-    while let TableSpec::Stage(stage) = spec.table(input) {
+    // All universes of a grid have the same columns.
+    while let Some(stage) = spec.table(input).as_stage().or_else(|| spec.first_universe(input)) {
         // The columns of earlier stages come first.
-        let first = stage.given;
-        let own = errors.partition_point(|column| *column < first);
-        stages.push(StageErrors { name: stage.name.to_string(), errors: errors.split_off(own) });
+        let own = errors.partition_point(|column| *column < stage.given);
+        stages.push(StageErrors { name: spec.table_name(input).to_owned(), errors: errors.split_off(own) });
         input = stage.input;
     }
     stages

@@ -192,6 +192,12 @@ pub(crate) struct StageTable {
     /// row), `column`, `value` (empty: null), and if you like `by`, `reason`, `model` and `replicate`. They survive every
     /// run and send no call. A column `<stage>_source` names the corrected answers.
     pub(crate) corrections: Option<String>,
+    /// The axes of a grid: fields of the stage, or of its models after `model.`, each with a list of levels, such as
+    /// `"model.temperature" = [0.0, 0.7]`. The stage is asked once for each combination of levels, which is a universe.
+    /// `exclude` lists combinations that are left out. The table has the rows of all universes, with a column `universe`
+    /// and one for each axis.
+    #[expect(dead_code, reason = "the grid is read from the tree, with the places of its levels")]
+    pub(crate) grid: Option<Map<String, Value>>,
     /// The treatment of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle`
     /// leaves out the middle of its longest message. The `notes` in the calls table count the characters. Default:
     /// `error`.

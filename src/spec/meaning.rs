@@ -29,7 +29,7 @@ impl Spec {
         let stages = self.stages().map(|(_, s)| {
             let mut meaning = s.settings();
             meaning["input"] = json!(self.table_name(s.input));
-            meaning["models"] = json!(s.model_names);
+            meaning["models"] = self.models_of(s).collect();
             meaning["answers"] = json!(s.answers.layout());
             if let Some(when) = &s.when {
                 meaning["when"] = json!(when.source());

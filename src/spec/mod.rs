@@ -19,6 +19,7 @@ mod corrections;
 mod examples;
 mod format;
 mod graph;
+mod grid;
 mod language;
 mod limits;
 pub(crate) mod load;
@@ -40,6 +41,7 @@ mod stages;
 mod suffixes;
 mod table;
 mod tokens;
+mod universes;
 mod usage;
 
 use crate::document::{Diagnostic, Document, Problems};

@@ -129,7 +129,9 @@ impl Resolver<'_> {
         let problem = self.error("unknown-model", path, format!("there is no model `{name}`"));
         match raw.models.is_empty() {
             true => problem.help(format!("write a table `[models.{name}]`")),
-            false => problem.choices(name, "models", raw.models.keys().map(Name::as_str)),
+            false => {
+                problem.choices(name, "models", raw.models.keys().filter(|name| !name.is_variant()).map(Name::as_str))
+            }
         };
     }
 

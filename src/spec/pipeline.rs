@@ -171,6 +171,17 @@ impl Spec {
         TableId(self.tables.len() - 1)
     }
 
+    /// The first universe of a table with the universes of a grid.
+    pub(crate) fn first_universe(&self, table: TableId) -> Option<&StageSpec> {
+        let first = *self.table(table).as_transform()?.inputs.first()?;
+        self.table(first).as_stage().filter(|stage| stage.grid.is_some())
+    }
+
+    /// The names of the models that a stage asks.
+    pub(crate) fn models_of(&self, stage: &StageSpec) -> impl Iterator<Item = &str> {
+        stage.models.iter().map(|model| self.model(*model).0.as_str())
+    }
+
     pub(crate) fn model(&self, model: usize) -> (&Name, &ModelSpec) {
         self.models.get_index(model).expect("model indices are made from this table")
     }

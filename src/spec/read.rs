@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::grid::{GRID, Grid};
 use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
 use crate::assertion::{ASSERTIONS, AssertionConfig};
@@ -39,9 +40,26 @@ pub(crate) struct Raw {
 type Provider = (Limits, Arc<dyn Endpoint>);
 
 pub(crate) enum RawStage {
-    Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
+    Asks(Box<RawAsking>),
+    /// A stage that is asked in several universes, with the stage of each.
+    Grid(Grid, Vec<RawUniverse>),
     Transforms(Own<Box<dyn TransformConfig>>, Node),
     Broken,
+}
+
+pub(crate) struct RawAsking {
+    pub(crate) table: StageTable,
+    pub(crate) own: Own<Box<dyn StageConfig>>,
+    pub(crate) node: Node,
+}
+
+/// A universe of a grid, in the order of [`Grid::universes`].
+pub(crate) struct RawUniverse {
+    /// The name of its table.
+    pub(crate) name: Name,
+    pub(crate) stage: RawAsking,
+    /// The models that the universe asks instead of those of the stage, by their names.
+    pub(crate) models: IndexMap<String, Name>,
 }
 
 pub(crate) struct Own<T> {
@@ -75,7 +93,11 @@ impl RawStage {
     /// Returns the tables that the stage reads, each once, with the field that names it.
     pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
         let mut inputs = match self {
-            RawStage::Asks(table, ..) => vec![("input", table.input.as_str())],
+            RawStage::Asks(asking) => vec![("input", asking.table.input.as_str())],
+            // All universes have the same input.
+            RawStage::Grid(_, universes) => {
+                universes.iter().take(1).map(|universe| ("input", universe.stage.table.input.as_str())).collect()
+            }
             RawStage::Transforms(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
             RawStage::Broken => Vec::new(),
         };
@@ -87,7 +109,7 @@ impl RawStage {
     fn is_unread(&self) -> bool {
         match self {
             RawStage::Transforms(own, _) => own.value.is_none(),
-            RawStage::Asks(..) => false,
+            RawStage::Asks(_) | RawStage::Grid(..) => false,
             RawStage::Broken => true,
         }
     }
@@ -96,7 +118,7 @@ impl RawStage {
     fn parts(&self) -> &'static [&'static str] {
         match self {
             RawStage::Transforms(own, _) => own.value.as_ref().map_or(&[], |config| config.parts()),
-            RawStage::Asks(..) | RawStage::Broken => &[],
+            RawStage::Asks(_) | RawStage::Grid(..) | RawStage::Broken => &[],
         }
     }
 }
@@ -149,7 +171,7 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let root = &known_fields(&document.root, &[fields, &SECTIONS].concat(), &Path::root(), problems);
     let header: Header = document::decode_partly(&pick(root, fields), &Path::root(), problems).unwrap_or_default();
     let mut reading = Reading { root, unreadable: Vec::new(), problems };
-    let models = reading.section("models", model);
+    let mut models = reading.section("models", model);
     let providers = reading.section("providers", provider);
     let mut sources = reading.section("sources", |node, path, problems| {
         let (_, own) = Typed { what: "source", others: &[], shared: &[] }.read(SOURCES, node, path, problems)?;
@@ -164,6 +186,7 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let stages = reading.section("stages", |node, path, problems| Some(stage(node, path, problems)));
     let outputs = reading.section("outputs", document::decode_partly);
     let tests = reading.tests();
+    reading.models_of_grids(&stages, &mut models);
     let unreadable = reading.unreadable;
     let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
     let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
@@ -216,14 +239,43 @@ fn stage(node: &Node, path: &Path, problems: &mut Problems) -> RawStage {
         let read = Typed { what: "stage", others: &[], shared: &[] }.read(TRANSFORMS, node, path, problems);
         return read.map_or(RawStage::Broken, |(node, own)| RawStage::Transforms(own, node));
     }
+    match node.get(GRID) {
+        Some(_) => universes(node, path, problems).unwrap_or(RawStage::Broken),
+        None => asking(node, path, problems).map_or(RawStage::Broken, |asking| RawStage::Asks(Box::new(asking))),
+    }
+}
+
+fn asking(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawAsking> {
     let shared = document::fields_of::<StageTable>();
     let others: Vec<&str> = TRANSFORMS.iter().map(|transform| transform.name).collect();
     let read = Typed { what: "stage", others: &others, shared }.read(STAGES, node, path, problems);
     // Without a known type, only `models` shows that the stage asks models.
     let unknown = || node.get("models").map(|_| (node.clone(), Own { kind: "", value: None, broken: Vec::new() }));
-    let Some((node, own)) = read.or_else(unknown) else { return RawStage::Broken };
-    let table = document::decode_partly(&pick(&node, shared), path, problems);
-    table.map_or(RawStage::Broken, |table| RawStage::Asks(table, own, node))
+    let (node, own) = read.or_else(unknown)?;
+    let table = document::decode_partly(&pick(&node, shared), path, problems)?;
+    Some(RawAsking { table, own, node })
+}
+
+/// Reads each universe of a grid as a stage, at a path that is not in the text.
+fn universes(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawStage> {
+    let grid = Grid::read(node, path, problems)?;
+    let stage = Name::new(path.last_key()?).ok()?;
+    let read = grid.universes.iter().map(|universe| {
+        let name = grid.table_name(&stage, universe);
+        let at = Path::of(["stages", name.as_str()]);
+        problems.lead(at.clone(), path.clone());
+        for setting in grid.of_stage(universe) {
+            let made = setting.keys.iter().fold(at.clone(), |path, key| path.key(key));
+            problems.lead(made, setting.at);
+        }
+        let stage = asking(&grid.table(node, universe), &at, problems)?;
+        let other = |model: &String| Some((model.clone(), grid.model(universe, &Name::new(model.as_str()).ok()?)?));
+        let models = stage.table.models.iter().filter_map(other).collect();
+        Some(RawUniverse { name, stage, models })
+    });
+    // Each universe is read, so that all their problems are reported.
+    let read: Vec<Option<RawUniverse>> = read.collect();
+    Some(RawStage::Grid(grid, read.into_iter().collect::<Option<_>>()?))
 }
 
 struct Reading<'a> {
@@ -270,6 +322,34 @@ impl Reading<'_> {
             }
         }
         found
+    }
+
+    /// Adds the models of universes that set fields of their models.
+    fn models_of_grids(
+        &mut self,
+        stages: &IndexMap<Name, Option<RawStage>>,
+        models: &mut IndexMap<Name, Option<ModelTable>>,
+    ) {
+        let grids = stages.values().filter_map(|stage| match stage {
+            Some(RawStage::Grid(grid, universes)) => Some((grid, universes)),
+            _ => None,
+        });
+        for (grid, read) in grids {
+            for (universe, raw) in grid.universes.iter().zip(read) {
+                for (base, name) in &raw.models {
+                    let written = self.root.get("models").and_then(|models| models.get(base));
+                    let Some(mut node) = written.filter(|_| !models.contains_key(name)).cloned() else { continue };
+                    let path = Path::of(["models", name.as_str()]);
+                    self.problems.lead(path.clone(), Path::of(["models", base]));
+                    for setting in grid.of_models(universe) {
+                        let made = setting.keys.iter().fold(path.clone(), |path, key| path.key(key));
+                        self.problems.lead(made, setting.at);
+                        node.replace(setting.keys, setting.node.clone());
+                    }
+                    models.insert(name.clone(), model(&node, &path, self.problems));
+                }
+            }
+        }
     }
 
     fn tests(&mut self) -> Vec<RawTest> {

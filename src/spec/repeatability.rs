@@ -14,8 +14,13 @@ impl Resolver<'_> {
         let at = Path::of(["stages", name.as_str(), "input"]);
         let Some(id) = self.find(spec, &at, of) else { return };
         let TableSpec::Stage(stage) = spec.table(id) else {
-            let message = format!("`{of}` asks no model, so it has no answers to repeat");
-            self.error("bad-value", at, message).help("name a stage that asks models");
+            let (message, help) = match spec.first_universe(id) {
+                Some(_) => (format!("`{of}` has a grid"), "name a stage without one, or make `model.seed` an axis"),
+                None => {
+                    (format!("`{of}` asks no model, so it has no answers to repeat"), "name a stage that asks models")
+                }
+            };
+            self.error("bad-value", at, message).help(help);
             return;
         };
         let stage = StageSpec { name: name.part("repeats"), audit: None, repeat: 1, ..StageSpec::clone(stage) };

@@ -182,9 +182,23 @@ fn kinds<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut S
             "title": kind.name, "description": kind.about, "type": "object", "properties": properties,
             "required": required, "additionalProperties": false,
         });
+        let schema = if shared.is_some_and(|shared| !shared["properties"]["grid"].is_null()) {
+            or_of_grid(schema)
+        } else {
+            schema
+        };
         Kinded { name: kind.name, about: kind.about, schema }
     });
     kinds.collect()
+}
+
+/// The models of a stage may be an axis of its grid.
+fn or_of_grid(mut stage: Value) -> Value {
+    if let Some(required) = stage["required"].as_array_mut() {
+        required.retain(|field| field != "models");
+    }
+    stage["anyOf"] = json!([{ "required": ["models"] }, { "required": ["grid"] }]);
+    stage
 }
 
 /// Removes number formats and the null of optional fields, which TOML can't write. Makes an `enum` of texts that are

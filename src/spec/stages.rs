@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::assumed;
 use super::columns::{Answers, Form, Relation};
 use super::correction_file::Corrected;
@@ -11,7 +13,7 @@ use super::language::{
 use super::origins::origins;
 use super::paths;
 use super::pipeline::Spec;
-use super::read::{self, Own, Raw, RawStage};
+use super::read::{self, Own, Raw, RawAsking, RawStage};
 use super::resolve::Resolver;
 use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
@@ -34,12 +36,26 @@ struct Input {
     relation: Relation,
 }
 
-struct Asking<'a> {
-    pub(crate) name: &'a Name,
-    pub(crate) at: Path,
-    pub(crate) table: &'a StageTable,
-    own: &'a Own<Box<dyn StageConfig>>,
-    node: &'a Node,
+pub(super) struct Asking<'a> {
+    pub(super) name: &'a Name,
+    pub(super) at: Path,
+    pub(super) stage: &'a RawAsking,
+    /// The name of the table and other models, if the stage is a universe of a grid.
+    pub(super) universe: Option<(&'a Name, &'a IndexMap<String, Name>)>,
+}
+
+impl<'a> Asking<'a> {
+    fn table_name(&self) -> &'a Name {
+        self.universe.map_or(self.name, |(name, _)| name)
+    }
+
+    /// The model that is asked where the stage's table has `name`.
+    fn model<'n>(&self, name: &'n str) -> &'n str
+    where
+        'a: 'n,
+    {
+        self.universe.and_then(|(_, models)| models.get(name)).map_or(name, Name::as_str)
+    }
 }
 
 struct BoundStage {
@@ -63,7 +79,10 @@ impl Resolver<'_> {
     pub(super) fn stage(&mut self, spec: &mut Spec, raw: &Raw, name: &Name) {
         let at = Path::of(["stages", name.as_str()]);
         match raw.stages.get(name.as_str()) {
-            Some(RawStage::Asks(table, own, node)) => self.asking(spec, raw, &Asking { name, at, table, own, node }),
+            Some(RawStage::Asks(stage)) => {
+                self.asking(spec, raw, &Asking { name, at, stage, universe: None });
+            }
+            Some(RawStage::Grid(grid, universes)) => self.grid(spec, raw, name, (grid, universes)),
             Some(RawStage::Transforms(own, node)) => {
                 let repeats = own.value.as_ref().and_then(|config| config.repeats());
                 if let Some(repeats) = repeats.filter(|_| own.broken.is_empty()) {
@@ -153,9 +172,10 @@ impl Resolver<'_> {
         None
     }
 
-    fn asking(&mut self, spec: &mut Spec, raw: &Raw, stage: &Asking<'_>) {
-        let Asking { at, table, own, node, .. } = stage;
-        let models = self.stage_models(spec, raw, at, table);
+    /// Binds a stage that asks models, and adds it to the spec if its columns are known.
+    pub(super) fn asking(&mut self, spec: &mut Spec, raw: &Raw, stage: &Asking<'_>) -> Option<TableId> {
+        let Asking { at, stage: RawAsking { table, own, node }, .. } = stage;
+        let models = self.stage_models(spec, raw, stage);
         self.bounded(at, table);
         let input = self.input(spec, &at.key("input"), &table.input, node);
         let start = self.problems.mark();
@@ -178,17 +198,19 @@ impl Resolver<'_> {
             let mut configs = configs.filter_map(|table| read::config(STAGES, own.kind, &table));
             self.silently(|it| configs.find_map(|config| it.bound(spec.seed, stage, config.as_ref(), (&input, None))))
         });
+        let mut added = None;
         if let Some(bound) = bound {
             if bound.stage.info.probabilities {
-                self.probabilities(spec, at, table);
+                self.probabilities(spec, stage);
             }
             self.packed(at, table, &bound.stage);
-            self.few_tokens(spec, table, &bound.stage);
-            self.assembled(spec, stage, bound, (models, when));
+            self.few_tokens(spec, stage, &bound.stage);
+            added = self.assembled(spec, stage, bound, (models, when));
         }
         if input.id.is_none() {
             self.problems.retain_since(start, assumed::without_columns);
         }
+        added
     }
 
     /// Binds a stage to its rows, which are the input's rows or the groups of a transform.
@@ -206,7 +228,7 @@ impl Resolver<'_> {
         let relation = match &groups {
             Ok(None) => input.relation.clone(),
             Ok(Some(transform)) => derived(std::slice::from_ref(input), transform),
-            Err(_) => assumed::columns(stage.node),
+            Err(_) => assumed::columns(&stage.stage.node),
         };
         let context = BindContext {
             name,
@@ -227,7 +249,7 @@ impl Resolver<'_> {
         if let Some(examples) = examples {
             // Invalid examples do not change the columns.
             bound = self
-                .exemplified(&context, stage.table, bound, examples)
+                .exemplified(&context, &stage.stage.table, bound, examples)
                 .or_else(|| config.bind(&context, &mut Problems::default()))?;
         }
         let input = Input { id: input.id, name: input.name.clone(), relation: relation.clone() };
@@ -255,8 +277,9 @@ impl Resolver<'_> {
         stage: &Asking<'_>,
         bound: BoundStage,
         (models, when): (StageModels, Option<BoundCondition>),
-    ) {
-        let Asking { name, at, table, .. } = stage;
+    ) -> Option<TableId> {
+        let Asking { name, at, stage: RawAsking { table, .. }, .. } = stage;
+        let own_name = stage.table_name();
         let BoundStage { stage: bound, groups, input: Input { id, relation, .. } } = bound;
         let info = &bound.info;
         let mark = self.problems.mark();
@@ -273,9 +296,9 @@ impl Resolver<'_> {
         self.in_place(at, &certain, &bound);
         let layout = ["fanout", "layout", "suffix", "replicates", "models"];
         let is_known = layout.iter().all(|key| !self.problems.is_distrusted(&at.key(key)));
-        let Some(mut input) = id.filter(|_| is_known && self.problems.clean_since(mark)) else { return };
+        let mut input = id.filter(|_| is_known && self.problems.clean_since(mark))?;
         if let Some(transform) = groups {
-            let (name, inputs, relation) = (format!("{name}.groups"), vec![input], relation.clone());
+            let (name, inputs, relation) = (format!("{own_name}.groups"), vec![input], relation.clone());
             let groups = TransformSpec { name, is_inner: true, inputs, transform, relation };
             input = spec.add_table(TableSpec::Transform(groups));
         }
@@ -290,10 +313,12 @@ impl Resolver<'_> {
         let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
         let (given, writes) = (relation.shown(), info.writes.len());
         let relation = answers.relation(&relation, &columns, (writes, &info.fills), &guards);
+        let grid = stage.universe.map(|_| (*name).clone());
         let stage = Corrected { info, answers: &answers, models: &models.names, relation: &relation, given };
         let corrections = table.corrections.as_deref().and_then(|path| self.corrections(at, path, &stage));
-        spec.add_table(TableSpec::Stage(Box::new(StageSpec {
-            name: (*name).clone(),
+        Some(spec.add_table(TableSpec::Stage(Box::new(StageSpec {
+            name: own_name.clone(),
+            grid,
             input,
             relation,
             answers,
@@ -316,7 +341,7 @@ impl Resolver<'_> {
             max_attempts: MAX_ATTEMPTS.of(table),
             overflow: table.overflow,
             repair: table.repair,
-        })));
+        }))))
     }
 
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
@@ -332,7 +357,8 @@ impl Resolver<'_> {
 
 /// Checks of a stage that asks models: its models, its numbers, and whether its columns fit its input.
 impl Resolver<'_> {
-    fn stage_models(&mut self, spec: &Spec, raw: &Raw, at: &Path, table: &StageTable) -> StageModels {
+    fn stage_models(&mut self, spec: &Spec, raw: &Raw, stage: &Asking<'_>) -> StageModels {
+        let Asking { at, stage: RawAsking { table, .. }, .. } = stage;
         let mut models = StageModels { known: Vec::new(), names: Vec::new(), fallback: Some(false) };
         if table.models.is_empty() {
             self.error("bad-value", at.key("models"), "`models` is empty; a stage asks at least one model");
@@ -345,12 +371,13 @@ impl Resolver<'_> {
                 continue;
             }
             models.names.push(name.clone());
-            match spec.models.get_index_of(name.as_str()) {
+            let asked = stage.model(name);
+            match spec.models.get_index_of(asked) {
                 Some(model) => models.known.push(model),
-                None => self.known_model(raw, path, name),
+                None => self.known_model(raw, path, asked),
             }
-            models.fallback = match raw.models.get(name.as_str()) {
-                Some(Some(_)) => models.fallback.map(|fallback| fallback || raw.has_fallback(name)),
+            models.fallback = match raw.models.get(asked) {
+                Some(Some(_)) => models.fallback.map(|fallback| fallback || raw.has_fallback(asked)),
                 _ => None,
             };
         }
@@ -372,9 +399,9 @@ impl Resolver<'_> {
         self.problems.distrust(fanout);
     }
 
-    fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {
-        for (i, name) in table.models.iter().enumerate() {
-            let Some(model) = spec.models.get(name.as_str()) else { continue };
+    fn probabilities(&mut self, spec: &Spec, stage: &Asking<'_>) {
+        for (i, name) in stage.stage.table.models.iter().enumerate() {
+            let Some(model) = spec.models.get(stage.model(name)) else { continue };
             let endpoint = &spec.endpoints[&model.endpoint].endpoint;
             if endpoint.gives_probabilities() {
                 continue;
@@ -386,20 +413,20 @@ impl Resolver<'_> {
                 "`prob` needs the probabilities of labels, which the provider of `{name}` ({}) does not report",
                 endpoint.kind()
             );
-            self.error("no-probabilities", at.key("models").index(i), message).help(help);
+            self.error("no-probabilities", stage.at.key("models").index(i), message).help(help);
         }
     }
 
     /// Warns about models whose replies are cut off before they hold an answer of the stage.
-    fn few_tokens(&mut self, spec: &Spec, table: &StageTable, stage: &Stage) {
+    fn few_tokens(&mut self, spec: &Spec, asking: &Asking<'_>, stage: &Stage) {
         let Some(least) = stage.info.schema.as_ref().map(tokens::least) else { return };
-        for name in &table.models {
-            let Some(tokens) = spec.models.get(name.as_str()).and_then(|model| model.model.sampling.max_tokens) else {
+        for name in asking.stage.table.models.iter().map(|name| asking.model(name)) {
+            let Some(tokens) = spec.models.get(name).and_then(|model| model.model.sampling.max_tokens) else {
                 continue;
             };
             if tokens > 0 && u64::from(tokens) < least {
                 let message = format!("an answer needs about {least} tokens or more, so {tokens} cut every reply off");
-                let at = Path::of(["models", name.as_str(), "max_tokens"]);
+                let at = Path::of(["models", name, "max_tokens"]);
                 self.problems.warning("few-tokens", at, message).help("write a larger `max_tokens`, or leave it out");
             }
         }

@@ -46,9 +46,12 @@ pub(crate) struct TransformSpec {
 #[derive(Clone, Debug)]
 pub(crate) struct StageSpec {
     pub(crate) name: Name,
+    /// The stage in the spec, if this is a universe of its grid.
+    pub(crate) grid: Option<Name>,
     pub(crate) input: TableId,
     pub(crate) stage: Arc<Stage>,
     pub(crate) models: Vec<usize>,
+    /// Their names in the table. A universe of a grid may ask models of other names, with other settings.
     pub(crate) model_names: Vec<String>,
     pub(crate) answers: Answers,
     pub(crate) suffix: Option<Suffix>,
@@ -111,6 +114,14 @@ impl TableSpec {
 
     pub(crate) fn as_stage(&self) -> Option<&StageSpec> {
         if let TableSpec::Stage(stage) = self { Some(stage) } else { None }
+    }
+}
+
+impl TransformSpec {
+    /// The first input that has the values of a column, and its column, if the table has the rows of all inputs.
+    pub(crate) fn stacked(&self, column: usize) -> Option<(usize, usize)> {
+        let place = |input| Some((input, self.transform.work.stacked(input, column)?));
+        (0..self.inputs.len()).find_map(place)
     }
 }
 

@@ -34,6 +34,7 @@ mod sample;
 mod split;
 mod survey;
 mod transform;
+mod universes;
 mod validation;
 mod view;
 
@@ -46,6 +47,7 @@ pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
 pub(crate) use transform::{
     ColumnOrigin, DataError, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
 };
+pub(crate) use universes::Universes;
 pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =

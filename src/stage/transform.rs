@@ -128,6 +128,12 @@ pub(crate) trait Work: Send + Sync + fmt::Debug {
         false
     }
 
+    /// The column of `input` whose values a column has, if the table has the rows of all inputs, one input after the
+    /// other.
+    fn stacked(&self, _input: usize, _column: usize) -> Option<usize> {
+        None
+    }
+
     /// Columns that equal a column of an input without being its copy, such as the keys of a join. Each is followed by
     /// the positions of the input and of its column.
     fn matched(&self) -> Vec<(usize, (usize, usize))> {

@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::error::StoreError;
+use super::manifest::TransformEntry;
 use super::provenance::{Origin, OriginError};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
@@ -23,6 +24,9 @@ impl Origin {
     /// The rows that a transform made its row `row` (from 0) from, one for each input whose columns it copied.
     pub(super) fn copied_rows(&self, transform: &str, row: u64) -> Result<Vec<CopiedRow<'_>>, OriginError> {
         let Some(made) = self.manifest.transforms.get(transform) else { return Ok(Vec::new()) };
+        if made.is_stack {
+            return self.stacked_row(made, row);
+        }
         let mut found = Vec::new();
         for (input, columns) in made.inputs.iter().zip(&made.copies).filter(|(_, columns)| !columns.is_empty()) {
             let (own, theirs): (Vec<&str>, Vec<&str>) =
@@ -44,6 +48,19 @@ impl Origin {
             found.push(CopiedRow { input, columns, row: first, equal_rows });
         }
         Ok(found)
+    }
+
+    /// The row of an input that is row `row` (from 0) of a table with the rows of all inputs.
+    fn stacked_row<'a>(&self, made: &'a TransformEntry, row: u64) -> Result<Vec<CopiedRow<'a>>, OriginError> {
+        let mut before = 0;
+        for (input, columns) in made.inputs.iter().zip(&made.copies) {
+            let rows: u64 = self.tables(input)?.iter().map(Table::rows).sum();
+            if row < before + rows {
+                return Ok(vec![CopiedRow { input, columns, row: Some(row - before), equal_rows: 1 }]);
+            }
+            before += rows;
+        }
+        Ok(Vec::new())
     }
 
     /// The rows of a stage, a source or a transform, in order.

@@ -100,6 +100,9 @@ pub(crate) struct QuotePlace {
 
 pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
     let table = origin.output.input.as_str();
+    if let Some(explanation) = explain_stack(origin, wanted)? {
+        return Ok(explanation);
+    }
     let (chain, source) = origin.chain();
     let row = find_row(origin, (source, &origin.entry(source)?), wanted.row)?;
     let stages = origin.stages_of(table);
@@ -107,6 +110,37 @@ pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanati
     known_replicate(&stages, wanted.replicate)?;
     let fold = chain.iter().map(|(_, shape)| shape.fold).product::<u64>();
     Explainer { origin, explained: HashSet::new() }.row(table, (row - 1) * fold..row * fold, wanted)
+}
+
+/// Explains a row of the source in every table that the output stacks. `None` for a row by its number, and for outputs
+/// of other tables.
+fn explain_stack(origin: &Origin, wanted: &CellRef<'_>) -> Result<Option<Explanation>, OriginError> {
+    let made = origin.manifest.transforms.get(&origin.output.input).filter(|made| made.is_stack);
+    let inputs = made.map_or(&[][..], |made| &made.inputs);
+    let stages = origin.stages_of(&origin.output.input);
+    let mut whole: Option<Explanation> = None;
+    for input in inputs {
+        let (chain, source) = origin.chain_of(input);
+        let entry = origin.entry(source)?;
+        if wanted.row.starts_with('#') || entry.key.is_none() {
+            return Ok(None);
+        }
+        known_model(&stages, wanted.model)?;
+        known_replicate(&stages, wanted.replicate)?;
+        let row = find_row(origin, (source, &entry), wanted.row)?;
+        let fold = chain.iter().map(|(_, shape)| shape.fold).product::<u64>();
+        let explainer = &mut Explainer { origin, explained: HashSet::new() };
+        let found = explainer.row(input, (row - 1) * fold..row * fold, wanted)?;
+        match &mut whole {
+            None => whole = Some(found),
+            Some(whole) => {
+                let is_new = |stage: &StageExplanation| !whole.stages.iter().any(|known| known.stage == stage.stage);
+                let new: Vec<StageExplanation> = found.stages.into_iter().filter(is_new).collect();
+                whole.stages.extend(new);
+            }
+        }
+    }
+    Ok(whole)
 }
 
 struct Explainer<'a> {
@@ -303,7 +337,8 @@ impl StageView<'_> {
             let part = from / shape.chunk_size;
             let until = inputs.end.min((part + 1) * shape.chunk_size);
             let first = part * shape.chunk_size;
-            let calls = calls(self.origin, &self.origin.calls(self.stage, part)?, from..until)?;
+            let mut calls = calls(&self.origin.calls(self.stage, part)?, from..until)?;
+            calls.iter_mut().for_each(|call| self.add_server(call));
             let table = self.origin.part(self.stage, part)?;
             let mut number = from * shape.fold;
             each_row(&table, (from - first) * shape.fold..(until - first) * shape.fold, |batch, i| {
@@ -344,6 +379,15 @@ impl StageView<'_> {
         let cells: Map<String, Value> =
             shown.filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
         Some(Row { quotes: self.quotes(&all, &cells), cells, calls })
+    }
+
+    /// Adds what the run knew of the model that answered.
+    fn add_server(&self, call: &mut Call) {
+        let by = call["notes"]["fallback"].as_str().or(call["model"].as_str()).unwrap_or_default();
+        let place = self.shape.models.iter().position(|model| model == by);
+        let asked = place.and_then(|place| self.shape.asked.get(place)).map_or(by, String::as_str);
+        let facts: Option<&ModelEntry> = self.origin.manifest.models.get(asked);
+        call.insert("server".to_owned(), json!(facts));
     }
 
     fn quotes(&self, all: &Map<String, Value>, cells: &Map<String, Value>) -> Vec<QuotePlace> {
@@ -424,7 +468,7 @@ fn carriers(table: &Table, rows: Range<u64>) -> Result<HashMap<String, Call>, St
 }
 
 /// Returns the calls of a part for the rows `inputs` (from 0) of the stage's input, in row order.
-fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>, StoreError> {
+fn calls(table: &Table, inputs: Range<u64>) -> Result<Vec<Call>, StoreError> {
     let wanted = inputs.start as i64 + 1..inputs.end as i64 + 1;
     let (mut first, mut count) = (0, 0);
     for batch in table.with_columns(&["row"]).read(0, table.rows(), BATCH)? {
@@ -448,9 +492,6 @@ fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>
                 call.insert(name.to_owned(), json);
             }
         }
-        let by = call["notes"]["fallback"].as_str().or(call["model"].as_str()).unwrap_or_default();
-        let facts: Option<&ModelEntry> = origin.manifest.models.get(by);
-        call.insert("server".to_owned(), json!(facts));
         calls.push(call);
     })?;
     Ok(calls)

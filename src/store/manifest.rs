@@ -114,6 +114,9 @@ pub(crate) struct TransformEntry {
     /// For each input, the columns whose values are those of a column of the input. Empty in a run of an older version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) copies: Vec<IndexMap<String, String>>,
+    /// Whether the rows are those of the inputs, one input after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_stack: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,6 +216,47 @@ pub(crate) struct StageTotals {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) changes: ChangesByModel,
     pub(crate) errors: IndexMap<String, ErrorKind>,
+}
+
+impl Manifest {
+    /// The grid that a stage is a universe of, with all its universes.
+    pub(crate) fn grid_of(&self, stage: &str) -> Option<(&str, &[String])> {
+        let grids = self.transforms.iter().filter(|(_, made)| made.is_stack);
+        let mut grids = grids.map(|(grid, made)| (grid.as_str(), made.inputs.as_slice()));
+        grids.find(|(_, universes)| universes.iter().any(|universe| universe == stage))
+    }
+}
+
+impl StageTotals {
+    /// The rows and calls of several stages together, without what their columns contain.
+    pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a StageTotals>) -> StageTotals {
+        all.fold(StageTotals::default(), |mut sum, one| {
+            sum.rows += one.rows;
+            sum.counts.answered += one.counts.answered;
+            sum.counts.failed += one.counts.failed;
+            sum.counts.skipped += one.counts.skipped;
+            sum.kept += one.kept;
+            sum.calls += one.calls;
+            sum.from_ledger += one.from_ledger;
+            sum.attempts += one.attempts;
+            sum.aborted += one.aborted;
+            sum.cut += one.cut;
+            sum.prompt_tokens += one.prompt_tokens;
+            sum.completion_tokens += one.completion_tokens;
+            sum.needed += one.needed;
+            sum.cached_tokens += one.cached_tokens;
+            sum.cache_write_tokens += one.cache_write_tokens;
+            sum.reasoning_tokens += one.reasoning_tokens;
+            sum.usd = sum.usd.map_or(one.usd, |usd| Some(usd + one.usd.unwrap_or(0.0)));
+            for (kind, error) in &one.errors {
+                match sum.errors.get_mut(kind) {
+                    Some(known) => known.count += error.count,
+                    None => drop(sum.errors.insert(kind.clone(), error.clone())),
+                }
+            }
+            sum
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -355,6 +399,9 @@ fn now() -> String {
 pub(crate) struct StageShape {
     pub(crate) input: String,
     pub(crate) models: Vec<String>,
+    /// The names of the models in [`Manifest::models`], if they differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) asked: Vec<String>,
     /// The layout of the answers: `dealt`, `wide` or `long`.
     pub(crate) layout: String,
     pub(crate) replicates: u64,
@@ -394,6 +441,7 @@ impl StageShape {
         StageShape {
             input: spec.table_name(stage.input).to_owned(),
             models: stage.model_names.clone(),
+            asked: spec.models_of(stage).map(str::to_owned).filter(|_| stage.grid.is_some()).collect(),
             layout: stage.answers.layout().to_owned(),
             replicates: stage.answers.replicates as u64,
             reads: stage.stage.info.reads.iter().map(|column| name(*column)).collect(),

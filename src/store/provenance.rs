@@ -171,7 +171,10 @@ impl Origin {
             return Err(OriginError::Gone { message: format!("the run has no source `{name}`") });
         };
         let table = self.source(name)?;
-        let from = format!("{} of {}", made.kind, made.inputs.join(" and "));
+        let from = match made.is_stack {
+            true => format!("{} of {} universes", made.kind, made.inputs.len()),
+            false => format!("{} of {}", made.kind, made.inputs.join(" and ")),
+        };
         Ok(SourceEntry {
             rows: table.rows(),
             content: String::new(),

@@ -57,6 +57,7 @@ mod findings;
 mod formats;
 #[cfg(feature = "embedded")]
 mod gguf;
+mod grid;
 mod hosted;
 mod hostile;
 mod hub;

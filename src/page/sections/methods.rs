@@ -7,7 +7,7 @@ use super::super::content::{Block, Check, CheckMark, Section};
 use super::head::second;
 use crate::report::findings;
 use crate::report::text::{count, number, usd};
-use crate::store::{Manifest, ModelEntry, StageTotals};
+use crate::store::{Manifest, ModelEntry, RowCounts, StageTotals};
 
 const NOT_RECORDED: &str = "NOT RECORDED";
 /// The statistics of a stage that the paragraph has.
@@ -89,7 +89,10 @@ impl<'a> Facts<'a> {
     fn paragraph(&self) -> String {
         let run = self.manifest.name.as_deref().unwrap_or(NOT_RECORDED);
         let mut sentences = vec![format!("The data are {}.", self.data().unwrap_or(NOT_RECORDED.to_owned()))];
-        sentences.extend(self.manifest.stages.iter().map(|(name, totals)| self.asked(name, totals)));
+        sentences.extend(self.manifest.stages.iter().filter_map(|(name, totals)| match self.manifest.grid_of(name) {
+            None => Some(self.asked(name, totals)),
+            Some((grid, universes)) => (universes[0] == *name).then(|| self.asked_in(grid, universes)),
+        }));
         sentences.extend(self.manifest.models.iter().map(|(name, model)| self.model(name, model)));
         sentences.push(match self.dates() {
             Some(dates) => format!("The models were called {dates}."),
@@ -115,6 +118,21 @@ impl<'a> Facts<'a> {
         };
         let sources: Vec<String> = self.manifest.sources.iter().map(source).collect();
         Some(sources.join(" and ")).filter(|text| !text.is_empty())
+    }
+
+    fn asked_in(&self, grid: &str, universes: &[String]) -> String {
+        let all = universes.iter().filter_map(|name| self.manifest.stages.get(name));
+        let RowCounts { answered, failed, skipped } = StageTotals::sum(all).counts;
+        let of_one = self.manifest.stages.get(&universes[0]).map_or(0, |totals| totals.rows);
+        let input = self.manifest.tables.get(&universes[0]).map_or("", |shape| shape.input.as_str());
+        format!(
+            "Stage {grid} asked about {} of {input} in {}: {} answered, {} failed, {} skipped.",
+            count(of_one, "row"),
+            count(universes.len() as u64, "universe"),
+            number(answered),
+            number(failed),
+            number(skipped)
+        )
     }
 
     fn asked(&self, name: &str, totals: &StageTotals) -> String {

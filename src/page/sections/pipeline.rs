@@ -106,12 +106,18 @@ fn transforms(subject: &Subject<'_>) -> Vec<Table> {
     };
     let table = |(name, entry): (&String, &crate::store::TransformEntry)| {
         let rows = rows(name);
+        // The universes of a grid are one box.
+        let universes = entry.inputs.iter().filter(|_| entry.is_stack);
+        let totals = universes.clone().filter_map(|name| subject.manifest.stages.get(name));
+        let (failed, asked) = totals.fold((0, 0), |sum, one| (sum.0 + one.counts.failed, sum.1 + one.rows));
+        let of_universe = universes.clone().next().and_then(|name| subject.manifest.tables.get(name));
+        let text = rows.map_or("not made yet".to_owned(), |rows| count(rows, "row"));
         Table {
             name: name.clone(),
-            inputs: entry.inputs.clone(),
+            inputs: of_universe.map_or_else(|| entry.inputs.clone(), |shape| vec![shape.input.clone()]),
             rows: rows.unwrap_or(0),
-            text: rows.map_or("not made yet".to_owned(), |rows| count(rows, "row")),
-            failed: 0.0,
+            text: if entry.is_stack { format!("{text}, {} universes", universes.count()) } else { text },
+            failed: failed as f64 / asked.max(1) as f64,
         }
     };
     subject.manifest.transforms.iter().map(table).collect()
@@ -134,5 +140,5 @@ fn stages(subject: &Subject<'_>) -> Vec<Table> {
             failed: failed as f64 / totals.rows.max(1) as f64,
         })
     };
-    manifest.stages.iter().filter_map(table).collect()
+    manifest.stages.iter().filter(|(name, _)| manifest.grid_of(name).is_none()).filter_map(table).collect()
 }

@@ -59,6 +59,7 @@ pub(super) fn sections(subject: &Subject<'_>) -> Result<Vec<Section>, String> {
             TableSpec::Source(source) => population::section(&subject.plan.spec, source)?,
             TableSpec::Transform(transform) if transform.is_inner => None,
             TableSpec::Transform(transform) => section(subject, id, transform.transform.work.views())?,
+            TableSpec::Stage(stage) if stage.grid.is_some() => None,
             TableSpec::Stage(stage) => section(subject, id, stage.stage.views())?,
         });
     }
@@ -89,11 +90,18 @@ fn lead(subject: &Subject<'_>, table: &TableSpec, rows: &TableRows<'_>) -> Strin
     let inputs: Vec<&str> = inputs.into_iter().collect();
     let n = count(rows.rows(), "row");
     let of_input = rows.input_rows.map_or(String::new(), |rows| format!("{} of ", count(rows, "row")));
+    let is_universe = |id: &&TableId| spec.table(**id).as_stage().is_some_and(|stage| stage.grid.is_some());
+    let universes = table.inputs().iter().filter(is_universe).count() as u64;
     match table {
         TableSpec::Stage(stage) => {
             let (kind, names) = (stage.stage.info.kind, listed_briefly(&stage.model_names, NAMED));
             let n = if rows.input_rows == Some(rows.rows()) { String::new() } else { format!(" The table has {n}.") };
             format!("`{kind}` asked {names} about {of_input}{}.{n}", inputs.join(", "))
+        }
+        TableSpec::Transform(transform) if universes > 0 => {
+            let (kind, of) = (transform.transform.info.kind, count(universes, "universe"));
+            let asked = rows.input_rows.map_or("the same rows".to_owned(), |rows| count(rows, "row"));
+            format!("`{kind}` asked about {asked} in {of}. The table has {n}.")
         }
         TableSpec::Transform(transform) => {
             format!("`{}` made {n} from {}.", transform.transform.info.kind, inputs.join(" and "))

@@ -145,23 +145,35 @@ impl<'a> TableRows<'a> {
         names.flat_map(series).collect()
     }
 
-    /// The columns of the input whose few values group the rows, by the first rows.
-    pub(super) fn groupings(&self) -> Result<Vec<Grouping>, String> {
-        let Some(stage) = self.stage() else { return Ok(Vec::new()) };
-        let relation = &stage.relation;
+    /// The columns of the input that may group the rows; of a grid, those that tell its universes apart.
+    fn candidates(&self) -> Vec<usize> {
+        let relation = self.spec.relation();
+        let spec = &self.subject.plan.spec;
+        let universe = self.spec.inputs().first().and_then(|input| spec.table(*input).as_stage());
+        if let Some(universe) = universe.filter(|stage| stage.grid.is_some()) {
+            let added = relation.schema.fields().len() - universe.relation.schema.fields().len();
+            return (universe.given..universe.given + added).collect();
+        }
+        let Some(stage) = self.stage() else { return Vec::new() };
         let errors: BTreeSet<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();
         let is_candidate = |column: &usize| {
             let kind = self.schema.field(*column).data_type();
             let is_simple = matches!(kind, DataType::Utf8 | DataType::Boolean | DataType::Int64);
             is_simple && Some(*column) != relation.key && !errors.contains(column)
         };
-        let candidates = (0..stage.given.min(self.schema.fields().len())).filter(is_candidate);
+        (0..stage.given.min(self.schema.fields().len())).filter(is_candidate).collect()
+    }
+
+    /// The columns whose few values group the rows, by the first rows; of a grid, by all.
+    pub(super) fn groupings(&self) -> Result<Vec<Grouping>, String> {
         let name = |column: usize| self.schema.field(column).name().clone();
-        let mut all: Vec<Grouping> =
-            candidates.map(|c| Grouping { column: name(c), values: Vec::new(), is_dropped: false }).collect();
+        let new = |column| Grouping { column: name(column), values: Vec::new(), is_dropped: false };
+        let mut all: Vec<Grouping> = self.candidates().into_iter().map(new).collect();
         let names: Vec<&str> = all.iter().map(|grouping| grouping.column.as_str()).collect();
         let Some(part) = self.parts.first().filter(|_| !names.is_empty()) else { return Ok(Vec::new()) };
-        let rows = part.with_columns(&names).read(0, ROWS as u64, ROWS).map_err(|error| error.to_string())?;
+        // The rows of a universe follow each other, so the first rows have few values of the axes.
+        let most = if self.stage().is_some() { ROWS as u64 } else { part.rows() };
+        let rows = part.with_columns(&names).read(0, most, ROWS).map_err(|error| error.to_string())?;
         for batch in rows {
             code(&mut all, &batch.map_err(|error| error.to_string())?);
         }

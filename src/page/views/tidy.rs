@@ -17,6 +17,8 @@ use crate::table::cells_at;
 
 /// The column of the name of a statistic.
 const STATISTIC: &str = "statistic";
+/// The column of the universes of a grid.
+const UNIVERSE: &str = "universe";
 /// The most groups, lines of a chart, charts of a line, and notes that are shown.
 const MOST_GROUPS: usize = 12;
 const MOST_LINES: usize = 40;
@@ -75,6 +77,13 @@ impl Collect for TidyView {
         let mut blocks = Vec::new();
         if let Some(rows) = groups.shift_remove(&Vec::new()) {
             blocks.extend(self.blocks_of(&self.view.title, &rows));
+        }
+        if let Shown::Estimates(estimates) = &self.view.shown
+            && self.view.by.iter().any(|column| column == UNIVERSE)
+        {
+            let rows: Vec<&Row> = groups.into_values().flatten().collect();
+            blocks.extend(specification_curves(&self.view, estimates, &rows));
+            return Ok(blocks);
         }
         let all = groups.len();
         let mut inner = Vec::new();
@@ -189,6 +198,56 @@ fn estimated(title: &str, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
         blocks.push(figure(title, chart(vec![DotRow { label, dots }]), named(&columns, own), note.clone()));
     }
     blocks
+}
+
+/// The estimates of all universes in order, with the choices of each: a chart for each line and series (Simonsohn,
+/// Simmons and Nelson 2020, <https://doi.org/10.1038/s41562-020-0912-z>).
+fn specification_curves(view: &View, estimates: &Estimates, rows: &[&Row]) -> Vec<Block> {
+    let mut curves: IndexMap<String, Vec<&Row>> = IndexMap::new();
+    for row in chosen(estimates, rows) {
+        let of = |column: &&str| word(row, column).map(|word| in_words(column, &word));
+        let name = estimates.lines.iter().chain(&estimates.series).filter_map(of).collect::<Vec<_>>().join(" · ");
+        if value(row, estimates.columns.estimate).is_some() {
+            curves.entry(name).or_default().push(row);
+        }
+    }
+    curves.into_iter().map(|(name, rows)| specification_curve(view, estimates, &name, rows)).collect()
+}
+
+fn specification_curve(view: &View, estimates: &Estimates, name: &str, mut rows: Vec<&Row>) -> Block {
+    let columns = estimates.columns;
+    let estimate = |row: &Row| value(row, columns.estimate).unwrap_or_default();
+    let interval = |row: &Row| value(row, columns.low).zip(value(row, columns.high));
+    rows.sort_by(|a, b| estimate(a).total_cmp(&estimate(b)));
+    let choices: Vec<&str> = view.by.iter().map(String::as_str).filter(|column| *column != UNIVERSE).collect();
+    let label = |row: &Row| match words(row, &choices) {
+        words if words.is_empty() => word(row, UNIVERSE).unwrap_or_default(),
+        words => words.join(" · "),
+    };
+    let dot = |row: &Row| Dot { series: 0, at: estimate(row), interval: interval(row) };
+    let dots = rows.iter().map(|row| DotRow { label: label(row), dots: vec![dot(row)] }).collect();
+    let of = rows.len();
+    let median = (estimate(rows[(of - 1) / 2]) + estimate(rows[of / 2])) / 2.0;
+    let share = |is: &dyn Fn(&Row) -> bool| percent(rows.iter().filter(|row| is(row)).count() as f64 / of as f64);
+    let (least, most) = (estimate(rows[0]), estimate(rows[of - 1]));
+    let mut note = format!("{of} universes: median {median:.3}, from {least:.3} to {most:.3}.");
+    if let Some(mark) = estimates.mark {
+        let sign = share(&|row| (estimate(row) - mark) * (median - mark) > 0.0);
+        let apart = share(&|row| interval(row).is_some_and(|(low, high)| low > mark || high < mark));
+        note += &format!(" {sign} have the sign of the median; the intervals of {apart} exclude {mark}.");
+    }
+    let names = [&view.by[..], &["estimate".to_owned(), "low".to_owned(), "high".to_owned()]].concat();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let cells = |row: &&Row| {
+        let by = view.by.iter().map(|column| row.get(column).cloned().unwrap_or_default());
+        let ends = interval(row);
+        by.chain([json!(estimate(row)), json!(ends.map(|ends| ends.0)), json!(ends.map(|ends| ends.1))]).collect()
+    };
+    let numbers = named(&names, rows.iter().map(cells).collect());
+    let marks = estimates.mark.iter().map(|at| Mark { at: *at, label: at.to_string() }).collect();
+    let axis = Axis { title: "Estimate".to_owned(), unit: Unit::Number, range: None };
+    let chart = Dots { axis, series: vec![name.to_owned()], rows: dots, marks };
+    figure(format!("Specification curve: {name}"), Chart::Dots(chart), numbers, Some(note))
 }
 
 /// The different notes, each with the lines that it is about. A line is named alone if all its series have the note.
