@@ -80,6 +80,8 @@
 //! | add a method, such as a coefficient of agreement | `src/stage/method/frame.rs` has the trait; `src/stage/agreement/mod.rs` is an example; formulas are in `src/stats/mod.rs` |
 //! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
+//! | send batches to another kind of server | the trait `BatchWire` of `src/provider/batch.rs`; `src/provider/anthropic/batch.rs` is an example |
+//! | change when a batch is sent, or how it is followed | `src/run/batch/gather.rs`; `src/run/batch/follow.rs` |
 //! | change when a failed call is retried | `src/run/call/retry.rs`; after a refusal of the server `src/run/call/limiter/refusals.rs` |
 //! | run parts with another engine, such as Slurm | a type with the trait `Engine` of `src/cluster/mod.rs`; `src/cluster/local.rs` is an example |
 //! | change what stops a run early | `src/run/call/first_answer.rs` |
@@ -126,6 +128,7 @@
 //! - **part**: a contiguous range of a stage's rows; the unit of commit and of resume.
 //! - **call**: a question to a model, until it is answered or fails. Its **key** is the hash of everything that can change
 //!   the answer.
+//! - **batch**: a job of many calls at a provider that answers them within a day.
 //! - **ledger**: the store of all finished calls of a project. An answer in the ledger is never paid for again.
 //! - **repeatability**: how often a model gives the same answer to the same request, measured on a sample of rows.
 //! - **replay file**: the calls of one run in one file. A run that is answered from it sends nothing.

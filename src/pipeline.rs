@@ -207,6 +207,11 @@ impl Ready {
         self.ready.keep_failed();
     }
 
+    /// Sends batches, and ends without waiting for them.
+    pub(crate) fn leave_batches(&mut self) {
+        self.ready.leave_batches();
+    }
+
     pub(crate) fn spec(&self) -> &Spec {
         &self.ready.plan.spec
     }

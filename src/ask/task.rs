@@ -274,6 +274,16 @@ impl Task {
         self.open().for_each(|(question, _)| question.swap(form));
     }
 
+    /// Whether nothing has been answered about the task's rows.
+    pub(crate) fn is_new(&self) -> bool {
+        self.asked_count() == 0
+    }
+
+    /// Makes every wave contain all questions that can be asked.
+    pub(crate) fn ask_at_once(&mut self) {
+        self.at_once = true;
+    }
+
     /// The number of answered questions about the member with the most of them.
     pub(crate) fn asked_count(&self) -> usize {
         self.members.iter().map(|member| member.asked.len()).max().unwrap_or(0)

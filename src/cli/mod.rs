@@ -4,6 +4,7 @@
 //! (the doc comments are its help) and its `run`, and add it to [`Command`].
 
 mod ask;
+mod batches;
 mod bench;
 mod clean;
 mod data;
@@ -77,6 +78,7 @@ enum Command {
     Run(run::Run),
     Test(test::Test),
     Status(status::Status),
+    Batches(batches::Batches),
     Runs(runs::Runs),
     Verify(verify::Verify),
     Diff(diff::Diff),
@@ -139,6 +141,7 @@ impl Command {
             Command::Test(command) => command.run(terminal),
             Command::Runs(command) => command.run(terminal),
             Command::Status(command) => command.run(terminal),
+            Command::Batches(command) => command.run(terminal),
             Command::Verify(command) => command.run(terminal),
             Command::Diff(command) => command.run(terminal),
             Command::Explain(command) => command.run(terminal),

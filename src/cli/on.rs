@@ -41,8 +41,9 @@ pub(crate) struct OnArguments {
     /// Options of `sbatch` for all jobs, such as "--partition=short --time=2:00:00".
     #[arg(long, value_name = "OPTIONS", requires = "on", allow_hyphen_values = true)]
     sbatch: Option<String>,
-    /// Submit and leave. The same command without `--detach` follows the jobs and ends the run.
-    #[arg(long, requires = "on", conflicts_with = "dry_run")]
+    /// Submit the jobs of `--on`, or the batches of providers with `batch = true`, and leave. The same command without
+    /// `--detach` follows them and ends the run.
+    #[arg(long, conflicts_with_all = ["dry_run", "replay", "pilot", "serve"])]
     detach: bool,
 }
 
@@ -75,6 +76,11 @@ enum Followed {
 }
 
 impl OnArguments {
+    /// Whether batches are left.
+    pub(crate) fn leaves_batches(&self) -> bool {
+        self.detach && self.on.is_none()
+    }
+
     /// The arguments as they are typed, each after a space.
     pub(crate) fn typed(&self) -> String {
         let on = self.on.and_then(|on| Some(format!(" --on {}", on.to_possible_value()?.get_name())));
@@ -116,6 +122,12 @@ impl OnArguments {
     }
 
     fn freeze(&self, ready: &Ready, spec: &Path) -> Result<Work, Failure> {
+        let batched = ready.spec().endpoints.iter().find(|(_, endpoint)| endpoint.endpoint.batch().is_some());
+        if let Some((name, _)) = batched {
+            let help = "leave out `--on`, as the provider does the work; or leave out `batch`";
+            return Err(Failure::new(Exit::Spec, format!("workers send no batches, and `{name}` has `batch = true`"))
+                .help(help));
+        }
         let frozen = ready.freeze(spec, self.workers.unwrap_or(WORKERS))?;
         Work::of(ready.folder().root(), frozen)
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use chrono::Local;
 use serde_json::json;
 
+use super::batches::left;
 use super::diff::Diff;
 use super::error::advice;
 use super::load::{load_again, load_lock, load_spec_with};
@@ -219,6 +220,15 @@ impl Run {
         if self.on.on.is_some() {
             ready.keep_failed();
         }
+        if self.on.leaves_batches() {
+            if ready.spec().endpoints.values().all(|endpoint| endpoint.endpoint.batch().is_none()) {
+                let help = "add `--on`, or `batch = true` to a provider";
+                return Err(
+                    Failure::new(Exit::Spec, "`--detach` leaves workers or batches, and this run has none").help(help)
+                );
+            }
+            ready.leave_batches();
+        }
         match terminal {
             Some(terminal) => block_on(watched(ready, terminal, live)),
             None => block_on(async { Ok((ready.run(&env, Stop::default(), |_| {}).await?, Vec::new())) }),
@@ -283,6 +293,7 @@ impl Run {
             if matches!(reason, StopReason::Interrupted | StopReason::Terminated) {
                 waits.iter().for_each(|wait| terminal.note(&format!("when it was stopped: {wait}")));
             }
+            left(&report.plan.spec, &self.spec, terminal);
             return Err(self.stopped(reason, &report.plan.spec.budget));
         }
         if !is_quiet {
@@ -348,6 +359,11 @@ impl Run {
         let failure = |message: String| Failure::new(stopped(reason), message);
         let (why, failure) = match reason {
             StopReason::NotRecorded { count, first } => return self.not_recorded(*count, first),
+            StopReason::Left { calls } => {
+                let left = count(*calls, "call");
+                return Failure::shown(stopped(reason))
+                    .note(format!("left {left} in batches. To go on: {}", self.again()));
+            }
             StopReason::BuildChanged(changes) => return self.build_changed(changes),
             StopReason::Environment { model, error } => {
                 let failure = failure(format!("model `{model}`: {}", error.message)).help_if(advice(&error.kind));

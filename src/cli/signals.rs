@@ -55,6 +55,7 @@ fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
 
 pub(crate) fn stopped(reason: &StopReason) -> Exit {
     match reason {
+        StopReason::Left { .. } => Exit::Ok,
         StopReason::Interrupted => Exit::Interrupted,
         StopReason::Terminated => Exit::Terminated,
         StopReason::TooManyFailed { .. } => Exit::Failed,

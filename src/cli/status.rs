@@ -35,9 +35,12 @@ impl Status {
         let project = Project::of(&spec.folder);
         let PlanReport { preview, stages, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
         let dir = run_or_replay(&preview.plan, &project);
-        let (answers, failed_calls) = match project.ledger() {
-            path if path.exists() => Ledger::read(&path)?.count()?,
-            _ => (0, 0),
+        let ((answers, failed_calls), batches) = match project.ledger() {
+            path if path.exists() => {
+                let ledger = Ledger::read(&path)?;
+                (ledger.count()?, ledger.open_batches()?)
+            }
+            _ => ((0, 0), Vec::new()),
         };
         Manifest::check(&dir)?;
         let mut manifest = Manifest::read(&dir);
@@ -54,6 +57,7 @@ impl Status {
             stages,
             answers,
             failed_calls,
+            batches,
             sheets: SheetStatus::all(&preview.plan),
         };
         self.format.paint(&report, Palette::States, terminal);

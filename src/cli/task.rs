@@ -118,7 +118,9 @@ fn failure(reason: &StopReason) -> Failure {
             let names: Vec<String> = changes.iter().map(|change| format!("`{}`", change.model)).collect();
             format!("model {} changed on its server", names.join(", "))
         }
-        StopReason::NotRecorded { .. } | StopReason::Failed => "a part of the engine failed".to_owned(),
+        StopReason::NotRecorded { .. } | StopReason::Left { .. } | StopReason::Failed => {
+            "a part of the engine failed".to_owned()
+        }
     };
     Failure::new(stopped(reason), message)
 }

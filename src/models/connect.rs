@@ -157,6 +157,7 @@ impl Models {
                 price: model.price,
                 listed: model.listed,
                 context_tokens: model.context_tokens,
+                batch: endpoint.batch(),
                 shorter: Vec::new(),
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
                 was_down: false,

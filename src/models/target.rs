@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ask::{Asked, ContextSize, Replicate, call_key};
 use crate::prompt::Prompt;
-use crate::provider::{Build, Call, CallError, Model, Provider};
+use crate::provider::{BatchRetries, Build, Call, CallError, Model, Provider};
 use crate::spec::{ListedPrice, Price};
 use crate::store::Key;
 
@@ -51,6 +51,8 @@ pub(crate) struct Target {
     /// Where the price was found, if the spec has none.
     pub(crate) listed: Option<&'static ListedPrice>,
     pub(crate) context_tokens: Option<u64>,
+    /// How further requests are sent if first ones go in batches; `None` if they don't.
+    pub(crate) batch: Option<BatchRetries>,
     /// Smaller `max_tokens` with which earlier runs asked the model, the largest first.
     pub(crate) shorter: Vec<u32>,
     /// The models that are asked when this one fails, by name and index in the spec.

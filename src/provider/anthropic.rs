@@ -7,6 +7,8 @@
 //! <https://platform.claude.com/docs/en/api/errors>, and for tokens
 //! <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>. Pure.
 
+mod batch;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::answer::Answer;
+use super::batch::BatchWire;
 use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
@@ -178,6 +181,10 @@ impl Wire for Anthropic {
             Some(body) => read(Answer { body: &body, ..answer }),
             None => read(answer),
         }
+    }
+
+    fn batches(&self) -> Option<&dyn BatchWire> {
+        Some(self)
     }
 
     fn models_path(&self, model: &Model) -> Cow<'static, str> {

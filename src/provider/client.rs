@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use super::batch::BatchClient;
 use super::call::{Build, Call, Encoded, Model, Reply, Sampling};
 use super::failure::CallError;
 use super::inventory::Inventory;
@@ -49,6 +50,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
 
     fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
         Box::pin(async move { Ok((self.send(call).await?, Timings::default())) })
+    }
+
+    /// The endpoint for jobs of many calls, if the server has one.
+    fn batches(&self) -> Option<BatchClient<'_>> {
+        None
     }
 
     fn inventory<'a>(&'a self, _ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {

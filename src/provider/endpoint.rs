@@ -5,6 +5,8 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
@@ -65,6 +67,11 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How failed calls are retried if calls go in batches; `None` if they don't.
+    fn batch(&self) -> Option<BatchRetries> {
+        None
+    }
+
     fn uses_num_ctx(&self) -> bool {
         false
     }
@@ -104,6 +111,17 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
 
     /// Makes a client without opening a connection. Fails if an environment variable is missing or has a bad address.
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
+}
+
+/// How a call is sent after its first request, if first requests go in batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BatchRetries {
+    /// At once, at the usual price.
+    #[default]
+    Direct,
+    /// In a further batch.
+    Batched,
 }
 
 /// What the files of a model say.

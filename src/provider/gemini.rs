@@ -5,6 +5,8 @@
 //! <https://ai.google.dev/api/models>, <https://ai.google.dev/gemini-api/docs/troubleshooting>, and for schemas
 //! <https://ai.google.dev/gemini-api/docs/structured-output>. Pure.
 
+mod batch;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -12,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::answer::Answer;
+use super::batch::BatchWire;
 use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
@@ -251,6 +254,10 @@ impl Wire for Gemini {
             Some(body) => read(Answer { body: &body, ..answer }),
             None => read(answer),
         }
+    }
+
+    fn batches(&self) -> Option<&dyn BatchWire> {
+        Some(self)
     }
 
     fn models_path(&self, model: &Model) -> Cow<'static, str> {

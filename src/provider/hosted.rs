@@ -16,7 +16,9 @@ use super::address::Address;
 use super::answer::Answer;
 use super::call::Model;
 use super::client::Provider;
-use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading};
+use super::endpoint::{
+    BatchRetries, Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading,
+};
 use super::http::{Access, Http, Secret};
 use super::server::Server;
 use super::settings::{Credentials, INSECURE_HELP, Settings, insecure, secret};
@@ -82,6 +84,13 @@ pub(super) struct Hosted<D: Dialect> {
     allow_insecure: bool,
     /// The way to ask the server for JSON.
     structured_output: D::StructuredOutput,
+    /// Send the first question about each row in batches, which the server answers within a day at a lower price.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    batch: bool,
+    /// How further questions about a row and retries of failed calls are sent if `batch` is set: `direct`, at once at
+    /// the usual price, or `batched`. Default: `direct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_retries: Option<BatchRetries>,
     /// The deadline of a whole call in seconds.
     #[schemars(range(min = 1, max = 86400))]
     timeout_secs: u64,
@@ -100,6 +109,8 @@ impl<D: Dialect> Default for Hosted<D> {
             query: Settings::new(),
             allow_insecure: false,
             structured_output: D::StructuredOutput::default(),
+            batch: false,
+            batch_retries: None,
             timeout_secs: 600,
             connect_timeout_secs: 10,
         }
@@ -188,6 +199,9 @@ impl<D: Dialect> Endpoint for Hosted<D> {
             let help = "keep one of `base_url` and `base_url_env`";
             checks.wrong("base_url_env", "there is a `base_url` already", Some(help));
         }
+        if self.batch_retries.is_some() && !self.batch {
+            checks.wrong("batch_retries", "calls do not go in batches", Some("add `batch = true`"));
+        }
         checks.variable("base_url_env", self.base_url_env.as_deref());
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
@@ -210,6 +224,10 @@ impl<D: Dialect> Endpoint for Hosted<D> {
 
     fn address_env(&self) -> Option<&str> {
         self.base_url_env.as_deref()
+    }
+
+    fn batch(&self) -> Option<BatchRetries> {
+        self.batch.then_some(self.batch_retries.unwrap_or_default())
     }
 
     fn gives_probabilities(&self) -> bool {

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::address::Address;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
+use super::fault::Fault;
 use super::open_files::{exhausted, socket};
 use super::quota::Quotas;
 
@@ -91,6 +92,26 @@ impl fmt::Debug for Http {
     }
 }
 
+/// A request with a large body, or for one. Without a body it is a GET.
+pub(super) struct Transfer {
+    pub(super) url: Url,
+    /// The type of the body, and the body.
+    pub(super) body: Option<(String, Vec<u8>)>,
+    pub(super) deadline: Duration,
+    /// The most bytes of the answer.
+    pub(super) most: usize,
+}
+
+/// An answer whose body is read piece by piece.
+pub(crate) struct Body(Response);
+
+impl Body {
+    /// The next bytes, or `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, CallError> {
+        self.0.chunk().await.map_err(|error| cut_off(error).cleaned(None))
+    }
+}
+
 pub(super) struct Received {
     status: u16,
     retry_after: Option<Duration>,
@@ -145,7 +166,7 @@ impl Http {
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(body.into());
-        self.exchange(request, unreachable).await
+        self.exchange(request, LONGEST_BODY, unreachable).await
     }
 
     pub(crate) async fn get(
@@ -157,14 +178,58 @@ impl Http {
         let mut request = Request::new(Method::GET, url);
         *request.headers_mut() = self.headers.clone();
         *request.timeout_mut() = Some(deadline);
-        self.exchange(request, unreachable).await
+        self.exchange(request, LONGEST_BODY, unreachable).await
+    }
+
+    /// Sends a request with a large body, or for one.
+    pub(crate) async fn transfer(
+        &self,
+        Transfer { url, body, deadline, most }: Transfer,
+        unreachable: impl Fn() -> String,
+    ) -> Result<Received, CallError> {
+        let mut request = Request::new(if body.is_some() { Method::POST } else { Method::GET }, url);
+        *request.headers_mut() = self.headers.clone();
+        *request.timeout_mut() = Some(deadline);
+        if let Some((content_type, body)) = body {
+            let content_type = HeaderValue::try_from(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
+            request.headers_mut().insert(CONTENT_TYPE, content_type);
+            *request.body_mut() = Some(body.into());
+        }
+        self.exchange(request, most, unreachable).await
+    }
+
+    /// The body of a page, which is read piece by piece.
+    pub(crate) async fn body(
+        &self,
+        url: Url,
+        deadline: Duration,
+        unreachable: impl Fn() -> String,
+    ) -> Result<Body, CallError> {
+        let mut request = Request::new(Method::GET, url);
+        *request.headers_mut() = self.headers.clone();
+        *request.timeout_mut() = Some(deadline);
+        let response = self.client.execute(request).await.map_err(|e| unsent(e, unreachable))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Body(response));
+        }
+        if status.is_redirection() {
+            return Err(redirected(&response));
+        }
+        let said = response.text().await.unwrap_or_default();
+        Err(Fault::error_of(Answer { status: status.as_u16(), retry_after: None, body: said.as_bytes() }))
     }
 
     pub(crate) fn clean(&self, error: CallError) -> CallError {
         error.cleaned(self.secrets.iter().map(Secret::text))
     }
 
-    async fn exchange(&self, request: Request, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
+    async fn exchange(
+        &self,
+        request: Request,
+        most: usize,
+        unreachable: impl Fn() -> String,
+    ) -> Result<Received, CallError> {
         let _socket = socket().await;
         let mut response = self.client.execute(request).await.map_err(|e| unsent(e, unreachable))?;
         let status = response.status();
@@ -180,13 +245,13 @@ impl Http {
             return Err(redirected(&response));
         }
         let announced = response.content_length().unwrap_or(0);
-        if announced > LONGEST_BODY as u64 {
-            return Err(too_long());
+        if announced > most as u64 {
+            return Err(too_long(most));
         }
         let mut body = Vec::with_capacity(announced as usize);
         while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
-            if body.len() + chunk.len() > LONGEST_BODY {
-                return Err(too_long());
+            if body.len() + chunk.len() > most {
+                return Err(too_long(most));
             }
             body.extend_from_slice(&chunk);
         }
@@ -272,8 +337,8 @@ fn cut_off(error: reqwest::Error) -> CallError {
     }
 }
 
-fn too_long() -> CallError {
-    CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", LONGEST_BODY >> 20))
+fn too_long(most: usize) -> CallError {
+    CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", most >> 20))
 }
 
 /// A redirect could send the key and the row to another server. The message names only the target's host.

@@ -10,6 +10,7 @@
 mod address;
 mod answer;
 mod anthropic;
+mod batch;
 mod call;
 mod client;
 mod embedded;
@@ -43,10 +44,12 @@ mod wire;
 
 pub(crate) use address::server_of;
 pub(crate) use answer::Answer;
+pub(crate) use batch::{BatchCall, BatchClient, BatchJob, BatchResult, BatchState, LostJob};
+
 pub(crate) use call::{Build, Call, Encoded, Finish, Model, Reply, Sampling, Service, SystemRole, Thoughts};
 pub(crate) use client::{Boxed, Provider};
 pub(crate) use embedded::weights;
-pub(crate) use endpoint::{ConnectContext, Endpoint, EndpointError, Env, Ignored};
+pub(crate) use endpoint::{BatchRetries, ConnectContext, Endpoint, EndpointError, Env, Ignored};
 pub(crate) use extra::{added_fields, merge, taken};
 pub(crate) use failure::{CallError, CallErrorKind};
 pub(crate) use fault::Refusal;

@@ -6,6 +6,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::address::Address;
+use super::batch::BatchClient;
 use super::form::formed;
 use super::http::{Http, Received};
 use super::wire::Wire;
@@ -142,6 +143,11 @@ impl<W: Wire> Provider for Server<W> {
             };
             timed.await.map_err(|error| self.http.clean(error))
         })
+    }
+
+    fn batches(&self) -> Option<BatchClient<'_>> {
+        let (http, address, unreachable) = (&self.http, &self.address, self.unreachable());
+        self.wire.batches().map(|wire| BatchClient { wire, http, address, unreachable })
     }
 
     fn inventory<'a>(&'a self, ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {

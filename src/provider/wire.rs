@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
+use super::batch::BatchWire;
 use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
 use super::extra::{added_fields, merge};
 use super::failure::{CallError, CallErrorKind};
@@ -60,6 +61,11 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
 
     /// Error messages contain the server's own words; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
+
+    /// The protocol of batches, if the dialect has one.
+    fn batches(&self) -> Option<&dyn BatchWire> {
+        None
+    }
 
     fn models_path(&self, model: &Model) -> Cow<'static, str>;
 

@@ -3,6 +3,7 @@
 //! Most commands have one file. `verdict` runs the tests of a spec and `preview` reads the first rows of a table. The
 //! other files do no input or output.
 
+pub(crate) mod batches;
 pub(crate) mod bench;
 mod changes;
 pub(crate) mod clean;

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::freshness;
 use super::text::{count, grid, number};
+use super::{batches, freshness};
 use crate::lock::{Freshness, StageState};
 use crate::name::Name;
 use crate::output::progress;
 use crate::plan::Plan;
 use crate::source::Filled;
 use crate::spec::OutputSpec;
-use crate::store::{Manifest, StageTotals};
+use crate::store::{Batch, Manifest, StageTotals};
 
 pub(crate) struct StatusReport {
     pub(crate) pipeline: String,
@@ -25,6 +25,8 @@ pub(crate) struct StatusReport {
     pub(crate) replay: Option<String>,
     pub(crate) answers: u64,
     pub(crate) failed_calls: u64,
+    /// The batches that are at providers.
+    pub(crate) batches: Vec<Batch>,
     pub(crate) sheets: Vec<SheetStatus>,
 }
 
@@ -106,6 +108,7 @@ impl Display for StatusReport {
         if self.state() == StageState::Stale {
             writeln!(f, "  `fanfold verify` lists every difference")?;
         }
+        self.batches.iter().try_for_each(|batch| writeln!(f, "  {}", batches::line(batch)))?;
         let calls = format!("{}, {}", count(self.answers, "answer"), count(self.failed_calls, "failed call"));
         let replay = self.replay.as_ref().map_or(String::new(), |file| format!("; answers also from {file}"));
         writeln!(f, "  ledger: {calls}{replay}")
@@ -155,6 +158,7 @@ impl Serialize for StatusReport {
             "folder": self.folder, "replay": self.replay, "run": self.manifest.as_ref().map(|m| &m.name), "started_at": self.manifest.as_ref().map(|m| &m.started_at),
             "stages": Value::Object(stages.collect::<Map<_, _>>()),
             "sheets": self.sheets.iter().map(SheetStatus::json).collect::<Vec<_>>(),
+            "batches": self.batches.iter().map(batches::value).collect::<Vec<_>>(),
             "ledger": { "answers": self.answers, "failed_calls": self.failed_calls },
         });
         value.serialize(serializer)

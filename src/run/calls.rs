@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::batch::Batches;
 use super::builds::{Builds, Occasion};
 use super::call::{Admission, Alike, Attempts, CallRequest, Endpoints, FailedAttempt, Pass, Tally};
 use super::progress::StageProgress;
@@ -73,10 +74,16 @@ impl Calls {
         }
     }
 
+    /// The batches of the run, if it may have some.
+    pub(crate) fn batches(&self) -> Option<&Batches> {
+        self.admission.batches.as_ref()
+    }
+
     /// What holds back calls now.
     pub(crate) fn waits(&self, now: Instant) -> Vec<Wait> {
         let mut waits = self.admission.endpoints.waits(now);
         waits.extend(self.admission.residencies.waits());
+        waits.extend(self.batches().map(Batches::waits).unwrap_or_default());
         waits.extend([self.admission.budget.wait(), self.recorder.wait()].into_iter().flatten());
         waits
     }
@@ -114,9 +121,17 @@ impl Calls {
             match claim {
                 Claim::Answered(record) => return shared(record),
                 Claim::Wait(mut answer) => {
-                    let record = tokio::select! {
-                        record = answer.wait_for(Option::is_some) => record.ok().and_then(|record| record.clone()),
-                        () = stop.aborted() => return None,
+                    let wait = async {
+                        tokio::select! {
+                            record = answer.wait_for(Option::is_some) => {
+                                Some(record.ok().and_then(|record| record.clone()))
+                            }
+                            () = stop.aborted() => None,
+                        }
+                    };
+                    let record = match self.may_take_long(&request) {
+                        true => request.lane.lend(wait).await?,
+                        false => wait.await?,
                     };
                     match record {
                         Some(record) => return shared(record),
@@ -172,7 +187,15 @@ impl Calls {
                 }
             }
         };
-        request.lane.park(wait).await
+        match self.may_take_long(request) {
+            true => request.lane.lend(wait).await,
+            false => request.lane.park(wait).await,
+        }
+    }
+
+    /// Whether the call may be in a batch, which takes hours.
+    fn may_take_long(&self, request: &CallRequest<'_>) -> bool {
+        self.batches().is_some() && self.target(request.model).batch.is_some()
     }
 
     fn finished(
@@ -229,7 +252,10 @@ impl Calls {
             let key = other.key(request.prompt, request.replicate);
             let terms = Terms { fallback: &[], context: other.context_size(), ..request.terms };
             let finished = self
-                .look_up_or_ask(CallRequest { model: *model, key, terms, fallback_of, ..request }, progress)
+                .look_up_or_ask(
+                    CallRequest { model: *model, key, terms, fallback_of, is_first: false, ..request },
+                    progress,
+                )
                 .await?;
             match finished.answer {
                 Ok(answer) => {

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::assemble::{Piece, assemble};
+use super::batch::Batches;
 use super::block::Block;
 use super::call::CallRequest;
 use super::error::RunError;
@@ -21,6 +22,7 @@ use crate::spec::Order;
 pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     let job = Arc::new(job);
     let (out, mut produced) = mpsc::channel(2);
+    let batches = job.calls.batches().filter(|_| job.has_batches());
     let producer = tokio::task::spawn_blocking({
         let job = job.clone();
         move || produce(&job, &out)
@@ -32,6 +34,7 @@ pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     let model_major = job.order() == Order::ModelMajor;
     let mut waiting = Vec::new();
     while let Some(next) = produced.recv().await {
+        let _hold = batches.map(Batches::hold);
         let going = match next {
             Produced::Begin(part, marks) => dispatcher.pieces.send(Piece::Begin(part, marks)).await.is_ok(),
             Produced::Block(block) if model_major => {
@@ -55,6 +58,7 @@ pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     // The assembler ends after the last call in flight.
     drop(dispatcher);
     let assembled = assembler.await.map_err(died)?;
+    job.output.close();
     made.and(assembled)
 }
 
@@ -158,6 +162,9 @@ async fn carry_out(job: &Arc<Job>, open: Open, (lane, lanes): (&Arc<Lane>, &Arc<
                 task = found;
             }
             Next::Ask => {
+                if job.is_batched(task.who) {
+                    task.ask_at_once();
+                }
                 let is_one = task.wave().nth(1).is_none();
                 let answered = match is_one {
                     true => ask(job, &mut task, &mut lookup, lane).await,
@@ -175,18 +182,24 @@ async fn carry_out(job: &Arc<Job>, open: Open, (lane, lanes): (&Arc<Lane>, &Arc<
 async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>, lane: &Lane) -> bool {
     let Some(number) = task.wave().next() else { return false };
     let lookup = if task.open_count() == 1 { lookup.take() } else { lookup.clone() };
-    let request = request(job, task.who, task.question(number), lane);
+    let request = request(job, (task.who, task.is_new()), task.question(number), lane);
     let Some(finished) = job.calls.ask(request, lookup, job.progress()).await else { return false };
     task.answer(number, finished);
     true
 }
 
-fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question, lane: &'a Lane) -> CallRequest<'a> {
+/// `is_first` is whether nothing has been answered about the row.
+fn request<'a>(
+    job: &'a Job,
+    (who, is_first): (Respondent, bool),
+    question: &'a Question,
+    lane: &'a Lane,
+) -> CallRequest<'a> {
     let model = job.stage().models[who.model];
     let target = job.calls.target(model);
     let terms = Terms::new(job.stage(), &target.fallback, target.context_size());
     let (prompt, key) = (&question.prompt, question.key);
-    CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, fallback_of: None }
+    CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, is_first, fallback_of: None }
 }
 
 /// Asks the whole wave, on the task's lane and on free ones. Returns `false` if the run stops before the last answer.
@@ -196,13 +209,14 @@ async fn ask_at_once(
     lookup: Option<Arc<Lookup>>,
     (own, lanes): (&Arc<Lane>, &Arc<Lanes>),
 ) -> bool {
+    let (is_new, is_batched) = (task.is_new(), job.is_batched(task.who));
     let mut waiting: Vec<usize> = task.wave().collect();
     waiting.reverse();
     let mut asked = JoinSet::new();
     loop {
         while let Some(number) = waiting.last().copied() {
-            // The task's own lane takes one question at a time.
-            let lane = match asked.is_empty() {
+            // The task's own lane takes one question at a time, or every question that waits for a batch.
+            let lane = match asked.is_empty() || is_batched {
                 true => own.clone(),
                 false => match lanes.free_lane() {
                     Some(lane) => Arc::new(lane),
@@ -214,7 +228,8 @@ async fn ask_at_once(
             let Question { prompt, key, .. } = task.question(number);
             let question = Question::new(prompt.clone(), *key);
             asked.spawn(async move {
-                let finished = job.calls.ask(request(&job, who, &question, &lane), lookup, job.progress()).await;
+                let finished =
+                    job.calls.ask(request(&job, (who, is_new), &question, &lane), lookup, job.progress()).await;
                 drop(lane);
                 (number, finished)
             });

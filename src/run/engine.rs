@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::batch::{BatchWait, Batches};
 use super::builds::{Builds, Occasion};
 use super::call::{Admission, BudgetMeter, Cost, Counts, Endpoints};
 use super::calls::Calls;
@@ -61,8 +62,9 @@ pub(crate) async fn run(
         true => BudgetMeter::new(plan.spec.budget, Cost::default()),
         false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
     };
-    let records =
-        Records { ledger, fresh_since: fresh_since(&manifest), attempt: Attempt::default(), replay: replay.clone() };
+    let (fresh_since, attempt) = (fresh_since(&manifest), Attempt::default());
+    let waits = if ready.leaves_batches { BatchWait::None } else { BatchWait::Long };
+    let records = Records { ledger, fresh_since, attempt, replay: replay.clone(), batches: Some(waits) };
     let session = Session::start(plan, models, budget, records, (&progress, &stop))?;
     let drivers = start(&ready, &inputs, session.calls.clone(), (&progress, &stop));
     let ended = session.end(drivers, dir, (&progress, &stop)).await?;
@@ -98,6 +100,8 @@ pub(super) struct Records {
     pub(super) fresh_since: Option<Since>,
     pub(super) attempt: Attempt,
     pub(super) replay: Option<Arc<Replay>>,
+    /// How long batches are waited for; `None` if every call is sent at once.
+    pub(super) batches: Option<BatchWait>,
 }
 
 /// What all drivers share, from the first call to the last record.
@@ -122,12 +126,13 @@ impl Session {
         plan: &Plan,
         models: Models,
         budget: BudgetMeter,
-        Records { ledger, fresh_since, attempt, replay }: Records,
+        Records { ledger, fresh_since, attempt, replay, batches }: Records,
         (progress, stop): (&Arc<Progress>, &Stop),
     ) -> Result<Session, RunError> {
         let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
         let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
-        let admission = Admission::new(&models, budget, endpoints, stop.clone());
+        let mut admission = Admission::new(&models, budget, endpoints, stop.clone());
+        admission.batches = batches.map(|waits| Batches::new(&ledger, fresh_since, stop.clone(), waits));
         let builds = admission.builds.clone();
         let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;
         let calls = Arc::new(Calls::new(models, admission, (recorder.clone(), Leases::of(&ledger)), replay));
@@ -147,6 +152,13 @@ impl Session {
         watcher.abort();
         if let Some((first, failure)) = calls.failed_alike() {
             stop.drain(StopReason::FailedAlike { first, failure });
+        }
+        let left = match calls.batches() {
+            Some(batches) => batches.end().await,
+            None => 0,
+        };
+        if left > 0 {
+            stop.drain(StopReason::Left { calls: left });
         }
         let refusals = refusals(&calls, &progress.waits());
         drop(calls);

@@ -153,7 +153,7 @@ impl Finish<'_> {
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
                 prompt.continues(&mut messages);
                 let by = calls.target(calls.answered_by(target.index, &finished.record));
-                let tokens = finished.record.tokens();
+                let [direct, batched] = finished.record.divided_tokens();
                 let call = CallRow {
                     row,
                     row_key: row_key.as_deref(),
@@ -169,7 +169,7 @@ impl Finish<'_> {
                     failure: finished.answer.as_ref().err(),
                     pack: finished.place.as_deref().map(pack_row),
                     audit,
-                    usd: by.price.map(|price| price.cost(tokens, false)),
+                    usd: by.price.map(|price| price.cost(direct, false) + price.cost(batched, true)),
                 };
                 table.push(call.values());
             }

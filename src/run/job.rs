@@ -124,6 +124,16 @@ impl Job {
         !self.calls.target(self.stage().models[model]).servers.others.is_empty()
     }
 
+    /// Whether first questions to some model of the stage go in batches.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.calls.batches().is_some() && self.stage().models.iter().any(|m| self.calls.target(*m).batch.is_some())
+    }
+
+    /// Whether first questions to this model go in batches.
+    pub(crate) fn is_batched(&self, who: Respondent) -> bool {
+        self.calls.batches().is_some() && self.calls.target(self.stage().models[who.model]).batch.is_some()
+    }
+
     pub(crate) fn lanes(&self) -> usize {
         self.stage().workers * self.stage().batch_size
     }

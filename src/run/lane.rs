@@ -75,6 +75,20 @@ impl Lane {
         drop(parked);
         waited
     }
+
+    /// Waits for `wait` without the lane, perhaps for hours. What limits memory limits the number of such calls.
+    pub(crate) async fn lend<T>(&self, wait: impl Future<Output = T>) -> T {
+        let permit = self.permit.lock().take();
+        let had_one = permit.is_some();
+        drop(permit);
+        let waited = wait.await;
+        // A lane that several questions share has one permit.
+        if had_one {
+            let permit = self.lanes.free.clone().acquire_owned().await.expect("the semaphore is never closed");
+            *self.permit.lock() = Some(permit);
+        }
+        waited
+    }
 }
 
 struct Parked<'a>(&'a Lanes);

@@ -13,6 +13,8 @@ use crate::spec::Order;
 
 /// The number of ordinary blocks in memory in addition to the rows in the lanes.
 const LOOKAHEAD: usize = 16;
+/// The same for a stage whose questions go in batches: a batch of short rows reaches the limits of the providers.
+const LOOKAHEAD_OF_BATCHES: usize = 128;
 /// A group of rows that is asked model by model ends at this many bytes.
 const GROUP_BYTES: usize = 64 << 20;
 
@@ -31,7 +33,8 @@ pub(crate) struct MemoryPermits<'a> {
 impl<'a> MemoryPermits<'a> {
     pub(crate) fn new(job: &'a Job) -> Self {
         let by_group = job.order() == Order::ModelMajor;
-        let units = Arc::new(Semaphore::new(if by_group { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
+        let blocks = if job.has_batches() { LOOKAHEAD_OF_BATCHES } else { LOOKAHEAD };
+        let units = Arc::new(Semaphore::new(if by_group { 2 } else { blocks * BLOCK_ROWS }));
         MemoryPermits { job, by_group, units, lanes: Some(job.lanes()), group: None, group_bytes: 0 }
     }
 

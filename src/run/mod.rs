@@ -6,6 +6,7 @@
 //! Nothing here prints.
 
 mod assemble;
+mod batch;
 mod block;
 mod block_size;
 mod builds;
@@ -40,6 +41,7 @@ mod transform;
 mod under_way;
 pub(crate) mod wait;
 
+pub(crate) use batch::{Standing, standing};
 pub(crate) use call::{Cost, SpentLimit};
 pub(crate) use engine::run;
 pub(crate) use error::RunError;

@@ -23,6 +23,8 @@ pub(crate) struct Parts {
 struct Appeared {
     rows: Option<u64>,
     parts: Vec<Option<PartTables>>,
+    /// Whether no further part appears.
+    is_closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ impl Parts {
     }
 
     pub(crate) fn put(&self, part: PartTables) {
-        *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
+        *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)], is_closed: true };
         self.changed.send_modify(|n| *n += 1);
     }
 
@@ -91,27 +93,39 @@ impl Parts {
         appeared.parts.iter().cloned().collect()
     }
 
-    pub(crate) async fn all(&self) -> Vec<PartTables> {
-        self.wait(|| self.tables()).await.unwrap_or_default()
+    /// Ends the waits for parts that have not appeared.
+    pub(crate) fn close(&self) {
+        self.parts.lock().is_closed = true;
+        self.changed.send_modify(|n| *n += 1);
     }
 
-    pub(crate) async fn total(&self) -> u64 {
-        self.wait(|| self.parts.lock().rows).await.unwrap_or_default()
+    /// Waits for all parts. Returns `None` if some never appear.
+    pub(crate) async fn all(&self) -> Option<Vec<PartTables>> {
+        self.wait(|| self.tables()).await
+    }
+
+    /// Waits for the number of rows. Returns `None` if it never becomes known.
+    pub(crate) async fn total(&self) -> Option<u64> {
+        self.wait(|| self.parts.lock().rows).await
     }
 
     async fn wait<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
         let mut changed = self.changed.subscribe();
         loop {
+            let is_closed = self.parts.lock().is_closed;
             if let Some(found) = look() {
                 return Some(found);
+            }
+            if is_closed {
+                return None;
             }
             changed.changed().await.ok()?;
         }
     }
 
-    /// Waits for `rows` rows from `start` on. Returns the ids of their parts, and the slices.
-    pub(crate) async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
-        self.wait(|| self.rows_now(start, rows)).await.unwrap_or_default()
+    /// Waits for `rows` rows from `start` on. Returns the ids of their parts, and the slices; `None` if some never appear.
+    pub(crate) async fn rows(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {
+        self.wait(|| self.rows_now(start, rows)).await
     }
 
     fn rows_now(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {

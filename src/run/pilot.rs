@@ -71,6 +71,7 @@ pub(crate) async fn pilot(
                 key: target.key(&prompt, who.replicate),
                 terms: Terms::new(stage, &target.fallback, target.context_size()),
                 lane: &lane,
+                is_first: true,
                 fallback_of: None,
             };
             Some(asked.ask(request, None, progress.stage(id)).await?.answer)

@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
     pub(super) choice: PartChoice,
+    /// Whether the run does not wait for batches.
+    pub(super) leaves_batches: bool,
     /// The stages that were named on the command line.
     pub(super) stages: Vec<String>,
     /// The manifest of the run that this one continues.
@@ -48,6 +50,11 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// Sends batches, and ends without waiting for them.
+    pub(crate) fn leave_batches(&mut self) {
+        self.leaves_batches = true;
+    }
+
     /// Keeps committed parts with failed rows too. They are complete: the workers of a cluster have made them.
     pub(crate) fn keep_failed(&mut self) {
         self.choice = PartChoice::Missing;
@@ -127,6 +134,7 @@ pub(crate) fn prepare(
         project,
         tables,
         choice,
+        leaves_batches: false,
         stages,
         earlier,
         _locks: locks,

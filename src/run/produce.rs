@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::batch::{Batches, Hold};
 use super::block::{Block, BlockPlace};
 use super::block_size::{RowBytes, pieces};
 use super::call::alike;
@@ -47,12 +48,13 @@ pub(crate) struct ProducedBlock {
 /// Produces every uncommitted part of the job's stage. Ends early if the run stops or `out` is closed.
 pub(crate) fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
     let handle = Handle::current();
-    let Some(rows) = handle.block_on(job.stop.unless_draining(job.input.total())) else { return Ok(()) };
+    let Some(Some(rows)) = handle.block_on(job.stop.unless_draining(job.input.total())) else { return Ok(()) };
     job.progress().expect(rows);
     job.output.expect(rows * job.stage().answers.fold());
     let audited = audited(job.stage(), job.plan.spec.seed, rows);
     let fingerprints = fingerprints(job);
-    let mut producer = Producer { job, out, memory: MemoryPermits::new(job), handle, audited };
+    let hold = job.calls.batches().filter(|_| job.has_batches()).map(Batches::hold);
+    let mut producer = Producer { job, out, memory: MemoryPermits::new(job), handle, audited, hold };
     for part in job.choice.ordered(job.plan.parts(job.id, rows)) {
         if !job.choice.claims(job.stage().name.as_str(), part.number)? {
             continue;
@@ -71,6 +73,8 @@ struct Producer<'a> {
     handle: Handle,
     /// The numbers, from 0, of the rows that are also asked one by one.
     audited: HashSet<u64>,
+    /// Keeps batches from being sent while there are rows to read.
+    hold: Option<Hold>,
 }
 
 impl Producer<'_> {
@@ -79,7 +83,8 @@ impl Producer<'_> {
         let job = self.job;
         job.fetch_input(part)?;
         let rows = job.stop.unless_draining(job.input.rows(part.start, part.rows));
-        let Some((inputs, slices)) = self.handle.block_on(rows) else { return Ok(false) };
+        let rows = self.released(|| self.handle.block_on(rows));
+        let Some(Some((inputs, slices))) = rows else { return Ok(false) };
         let fresh = job.calls.recorder().fresh_since().map(|since| since.to_string());
         let marked = |own: &[String]| [inputs.as_slice(), own, fresh.as_slice()].concat();
         let (marks, older) = (marked(&fingerprints.own), marked(&fingerprints.older));
@@ -99,7 +104,7 @@ impl Producer<'_> {
         if !self.send(Produced::Begin(part, marks)) {
             return Ok(false);
         }
-        self.memory.begin_group(&self.handle);
+        self.begin_group();
         let mut place = BlockPlace { part: part.number, index: 0, first_row: part.start };
         for batch in packs(job.stage(), slices) {
             let batch = batch?;
@@ -110,9 +115,9 @@ impl Producer<'_> {
                     if !self.send(Produced::Group) {
                         return Ok(false);
                     }
-                    self.memory.begin_group(&self.handle);
+                    self.begin_group();
                 }
-                let Some(memory) = self.memory.take(&self.handle, &input, size) else { return Ok(false) };
+                let Some(memory) = self.take_memory(&input, size) else { return Ok(false) };
                 let produced = self.block(Block::new(place, input, job.stage(), memory))?;
                 if job.stop.is_draining() || !self.send(Produced::Block(produced)) {
                     return Ok(false);
@@ -122,6 +127,30 @@ impl Producer<'_> {
             }
         }
         Ok(self.send(Produced::End(part.number, place.index)))
+    }
+
+    /// Waits for something that may end only after a batch.
+    fn released<T>(&self, wait: impl FnOnce() -> T) -> T {
+        match &self.hold {
+            Some(hold) => hold.release_while(wait),
+            None => wait(),
+        }
+    }
+
+    fn begin_group(&mut self) {
+        let (memory, handle) = (&mut self.memory, &self.handle);
+        match &self.hold {
+            Some(hold) => hold.release_while(|| memory.begin_group(handle)),
+            None => memory.begin_group(handle),
+        }
+    }
+
+    fn take_memory(&mut self, input: &RecordBatch, size: RowBytes) -> Option<Arc<OwnedSemaphorePermit>> {
+        let (memory, handle) = (&mut self.memory, &self.handle);
+        match &self.hold {
+            Some(hold) => hold.release_while(|| memory.take(handle, input, size)),
+            None => memory.take(handle, input, size),
+        }
     }
 
     /// Whether the calls of a committed part are missing or damaged, and the ledger may have their answers. Without

@@ -42,6 +42,10 @@ pub(crate) enum StopReason {
     },
     /// Servers had another build of these models at the end than at the start.
     BuildChanged(Vec<BuildChange>),
+    /// Batches with these calls are at their providers, and the run does not wait for them.
+    Left {
+        calls: u64,
+    },
     NotRecorded {
         count: u64,
         first: Vec<MissingCall>,

@@ -100,7 +100,7 @@ pub(crate) async fn work(
     journal.append(builds.into_iter().map(Entry::Build)).map_err(StoreError::io(shared.root()))?;
     drop(ledger);
     let attempt = Attempt { journal: Some(journal), known: Some(Known::open(shared.root())?) };
-    let records = Records { ledger: scratch.ledger(), fresh_since: None, attempt, replay: None };
+    let records = Records { ledger: scratch.ledger(), fresh_since: None, attempt, replay: None, batches: None };
     let plan = Arc::new(plan);
     let progress = Arc::new(Progress::new(&plan));
     started(progress.clone());

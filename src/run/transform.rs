@@ -68,7 +68,7 @@ pub(crate) fn carry_out_known(
     Ok(())
 }
 
-/// Runs a transform once its inputs are complete. Ends early if the run stops.
+/// Runs a transform once its inputs are complete. Ends early if the run stops, or if a part of them never appears.
 pub(crate) async fn drive(
     plan: Arc<Plan>,
     id: TableId,
@@ -78,7 +78,10 @@ pub(crate) async fn drive(
 ) -> Result<(), RunError> {
     let mut inputs = Vec::new();
     for input in &plan.spec.transform(id).inputs {
-        let Some(all) = stop.unless_draining(parts[input].all()).await else { return Ok(()) };
+        let Some(Some(all)) = stop.unless_draining(parts[input].all()).await else {
+            parts[&id].close();
+            return Ok(());
+        };
         inputs.push(all);
     }
     let made = tokio::task::spawn_blocking({

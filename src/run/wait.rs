@@ -16,6 +16,8 @@ pub(crate) enum WaitKind {
     Disk,
     /// Calls in flight may use the rest of the budget.
     Budget,
+    /// The provider has not answered the calls of a batch.
+    Batch,
     /// The server holds one model, and has calls of another model.
     OtherModel,
     /// No call has ended for some time. The server may be loading the model.

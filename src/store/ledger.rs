@@ -5,6 +5,7 @@
 //! and never served. The functions here block; `run` decides when to commit and sync.
 
 mod attempts;
+mod batches;
 mod care;
 mod reading;
 mod salvage;
@@ -28,6 +29,7 @@ use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
 use crate::table::{Type, Value};
 
+pub(crate) use batches::{Batch, NewBatch, Placed};
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
 pub(crate) use since::Since;

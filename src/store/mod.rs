@@ -5,6 +5,7 @@
 //! ```text
 //! .fanfold/
 //!   ledger.sqlite             every finished call of the project       ledger.rs
+//!   batches/<name>.jsonl      the results of a batch, until its calls are recorded
 //!   sources/<hash>.parquet    the rows of a source as they were read   import.rs
 //!   sources/<hash>.sum        its checksum                             checksum.rs
 //!   pieces.sqlite             the tables of earlier runs, in pieces     pieces.rs, earlier.rs
@@ -72,7 +73,9 @@ pub(crate) use job::ActiveJob;
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use known::{Known, write_known};
 pub(crate) use lease::{Lease, Leases};
-pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, Since, VerifyCounts};
+pub(crate) use ledger::{
+    Added, Batch, Contents, DropCounts, Ledger, LedgerError, LedgerSync, NewBatch, Placed, Retired, Since, VerifyCounts,
+};
 pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, PriceSource, RefusalTotals, ReplyLimit, SheetFacts,
     SourceEntry, StageShape, StageTotals, State, TransformEntry,

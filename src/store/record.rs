@@ -173,6 +173,19 @@ impl Record {
         }
     }
 
+    /// The tokens that were sent at once, and those that went in batches. If both were, the caches count to the first.
+    pub(crate) fn divided_tokens(&self) -> [CallTokens; 2] {
+        let (all, batch) = (self.tokens(), self.notes.batch.unwrap_or_default());
+        let (prompt, reply) = (batch.prompt.min(all.prompt), batch.completion.min(all.reply));
+        match (prompt, reply) == (all.prompt, all.reply) && self.notes.batch.is_some() {
+            true => [CallTokens::default(), all],
+            false => {
+                let direct = CallTokens { prompt: all.prompt - prompt, reply: all.reply - reply, ..all };
+                [direct, CallTokens { prompt, reply, ..CallTokens::default() }]
+            }
+        }
+    }
+
     /// The tokens of the prompts that came from a cache or went to one.
     pub(crate) fn cache_tokens(&self) -> u64 {
         self.tokens().cached.saturating_add(self.tokens().cache_writes)
@@ -315,12 +328,23 @@ pub(crate) struct Notes {
     /// The name of the limit of the reply, if the server refused the usual one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_limit: Option<String>,
+    /// The tokens that went in batches, at the price of batches. All others were sent at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<BatchTokens>,
     /// What the model thought before its last reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning: Option<String>,
     /// The tokens of these thoughts, which those of the reply include.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_tokens: Option<u64>,
+}
+
+/// The part of a call's tokens that went in batches. The tokens of the record include it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BatchTokens {
+    pub(crate) prompt: u64,
+    pub(crate) completion: u64,
 }
 
 impl Notes {

@@ -16,6 +16,7 @@ mod weights;
 
 mod agreement;
 mod assertions;
+mod batches;
 mod bench;
 mod book;
 mod broken;

@@ -5,6 +5,7 @@
 //! scheduler. With [`Builder::forward_to`] it is a proxy that only counts. Knows nothing of the project; a new kind of fault is a variant of [`Say`] and an arm in [`reply`].
 
 mod answer;
+mod batch;
 mod dialect;
 mod http;
 mod scheduler;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub(crate) use answer::{answer, hash};
+use batch::Batches;
+pub(crate) use batch::{Course, Job};
 pub(crate) use dialect::Dialect;
 use dialect::{about, in_dialect, wrong_key};
 pub(crate) use http::read_request;
@@ -143,9 +146,16 @@ pub(crate) struct Builder {
     upstream: Option<String>,
     keys: Vec<String>,
     ollama: Option<Ollama>,
+    batches: Batches,
 }
 
 impl Builder {
+    /// How each batch goes; the number counts from 0. Without this, it ends at once.
+    pub(crate) fn batches(mut self, script: impl Fn(&Job, usize) -> Course + Send + Sync + 'static) -> Self {
+        self.batches.script = Some(Box::new(script));
+        self
+    }
+
     /// Loads and unloads models as Ollama does, and takes that time.
     pub(crate) fn ollama(mut self, settings: Ollama) -> Self {
         self.ollama = Some(settings);
@@ -191,6 +201,7 @@ impl Builder {
             latency: self.latency,
             models: Mutex::new(self.models),
             scheduler: self.ollama.map(Scheduler::new),
+            batches: self.batches,
             script: self.script,
             upstream: self.upstream,
             keys: self.keys,
@@ -233,6 +244,7 @@ struct Shared {
     latency: Duration,
     models: Mutex<Vec<String>>,
     scheduler: Option<Scheduler>,
+    batches: Batches,
     script: Option<Box<Script>>,
     upstream: Option<String>,
     keys: Vec<String>,
@@ -263,7 +275,15 @@ impl Server {
     #[expect(clippy::new_ret_no_self, reason = "reads well in a test: Server::new().latency_ms(5).start()")]
     pub(crate) fn new() -> Builder {
         let models = vec!["llama3.2".to_owned(), "mistral".to_owned()];
-        Builder { latency: Duration::ZERO, models, script: None, upstream: None, keys: Vec::new(), ollama: None }
+        Builder {
+            latency: Duration::ZERO,
+            models,
+            script: None,
+            upstream: None,
+            keys: Vec::new(),
+            ollama: None,
+            batches: Batches::default(),
+        }
     }
 
     /// Its address without a path: the `base_url` for Ollama.
@@ -279,6 +299,16 @@ impl Server {
     /// Every chat request so far, in the order of arrival.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.seen(|seen| seen.asked.clone())
+    }
+
+    /// Every batch so far, in the order of arrival.
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        self.shared.batches.jobs()
+    }
+
+    /// The requests that did not come in batches.
+    pub(crate) fn direct(&self) -> usize {
+        self.seen(|seen| seen.asked.iter().filter(|asked| asked.header("x-batch").is_none()).count())
     }
 
     /// How many chat requests came.
@@ -441,6 +471,11 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let dialect = Dialect::of(&request.method, path);
         if let Some((code, body)) = wrong_key(&request, path, &shared.keys) {
             send(&mut writer, code, None, body.to_string().as_bytes())?;
+            continue;
+        }
+        if let Some(said) = shared.batches.answer(&request, shared) {
+            let Some((code, body)) = said else { break };
+            send(&mut writer, code, None, &body)?;
             continue;
         }
         let stays_open = match (dialect, &shared.upstream) {

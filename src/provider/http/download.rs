@@ -8,7 +8,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Client, Method, Request, Response, Url, redirect};
 
-use super::{Headers, Secret, client, cut_off, key_header, unsent};
+pub(crate) use super::Body;
+use super::{Headers, Secret, client, key_header, unsent};
 use crate::provider::address::Address;
 use crate::provider::failure::{CallError, CallErrorKind};
 
@@ -38,16 +39,6 @@ impl Head {
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
-    }
-}
-
-/// An answer whose body is read piece by piece.
-pub(crate) struct Body(Response);
-
-impl Body {
-    /// The next bytes, or `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, CallError> {
-        self.0.chunk().await.map_err(|error| cut_off(error).cleaned(None))
     }
 }
 

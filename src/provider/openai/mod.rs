@@ -3,6 +3,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Pure.
 
+mod batch;
 mod inventory;
 mod quirks;
 mod reply;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::answer::Answer;
+use super::batch::BatchWire;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::scores::LIKELIEST;
@@ -147,6 +149,10 @@ impl Wire for OpenAi {
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
+    }
+
+    fn batches(&self) -> Option<&dyn BatchWire> {
+        Some(self)
     }
 
     fn models_path(&self, _: &Model) -> Cow<'static, str> {

@@ -14,6 +14,7 @@ use super::limiter::{Turn, Verdict};
 use super::residency::{Residencies, Stay};
 use crate::models::{Models, Target};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::run::batch::Batches;
 use crate::run::builds::Builds;
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::{CallTokens, Price};
@@ -27,6 +28,8 @@ pub(crate) struct Admission {
     pub(crate) builds: Arc<Builds>,
     pub(crate) residencies: Residencies,
     pub(crate) stop: Stop,
+    /// `None` if every call is sent at once.
+    pub(crate) batches: Option<Batches>,
     calls: AtomicU64,
 }
 
@@ -37,6 +40,13 @@ pub(crate) struct Admitted<'a> {
     endpoint: &'a EndpointState,
     builds: &'a Builds,
     model: usize,
+    price: Option<Price>,
+    prompt: u64,
+}
+
+/// A call that may go in a batch.
+pub(crate) struct Batched<'a> {
+    reserved: Reserved<'a>,
     price: Option<Price>,
     prompt: u64,
 }
@@ -53,7 +63,7 @@ pub(crate) struct Ended {
 impl Admission {
     pub(crate) fn new(models: &Models, budget: BudgetMeter, endpoints: Endpoints, stop: Stop) -> Self {
         let (builds, residencies) = (Arc::new(Builds::new(models, stop.clone())), Residencies::new(models));
-        Admission { budget, endpoints, builds, residencies, stop, calls: AtomicU64::new(0) }
+        Admission { budget, endpoints, builds, residencies, stop, batches: None, calls: AtomicU64::new(0) }
     }
 
     /// The age of a new call: the number of calls before it.
@@ -70,21 +80,12 @@ impl Admission {
         encoded: &Encoded,
         age: u64,
     ) -> Option<Result<Admitted<'_>, CallError>> {
-        if let Some(error) = target.refusal() {
-            self.stop.drain(StopReason::Environment { model: target.name.clone(), error: error.clone() });
-            return None;
-        }
+        self.unless_refused(target)?;
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
         let stay = self.stop.unless_draining(self.residencies.enter(target)).await?;
         let cost = Cost::of(CallTokens { prompt, reply, ..CallTokens::default() }, price, false);
-        let reserved = match self.stop.unless_draining(self.budget.reserve(cost)).await? {
-            Ok(reserved) => reserved,
-            Err(limit) => {
-                self.stop.drain(StopReason::BudgetSpent { limit });
-                return None;
-            }
-        };
+        let reserved = self.reserve(cost).await?;
         let turn = endpoint.limiter.turn(target.index, age, prompt + reply);
         match self.stop.unless_draining(self.turn_or_fallback(target, turn)).await {
             Some(Ok(turn)) => {
@@ -94,6 +95,37 @@ impl Admission {
             otherwise => {
                 reserved.release();
                 otherwise.map(|closed| closed.map(|_| unreachable!("a turn was given above")))
+            }
+        }
+    }
+
+    /// Waits until a call may go in a batch. Only the budget limits these. Returns `None` if the run stops first.
+    pub(crate) async fn admit_to_batch(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        encoded: &Encoded,
+    ) -> Option<Batched<'_>> {
+        self.unless_refused(target)?;
+        let (prompt, reply) = estimate(encoded, call);
+        let tokens = CallTokens { prompt, reply, ..CallTokens::default() };
+        let reserved = self.reserve(Cost::of(tokens, target.price, true)).await?;
+        Some(Batched { reserved, price: target.price, prompt })
+    }
+
+    /// Stops the run, and returns `None`, if no call may be sent.
+    fn unless_refused(&self, target: &Target) -> Option<()> {
+        let Some(error) = target.refusal() else { return Some(()) };
+        self.stop.drain(StopReason::Environment { model: target.name.clone(), error: error.clone() });
+        None
+    }
+
+    async fn reserve(&self, cost: Cost) -> Option<Reserved<'_>> {
+        match self.stop.unless_draining(self.budget.reserve(cost)).await? {
+            Ok(reserved) => Some(reserved),
+            Err(limit) => {
+                self.stop.drain(StopReason::BudgetSpent { limit });
+                None
             }
         }
     }
@@ -128,6 +160,25 @@ impl Admission {
             let until = Utc::now() + until.duration_since(Instant::now());
             self.stop.drain(StopReason::LimitedUntil { model: target.name.clone(), until, error });
         }
+    }
+}
+
+impl Batched<'_> {
+    pub(crate) fn answered(self, reply: &Reply) -> Cost {
+        let tokens = CallTokens {
+            prompt: reply.prompt_tokens.unwrap_or(self.prompt),
+            cached: reply.cached_tokens,
+            cache_writes: reply.cache_writes,
+            reply: reply.completion_tokens.unwrap_or(0),
+        };
+        let cost = Cost::of(tokens, self.price, true);
+        self.reserved.settle(cost);
+        cost
+    }
+
+    /// The call was not made.
+    pub(crate) fn release(self) {
+        self.reserved.release();
     }
 }
 

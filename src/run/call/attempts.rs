@@ -10,15 +10,20 @@ use super::context::{Shortening, too_long};
 use super::endpoint::ModelState;
 use super::first_answer::{Alike, Pass, alike};
 use super::form::advised;
+use super::limiter::Verdict;
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
 use crate::models::Target;
 use crate::prompt::{Answer, Failure, FailureKind, Message};
-use crate::provider::{Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
+use crate::provider::{BatchRetries, Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
+use crate::run::batch::{Batches, Outcome as BatchOutcome};
 use crate::run::progress::StageProgress;
 use crate::run::stop::{First, StopReason};
 use crate::spec::Overflow;
+
+/// How often a call is sent in a further batch because a batch ended without it.
+const MOST_MISSED: u32 = 3;
 
 pub(crate) struct Attempts<'a> {
     pub(crate) admission: &'a Admission,
@@ -47,7 +52,9 @@ impl Attempts<'_> {
         let (age, _pending) = (self.admission.age(), pending.begin());
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
-            self.admission.stop.unless_draining(pass.wait()).await?;
+            if !self.goes_in_batch(tally) {
+                self.admission.stop.unless_draining(pass.wait()).await?;
+            }
             let sent = tally.requests();
             let result = self.send(messages, age, tally).await?;
             let situation = self.situation(&conversation.prompt, tally);
@@ -163,7 +170,7 @@ impl Attempts<'_> {
             let (model, messages) = (form.model(self.model(tally.reasons.len())), form.messages(messages));
             let call = Call { model: &model, messages: &messages, schema: prompt.schema.as_deref() };
             match self.negotiate(&call, age, tally).await? {
-                Err(failed) if forms.learn(form, &failed.error, prompt, &model) => {
+                Err(failed) if failed.is_of_call() && forms.learn(form, &failed.error, prompt, &model) => {
                     tally.reshaped += 1;
                     tally.note(failed.error.into());
                 }
@@ -180,15 +187,17 @@ impl Attempts<'_> {
         let state = &self.admission.endpoints.of(self.target).structured_output;
         let provider = &self.target.provider;
         let Some(schema) = call.schema.filter(|_| state.has_levels()) else {
-            return self.request(call, provider.encode(call), (age, tally)).await;
+            return self.request(call, &|| provider.encode(call), (age, tally)).await;
         };
         let known = state.known(schema);
-        let relaxed = known.filter(|level| *level > 0).and_then(|level| provider.encode_relaxed(call, level));
-        let (encoded, form) = relaxed.map_or_else(|| (provider.encode(call), None), |(sent, form)| (sent, Some(form)));
-        let result = self.request(call, encoded, (age, tally)).await?;
+        let relaxed = |level: usize| provider.encode_relaxed(call, level).filter(|_| level > 0);
+        let form = known.and_then(relaxed).map(|(_, form)| form);
+        let encode = || known.and_then(relaxed).map_or_else(|| provider.encode(call), |(sent, _)| sent);
+        let result = self.request(call, &encode, (age, tally)).await?;
         let rejected = match result {
             Err(failed)
                 if failed.error.kind == CallErrorKind::Rejected
+                    && failed.is_of_call()
                     && known.is_none()
                     && Refusal::of(&failed.error).is_none()
                     && provider.may_relax(&failed.error) =>
@@ -204,15 +213,24 @@ impl Attempts<'_> {
             }
         };
         // The server may be rejecting the structured output.
-        let _turn = state.search().await;
+        let turn = state.search().await;
         if state.is_unavoidable(&rejected.error) {
             return Some(Err(rejected));
         }
+        // Calls that know the form need no turn: in batches, each would wait for the one before it.
+        let _turn = state.known(schema).is_none().then_some(turn);
         let mut is_unavoidable = true;
         for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
             let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };
-            match self.request(call, encoded, (age, tally)).await? {
-                Err(failed) if failed.error.kind == CallErrorKind::Rejected => {
+            // One call finds out the form. Those that know it may go in a batch.
+            let is_search = state.known(schema).is_none();
+            let encode = || encoded.clone();
+            let sent = match is_search && !self.is_in_batch(tally).await {
+                true => self.request_now(call, encode(), (age, tally)).await?,
+                false => self.request(call, &encode, (age, tally)).await?,
+            };
+            match sent {
+                Err(failed) if failed.error.kind == CallErrorKind::Rejected && failed.is_of_call() => {
                     is_unavoidable &= alike(&failed.error.into(), &rejected.error.clone().into());
                 }
                 Err(failed) => return Some(Err(failed)),
@@ -230,7 +248,99 @@ impl Attempts<'_> {
         Some(Err(rejected))
     }
 
+    /// Sends a request at once or in a batch.
     async fn request(
+        &self,
+        call: &Call<'_>,
+        encode: &(dyn Fn() -> Encoded + Sync),
+        (age, tally): (u64, &mut Tally),
+    ) -> Option<Result<Reply, SendError>> {
+        match self.goes_in_batch(tally) || self.is_in_batch(tally).await {
+            true => self.request_in_batch(call, encode, tally).await,
+            false => self.request_now(call, encode(), (age, tally)).await,
+        }
+    }
+
+    /// The batches, if the model's first requests go in them.
+    fn batches(&self) -> Option<(&Batches, BatchRetries)> {
+        self.admission.batches.as_ref().zip(self.target.batch)
+    }
+
+    /// Whether the next request goes in a batch: the first one about a row, until a failed attempt counts, or all.
+    fn goes_in_batch(&self, tally: &Tally) -> bool {
+        self.batches()
+            .is_some_and(|(_, retries)| retries == BatchRetries::Batched || self.request.is_first && tally.counted == 0)
+    }
+
+    /// Whether an earlier process has sent the next request in a batch, so that its reply is there or will be.
+    async fn is_in_batch(&self, tally: &Tally) -> bool {
+        match self.batches() {
+            Some((batches, _)) => batches.has(self.target, &self.batch_id(tally)).await,
+            None => false,
+        }
+    }
+
+    /// The id of the next request in a job. It is the same when the attempts before it are repeated.
+    fn batch_id(&self, tally: &Tally) -> String {
+        match tally.attempts {
+            0 => self.request.key.to_string(),
+            attempts => format!("{}-{attempts}", self.request.key),
+        }
+    }
+
+    async fn request_in_batch(
+        &self,
+        call: &Call<'_>,
+        encode: &(dyn Fn() -> Encoded + Sync),
+        tally: &mut Tally,
+    ) -> Option<Result<Reply, SendError>> {
+        let (batches, _) = self.batches()?;
+        let id = self.batch_id(tally);
+        let mut missed = 0;
+        loop {
+            let encoded = encode();
+            let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
+            let asked = batches.ask(self.target, (id.clone(), self.request.key), encoded);
+            let (error, verdict) = match self.request.lane.lend(asked).await? {
+                BatchOutcome::Reply { reply, others } => match *reply {
+                    Ok(reply) => {
+                        tally.count_batched(Some(&reply), self.progress);
+                        self.progress.spent(admitted.answered(&reply).usd);
+                        return Some(Ok(reply));
+                    }
+                    Err(error) => {
+                        // The model can answer, so equal errors of many rows do not stop the run.
+                        if others {
+                            self.admission.endpoints.of(self.target).first_answer.answered();
+                        }
+                        tally.count_batched(None, self.progress);
+                        (error, None)
+                    }
+                },
+                BatchOutcome::Missing if missed < MOST_MISSED => {
+                    missed += 1;
+                    admitted.release();
+                    continue;
+                }
+                BatchOutcome::Refused => {
+                    admitted.release();
+                    continue;
+                }
+                BatchOutcome::Missing => {
+                    let message = format!("{} batches ended without a reply to the call", MOST_MISSED + 1);
+                    (CallError::new(CallErrorKind::Timeout, message), Some(Verdict::GiveUp))
+                }
+                BatchOutcome::Failed(error) => (error, Some(Verdict::Beyond)),
+                BatchOutcome::Left => {
+                    admitted.release();
+                    return None;
+                }
+            };
+            return Some(Err(SendError { error, ended: Ended { verdict, outage: None } }));
+        }
+    }
+
+    async fn request_now(
         &self,
         call: &Call<'_>,
         encoded: Encoded,

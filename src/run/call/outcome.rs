@@ -17,6 +17,13 @@ pub(crate) struct SendError {
     pub(crate) ended: Ended,
 }
 
+impl SendError {
+    /// Whether the server refused this call, not all calls or a whole batch.
+    pub(crate) fn is_of_call(&self) -> bool {
+        self.ended.verdict.is_none()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The reply is an answer; `repaired` means that its JSON had to be repaired.

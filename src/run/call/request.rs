@@ -15,6 +15,8 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) key: Key,
     pub(crate) terms: Terms<'a>,
     pub(crate) lane: &'a Lane,
+    /// Whether nothing has been answered about the row, so that the call may go in a batch.
+    pub(crate) is_first: bool,
     /// The model that failed, if this call is made as its fallback.
     pub(crate) fallback_of: Option<&'a FirstAnswer>,
 }

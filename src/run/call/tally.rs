@@ -63,6 +63,16 @@ impl Tally {
         progress.tokens(tokens, reply.thoughts.tokens.unwrap_or(0));
     }
 
+    /// Counts a request that went in a batch. The time in a batch does not count against the time limit.
+    pub(crate) fn count_batched(&mut self, reply: Option<&Reply>, progress: &StageProgress) {
+        self.attempts += 1;
+        let Some(reply) = reply else { return };
+        self.count(reply, progress);
+        let batch = self.notes.batch.get_or_insert_default();
+        batch.prompt += reply.prompt_tokens.unwrap_or(0);
+        batch.completion += reply.completion_tokens.unwrap_or(0);
+    }
+
     pub(crate) fn note(&mut self, failed: FailedAttempt) {
         let reply = failed.reply.map(|reply| reply.text);
         self.tries.push(json!({ "reply": reply, "error": failed.failure.to_string() }));

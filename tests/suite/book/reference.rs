@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "run",
     "test",
     "status",
+    "batches",
     "runs",
     "verify",
     "diff",

@@ -225,7 +225,7 @@ pub(crate) fn about(request: &Request, path: &str, models: &[String], build: &Bu
 pub(crate) fn wrong_key(request: &Request, path: &str, known: &[String]) -> Option<(u16, Value)> {
     let (dialect, header, before) = if path.starts_with("/v1beta/") {
         (Dialect::Gemini, "x-goog-api-key", "")
-    } else if path == "/v1/messages" || path.starts_with("/v1/models/") {
+    } else if path.starts_with("/v1/messages") || path.starts_with("/v1/models/") {
         (Dialect::Anthropic, "x-api-key", "")
     } else {
         (Dialect::OpenAi, "authorization", "Bearer ")

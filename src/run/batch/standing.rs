@@ -1,0 +1,62 @@
+//! The open batches of a project as their providers see them, and their cancellation.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::shared::server;
+use crate::provider::{BatchJob, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider};
+use crate::spec::Spec;
+use crate::store::{Batch, Ledger, LedgerError};
+
+/// An open batch.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) batch: Batch,
+    /// What the provider says; `None` if it does not know the job.
+    pub(crate) job: Result<Option<BatchJob>, String>,
+    pub(crate) is_cancelled: bool,
+}
+
+/// Asks the providers of `spec` about the open batches in the ledger at `path`, and cancels those that `cancels` names.
+/// Batches of other providers are left out.
+pub(crate) async fn standing(
+    spec: &Spec,
+    path: &Path,
+    env: Env<'_>,
+    cancels: impl Fn(&Batch) -> bool,
+) -> Result<Vec<Standing>, LedgerError> {
+    let batches = if path.exists() { Ledger::read(path)?.open_batches()? } else { Vec::new() };
+    let mut providers: HashMap<String, Arc<dyn Provider>> = HashMap::new();
+    let mut failed: Option<EndpointError> = None;
+    for endpoint in spec.endpoints.values() {
+        match endpoint.endpoint.connect(&ConnectContext { env, folder: &spec.folder }) {
+            Ok(provider) => drop(providers.insert(server(provider.as_ref()), provider)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let mut all = Vec::new();
+    for batch in batches {
+        let found = match (providers.get(&batch.server), &failed) {
+            (Some(provider), _) => look(provider.as_ref(), &batch, cancels(&batch)).await,
+            (None, Some(error)) => Err(error.message.clone()),
+            (None, None) => continue,
+        };
+        let (job, is_cancelled) = match found {
+            Ok((job, is_cancelled)) => (Ok(job), is_cancelled),
+            Err(message) => (Err(message), false),
+        };
+        all.push(Standing { batch, job, is_cancelled });
+    }
+    Ok(all)
+}
+
+async fn look(provider: &dyn Provider, batch: &Batch, cancels: bool) -> Result<(Option<BatchJob>, bool), String> {
+    let none = || CallError::new(CallErrorKind::Rejected, "the provider has no batches");
+    let client = provider.batches().ok_or_else(none).map_err(|error| error.message)?;
+    let Some(id) = batch.job.as_deref() else { return Ok((None, false)) };
+    if cancels {
+        client.cancel(id).await.map_err(|error| error.message)?;
+    }
+    Ok((client.look(id).await.map_err(|error| error.message)?, cancels))
+}
