@@ -318,3 +318,9 @@ pub(super) fn time(value: &Value) -> Option<i64> {
     let text = || Some(chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok()?.timestamp_millis());
     value.as_i64().map(|seconds| seconds * 1000).or_else(text)
 }
+/// The jobs of a page of a list whose next page begins after the last id, and this id if there is one.
+pub(super) fn listed_after(page: &Value, job: impl Fn(&Value) -> Option<BatchJob>) -> (Vec<BatchJob>, Option<String>) {
+    let jobs: Vec<BatchJob> = page["data"].as_array().into_iter().flatten().filter_map(job).collect();
+    let next = jobs.last().map(|job| job.id.clone()).filter(|_| page["has_more"] == true);
+    (jobs, next)
+}

@@ -238,9 +238,11 @@ impl StageTotals {
             sum.kept += one.kept;
             sum.calls += one.calls;
             sum.from_ledger += one.from_ledger;
+            sum.without_packing += one.without_packing;
             sum.attempts += one.attempts;
             sum.aborted += one.aborted;
             sum.cut += one.cut;
+            sum.other_servers += one.other_servers;
             sum.prompt_tokens += one.prompt_tokens;
             sum.completion_tokens += one.completion_tokens;
             sum.needed += one.needed;

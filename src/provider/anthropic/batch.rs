@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Anthropic;
 use crate::provider::answer::Answer;
 use crate::provider::batch::{
-    BatchCall, BatchJob, BatchLimits, BatchRequest, BatchResult, BatchState, BatchWire, LostJob, body_of, list, number,
-    time, wrapped,
+    BatchCall, BatchJob, BatchLimits, BatchRequest, BatchResult, BatchState, BatchWire, LostJob, body_of, list,
+    listed_after, number, time, wrapped,
 };
 use crate::provider::wire::Wire;
 
@@ -47,10 +47,7 @@ impl BatchWire for Anthropic {
     }
 
     fn listed(&self, page: &Value) -> (Vec<BatchJob>, Option<String>) {
-        let jobs: Vec<BatchJob> =
-            page["data"].as_array().into_iter().flatten().filter_map(|job| self.job(job)).collect();
-        let next = jobs.last().map(|job| job.id.clone()).filter(|_| page["has_more"] == true);
-        (jobs, next)
+        listed_after(page, |job| self.job(job))
     }
 
     fn job(&self, value: &Value) -> Option<BatchJob> {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::OpenAi;
 use crate::provider::answer::Answer;
 use crate::provider::batch::{
-    BatchCall, BatchJob, BatchLimits, BatchRequest, BatchResult, BatchState, BatchWire, body_of, number, time, wrapped,
+    BatchCall, BatchJob, BatchLimits, BatchRequest, BatchResult, BatchState, BatchWire, body_of, listed_after, number,
+    time, wrapped,
 };
 use crate::provider::failure::{CallError, CallErrorKind};
 use crate::provider::wire::Wire;
@@ -69,10 +70,7 @@ impl BatchWire for OpenAi {
     }
 
     fn listed(&self, page: &Value) -> (Vec<BatchJob>, Option<String>) {
-        let jobs: Vec<BatchJob> =
-            page["data"].as_array().into_iter().flatten().filter_map(|job| self.job(job)).collect();
-        let next = jobs.last().map(|job| job.id.clone()).filter(|_| page["has_more"] == true);
-        (jobs, next)
+        listed_after(page, |job| self.job(job))
     }
 
     fn job(&self, value: &Value) -> Option<BatchJob> {
