@@ -294,15 +294,21 @@ impl Running {
 
     /// Waits for its end; fails the test when that takes too long.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ran {
+    pub(crate) fn wait(self) -> Ran {
+        self.wait_within(DEADLINE)
+    }
+
+    /// The same, for a run that may take longer than other tests.
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, deadline: Duration) -> Ran {
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the process can be asked") {
                 break status;
             }
-            if self.started.elapsed() > DEADLINE {
+            if self.started.elapsed() > deadline {
                 drop(self.child.kill());
                 drop(self.child.wait());
-                panic!("no end after {DEADLINE:?}; stderr:\n{}", self.stderr.whole());
+                panic!("no end after {deadline:?}; stderr:\n{}", self.stderr.whole());
             }
             thread::sleep(Duration::from_millis(2));
         };

@@ -1,24 +1,35 @@
 //! Runs on a real Slurm with two nodes, from Debian's packages: munged, slurmctld and two slurmd on this machine.
 //!
 //! The daemons start once and take some seconds. The test with a dead node takes about 4 minutes, since Slurm waits 2
-//! minutes before it repeats a task. Without root or the packages, the tests are skipped, loudly.
+//! minutes before it repeats a task. `FANFOLD_SLURM_ROWS=16000` runs it with more rows than the default. Without root or
+//! the packages, the tests are skipped, loudly.
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cluster::{outputs, project, repeated, wait_for};
-use crate::project::Project;
-use crate::server::Server;
+use crate::project::{Project, Running};
+use crate::server::{Say, Server, answer};
 use crate::venv::skipped;
 
-const ROWS: usize = 3000;
 /// Calls that a worker has in flight.
 const IN_FLIGHT: usize = 8;
+/// The numbers of workers of the runs, with what lets each run have a worker on `n1`: two workers with 11 of the 20
+/// processors of a node need two nodes.
+const RUNS: [(&str, &str); 3] = [("1", "--nodelist=n1"), ("2", "--cpus-per-task=11"), ("5", "--cpus-per-task=1")];
+
+/// The longest time of a run with a dead node.
+const PATIENCE: Duration = Duration::from_secs(1500);
+
+fn rows() -> usize {
+    std::env::var("FANFOLD_SLURM_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1000)
+}
 
 struct Slurm {
     folder: PathBuf,
@@ -50,7 +61,7 @@ fn config(folder: &Path, host: &str) -> String {
     let node = |number: u16| {
         let port = port + 1 + number;
         format!(
-            "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 CoresPerSocket=4 State=UNKNOWN"
+            "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=20 CoresPerSocket=20 State=UNKNOWN"
         )
     };
     format!(
@@ -61,7 +72,7 @@ fn config(folder: &Path, host: &str) -> String {
          JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
          SchedulerParameters=sched_interval=2,bf_interval=2\nSelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
          ReturnToService=2\nSlurmdParameters=config_overrides\nSlurmdTimeout=15\nKillWait=5\nJobRequeue=1\n\
-         {}\n{}\nPartitionName=main Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP\n",
+         {}\n{}\nPartitionName=main Nodes=n0,n1 Default=YES LLN=YES MaxTime=INFINITE State=UP\n",
         node(0),
         node(1)
     )
@@ -180,36 +191,83 @@ fn kill_node(node: &str) {
     }
 }
 
-const ON: [&str; 8] = ["run", "pipeline.toml", "--on", "slurm", "--workers", "2", "--sbatch", "--exclusive"];
+const ON: [&str; 6] = ["run", "pipeline.toml", "--on", "slurm", "--workers", "2"];
+
+/// A run on the cluster. Its server answers the first half of the rows, and then waits.
+struct Halted {
+    workers: &'static str,
+    options: &'static str,
+    project: Project,
+    server: Server,
+    opened: Arc<AtomicBool>,
+}
+
+impl Halted {
+    fn new(slurm: &Slurm, (workers, options): (&'static str, &'static str)) -> Halted {
+        let (opened, asked) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+        let is_open = opened.clone();
+        let server = Server::new().latency_ms(20).script(move |question, _| {
+            let is_early = asked.fetch_add(1, Ordering::Relaxed) < rows() / 2;
+            while !is_early && !is_open.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Say::Text(answer(question))
+        });
+        let server = server.start();
+        Halted { workers, options, project: slurm.project(&server, rows()), server, opened }
+    }
+
+    fn run(&self) -> Running {
+        self.project.spawn(&[&ON[..5], &[self.workers, "--sbatch", self.options]].concat())
+    }
+
+    /// The number of its workers on a node.
+    fn workers_on(&self, node: &str) -> usize {
+        let name = self.project.folder().file_name().expect("a name").to_string_lossy().into_owned();
+        let is_worker = |process: &u32| {
+            let words = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words).into_owned();
+            words.contains(&name) && words.contains("\0task\0")
+        };
+        Slurm::processes(node).iter().filter(|process| is_worker(process)).count()
+    }
+}
 
 #[test]
-fn a_run_on_two_nodes_survives_the_death_of_one_and_a_time_limit() {
-    let Some(slurm) = slurm("a_run_on_two_nodes_survives_the_death_of_one_and_a_time_limit") else { return };
+fn runs_on_two_nodes_survive_the_death_of_one_and_a_time_limit() {
+    let Some(slurm) = slurm("runs_on_two_nodes_survive_the_death_of_one_and_a_time_limit") else { return };
     let plain = Server::new().start();
-    let expected = project(&plain, ROWS);
+    let expected = project(&plain, rows());
     expected.run(&["run", "pipeline.toml"]).exits(0);
-    let server = Server::new().latency_ms(20).start();
-    let project = slurm.project(&server, ROWS);
-    let running = project.spawn(&ON);
-    assert!(server.wait_answered(1000), "{}", running.stderr());
+    let runs = RUNS.map(|run| Halted::new(slurm, run));
+    let running: Vec<Running> = runs.iter().map(Halted::run).collect();
+    for (run, running) in runs.iter().zip(&running) {
+        assert!(run.server.wait_answered(rows() / 2), "{} workers: {}", run.workers, running.stderr());
+    }
+    let on_n1 = || runs.each_ref().map(|run| run.workers_on("n1"));
+    wait_for("a worker of each run on n1", Duration::from_secs(60), || on_n1().iter().all(|workers| *workers > 0));
+    let lost = on_n1();
     kill_node("n1");
-    assert!(server.wait_answered(2000), "{}", running.stderr());
     // What Slurm does before the time limit.
     let tasks = slurm.ask("squeue", &["-h", "-r", "-t", "RUNNING", "-o", "%i %N"]);
     let task = tasks.lines().find(|line| line.ends_with(" n0")).and_then(|line| line.split_whitespace().next());
     slurm.ask("scancel", &["--batch", "-s", "TERM", task.expect("a task on n0")]);
-    let other = project.run(&["run", "pipeline.toml"]).exits(3);
+    let other = runs[1].project.run(&["run", "pipeline.toml"]).exits(3);
     assert!(other.stderr.contains("this run is on slurm (job "), "{}", other.stderr);
+    runs.iter().for_each(|run| run.opened.store(true, Ordering::Relaxed));
     wait_for("the death of n1", Duration::from_secs(120), || {
         slurm.ask("sinfo", &["-N", "-h", "-o", "%N %t"]).contains("n1 down")
     });
     slurm.restart("n1");
-    let ran = running.wait().exits(0);
-    assert!(outputs(&project) == outputs(&expected), "{}", ran.stderr);
-    assert!(repeated(&server) <= IN_FLIGHT, "{} calls were repeated: {}", repeated(&server), ran.stderr);
-    let sent = server.requests();
-    project.run(&ON).exits(0).says("0 calls sent");
-    assert_eq!(server.requests(), sent);
+    for ((run, running), lost) in runs.iter().zip(running).zip(lost) {
+        let (workers, ran) = (run.workers, running.wait_within(PATIENCE).exits(0));
+        assert!(outputs(&run.project) == outputs(&expected), "{workers} workers: {}", ran.stderr);
+        let (again, all) = (repeated(&run.server), run.server.requests());
+        println!("{workers} workers, {lost} of them killed: {again} of {all} calls were repeated");
+        assert!(again <= IN_FLIGHT * lost, "{workers} workers, {lost} of them killed: {again} calls were repeated");
+        run.project.run(&ON).exits(0).says("0 calls sent");
+        assert_eq!(run.server.requests(), all);
+    }
 }
 
 impl Slurm {
