@@ -17,7 +17,7 @@ const STATISTIC: &str = "statistic";
 const ESTIMATE: &str = "estimate";
 
 /// The main statistics by their names in a table, with words. Of each family, the first one in the table is shown.
-const MAIN: [&[(&str, &str)]; 16] = [
+const MAIN: [&[(&str, &str)]; 18] = [
     &[
         ("krippendorff_alpha", "Krippendorff's alpha"),
         ("cohen_kappa", "Cohen's kappa"),
@@ -54,6 +54,8 @@ const MAIN: [&[(&str, &str)]; 16] = [
     &[("total_variation", "total variation distance"), ("wasserstein", "Wasserstein distance")],
     &[("correlation_rmse", "RMSE of the correlations")],
     &[("sign_agreement", "share of coefficients with the same sign")],
+    &[("cramers_v", "Cramer's V of position and choice")],
+    &[("p_value", "p value of the order of the options")],
 ];
 /// The columns that say what a main statistic is of. If a further column has a value, the statistic is a detail.
 const SUBJECTS: [&str; 6] = ["coders", "column", "probability", "term", "coder", "truth"];

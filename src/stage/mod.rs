@@ -24,6 +24,7 @@ mod fill_missing;
 mod filter;
 mod join;
 mod method;
+mod order_effects;
 mod placeholder;
 mod question;
 mod quote;
@@ -65,4 +66,5 @@ pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     calibration::KIND,
     ensemble::KIND,
     fidelity::KIND,
+    order_effects::KIND,
 ];

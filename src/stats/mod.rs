@@ -7,6 +7,7 @@ mod bootstrap;
 mod calibration;
 mod classification;
 mod correction;
+mod dependence;
 mod fidelity;
 mod interval;
 mod log_histogram;
@@ -27,6 +28,7 @@ pub(crate) use bootstrap::{Bootstrap, Units, in_parallel};
 pub(crate) use calibration::{Forecast, Isotonic, Ranked, Scores, accuracy_by_coverage, temperature, tempered};
 pub(crate) use classification::{Average, Confusion, Score, confusion_cells, weighted_share};
 pub(crate) use correction::{Fit, Method, Model, Rows, Undefined};
+pub(crate) use dependence::{Dependence, Positions, independence};
 pub(crate) use fidelity::{
     correlation, jensen_shannon, mean_and_variance, rank_correlation, total_variation, wasserstein,
 };

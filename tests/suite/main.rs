@@ -80,6 +80,7 @@ mod nested;
 mod old_data;
 mod old_words;
 mod options;
+mod order_effects;
 mod outputs;
 mod pack;
 mod pack_kinds;

@@ -54,6 +54,8 @@ pub(crate) enum Reading {
     Name,
     /// Lists of labels, as sets.
     Labels,
+    /// Lists of names in their order. Each column has separate codes, whose names are the lists as JSON.
+    Order,
 }
 
 impl Reading {
@@ -63,7 +65,7 @@ impl Reading {
             Reading::Label | Reading::Name => !is_list(field),
             Reading::Number => kind.is_numeric(),
             Reading::Truth => kind == Type::Boolean,
-            Reading::Labels => is_list(field),
+            Reading::Labels | Reading::Order => is_list(field),
         }
     }
 
@@ -73,6 +75,7 @@ impl Reading {
             Reading::Number => "numbers",
             Reading::Truth => "true and false",
             Reading::Labels => "lists of labels",
+            Reading::Order => "lists",
         }
     }
 
@@ -81,7 +84,7 @@ impl Reading {
         match self {
             Reading::Number => Some("number"),
             Reading::Truth => Some("boolean"),
-            Reading::Label | Reading::Name | Reading::Labels => None,
+            Reading::Label | Reading::Name | Reading::Labels | Reading::Order => None,
         }
     }
 }
@@ -149,21 +152,14 @@ impl Columns {
                     _ => None,
                 }),
                 Reading::Labels => self.set(column, i),
+                Reading::Order => order(column, i).map(|text| code(&mut self.names[read], text.into())),
             };
             self.words[read + 1].push(word.unwrap_or(NULL));
         }
     }
 
     fn set(&mut self, column: &dyn Array, i: usize) -> Option<u64> {
-        let items = match cell_at(column, i) {
-            Cell::List(items) => items,
-            Cell::Text(json) => match Cell::of_json(serde_json::from_str(&json).ok()?) {
-                Cell::List(items) => items,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        let texts = items.into_iter().filter_map(label);
+        let texts = items(column, i)?.into_iter().filter_map(label);
         let mut set: Vec<u64> = texts.map(|text| code(&mut self.labels, text.into())).collect();
         set.sort_unstable();
         set.dedup();
@@ -236,7 +232,7 @@ impl Columns {
             let ranks = match read {
                 Read::Column(_, Reading::Label) => &ranks,
                 Read::Column(_, Reading::Labels) => &set_ranks,
-                Read::Column(_, Reading::Name) => &places[i],
+                Read::Column(_, Reading::Name | Reading::Order) => &places[i],
                 _ => continue,
             };
             self.words[i + 1].iter_mut().filter(|word| **word != NULL).for_each(|word| *word = ranks[*word as usize]);
@@ -380,6 +376,24 @@ pub(crate) fn text(column: &dyn Array, i: usize) -> Option<Cow<'_, str>> {
         return Some(text.into()).filter(|text: &Cow<'_, str>| !text.trim().is_empty());
     }
     label(cell_at(column, i)).map(Cow::Owned)
+}
+
+/// The items of a list, also of one as JSON; `None` if it is missing.
+fn items(column: &dyn Array, i: usize) -> Option<Vec<Cell>> {
+    match cell_at(column, i) {
+        Cell::List(items) => Some(items),
+        Cell::Text(json) => match Cell::of_json(serde_json::from_str(&json).ok()?) {
+            Cell::List(items) => Some(items),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The texts of a list, as JSON.
+fn order(column: &dyn Array, i: usize) -> Option<String> {
+    let texts: Vec<String> = items(column, i)?.into_iter().filter_map(label).collect();
+    serde_json::to_string(&texts).ok()
 }
 
 /// A whole number has the same label in a column of whole numbers and in a column of numbers.
