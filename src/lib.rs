@@ -69,6 +69,7 @@
 //! | `prompt` | templates, messages, typed answers, packs, replies |
 //! | `registry`, `table` | rows of the extension tables; rows, cells and columns, Parquet, comparison of tables |
 //! | `document` | TOML and YAML as one tree with positions; diagnostics |
+//! | `search` | the nearest vectors and texts, exactly and without a model |
 //! | `stats` | statistics: estimates, intervals, tests, the bootstrap |
 //! | `name`, `random` | checked identifiers; reproducible randomness |
 //!
@@ -106,6 +107,7 @@
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
+//! | change how rows are searched | `src/search/vectors.rs` for vectors, `src/search/bm25.rs` for words; the stage is `src/stage/retrieve/mod.rs` |
 //! | make a second table in a stage without a model | `parts` and `bind_part` of `TransformConfig`; `src/stage/ensemble/mod.rs` is an example |
 //! | change what `clean` deletes | `src/store/clean.rs` |
 //! | change which tables are cut into pieces that are stored once | `src/store/earlier.rs` |
@@ -160,6 +162,7 @@ mod random;
 mod registry;
 mod report;
 mod run;
+mod search;
 mod serve;
 mod source;
 mod spec;

@@ -9,9 +9,11 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{count, from_cache, number, of_thoughts, usd};
 use crate::spec::Correction;
-use crate::store::{Explanation, InputExplanation, Origin, QuotePlace, Row};
+use crate::store::{Explanation, InputExplanation, Origin, QuotePlace, RetrievedRows, Row};
 
 const BAR: &str = "      | ";
+/// The most characters of a value of a row that was found.
+const RETRIEVED: usize = 60;
 
 pub(crate) struct ExplanationReport {
     pub(crate) explanation: Explanation,
@@ -63,7 +65,7 @@ impl Display for ExplanationReport {
 
 /// The row of the source, the stages that changed it, and the rows of other tables behind it.
 fn explanation_lines(f: &mut Formatter<'_>, explanation: &Explanation, width: Option<usize>) -> fmt::Result {
-    let Explanation { row, source, read, column, input, stages, made_from, .. } = explanation;
+    let Explanation { row, source, read, column, input, stages, retrieved, made_from, .. } = explanation;
     let files = if read.paths.is_empty() { String::new() } else { format!(", {}", read.paths.join(", ")) };
     writeln!(f, "source {source}{files}: row {} of {}", number(*row), number(read.rows))?;
     if let Some((value, column)) = input.as_ref().zip(column.as_ref()) {
@@ -75,6 +77,7 @@ fn explanation_lines(f: &mut Formatter<'_>, explanation: &Explanation, width: Op
         };
         writeln!(f, "  {origin}")?;
     }
+    retrieved.iter().try_for_each(|retrieved| retrieved_lines(f, retrieved))?;
     for staged in stages {
         writeln!(f, "\nstage {}", staged.stage)?;
         if let Some(from) = staged.column.as_ref().filter(|c| !c.from.is_empty()) {
@@ -100,6 +103,25 @@ fn explanation_lines(f: &mut Formatter<'_>, explanation: &Explanation, width: Op
         explanation_lines(f, explanation, width)?;
     }
     Ok(())
+}
+
+/// A line for each row that was found. Long texts are cut.
+fn retrieved_lines(f: &mut Formatter<'_>, retrieved: &RetrievedRows) -> fmt::Result {
+    let RetrievedRows { column, from, rows } = retrieved;
+    writeln!(f, "  {column}: {} of {from}", count(rows.len() as u64, "row"))?;
+    for item in rows {
+        let rest = item.iter().filter(|(name, _)| *name != "rank");
+        let cells: Vec<String> = rest.map(|(name, value)| format!("{name} = {}", start_of(&rounded(value)))).collect();
+        writeln!(f, "    {}. {}", item.get("rank").unwrap_or(&Value::Null), cells.join(", "))?;
+    }
+    Ok(())
+}
+
+/// The first characters of a value in JSON.
+fn start_of(value: &Value) -> String {
+    let text = value.to_string();
+    let start: String = text.chars().take(RETRIEVED).collect();
+    if start.len() < text.len() { format!("{start}…") } else { text }
 }
 
 /// A value of a person in words.

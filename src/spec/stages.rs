@@ -499,7 +499,8 @@ impl Input {
     }
 }
 
-/// Returns the columns of a transform. A guard of a copied column is kept if the column that it reads is copied too.
+/// Returns the columns of a transform. A guard of a copied column is kept if the column that it reads is copied too. A
+/// new column that rests on copied ones has their guards.
 fn derived(inputs: &[Input], transform: &Transform) -> Relation {
     let origins = &transform.info.origins;
     let guards = origins.iter().map(|origin| {
@@ -509,8 +510,14 @@ fn derived(inputs: &[Input], transform: &Transform) -> Relation {
             |guard: &Guard| origins.iter().position(|o| *o == Some((*input, guard.column()))).map(|c| guard.at(c));
         guards.filter_map(here).collect()
     });
+    let mut guards: Vec<Vec<Guard>> = guards.collect();
+    for (column, on) in transform.work.rests_on() {
+        let more = guards[on].iter().copied().chain([Guard::Missing(on)]);
+        let more: Vec<Guard> = more.collect();
+        guards[column].extend(more);
+    }
     Relation {
-        guards: guards.collect(),
+        guards,
         schema: transform.info.schema.clone(),
         key: transform.info.key,
         fold: 1,

@@ -30,6 +30,7 @@ mod question;
 mod quote;
 mod reduce;
 mod repeatability;
+mod retrieve;
 mod row_prompt;
 mod sample;
 mod split;
@@ -37,6 +38,7 @@ mod survey;
 mod transform;
 mod universes;
 mod validation;
+mod vectors;
 mod view;
 
 use crate::registry::Kind;
@@ -57,6 +59,7 @@ pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     split::KIND,
     join::KIND,
+    retrieve::KIND,
     filter::KIND,
     repeatability::KIND,
     agreement::KIND,

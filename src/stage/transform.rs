@@ -139,6 +139,11 @@ pub(crate) trait Work: Send + Sync + fmt::Debug {
     fn matched(&self) -> Vec<(usize, (usize, usize))> {
         Vec::new()
     }
+
+    /// New columns of the table, each with a column of it without which a row has no value there.
+    fn rests_on(&self) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
 }
 
 /// A pass over the rows.

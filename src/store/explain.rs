@@ -50,6 +50,9 @@ pub(crate) struct Explanation {
     pub(crate) column: Option<String>,
     pub(crate) input: Option<Value>,
     pub(crate) stages: Vec<StageExplanation>,
+    /// The rows of other tables that were found for the row, by column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) retrieved: Vec<RetrievedRows>,
     /// The rows of other tables that a transform, such as a join, made the row from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) made_from: Vec<InputExplanation>,
@@ -62,6 +65,15 @@ pub(crate) struct InputExplanation {
     /// How many rows of the table have the copied values. The first one is explained.
     pub(crate) equal_rows: u64,
     pub(crate) explanation: Option<Explanation>,
+}
+
+/// The rows of a table that a `retrieve` stage found, the nearest one first.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RetrievedRows {
+    pub(crate) column: String,
+    pub(crate) from: String,
+    /// Each with its rank, its score and the columns that prompts see.
+    pub(crate) rows: Vec<Map<String, Value>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -183,8 +195,30 @@ impl Explainer<'_> {
         };
         let needs_inputs = wanted.column.is_none() || is_read.is_some();
         let made_from = if needs_inputs { self.inputs(source, row - 1, wanted)? } else { Vec::new() };
+        let retrieved = self.retrieved(source, row, is_read)?;
         let (source, column) = (source.to_owned(), wanted.column.map(str::to_owned));
-        Ok(Explanation { row, key, source, read: entry, column, input, stages, made_from })
+        Ok(Explanation { row, key, source, read: entry, column, input, stages, retrieved, made_from })
+    }
+
+    /// The rows that were found for row `row` (from 1) of a table, if a `retrieve` stage made it. Only those in `column`
+    /// if that is given.
+    fn retrieved(&self, table: &str, row: u64, column: Option<&str>) -> Result<Vec<RetrievedRows>, OriginError> {
+        let made = self.origin.manifest.transforms.get(table).filter(|made| made.kind == "retrieve");
+        let Some(made) = made else { return Ok(Vec::new()) };
+        let rows = self.origin.source(table)?;
+        let mut retrieved = Vec::new();
+        for field in rows.schema().fields() {
+            let copies = made.copies.iter().any(|copies| copies.contains_key(field.name()));
+            if copies || column.is_some_and(|column| column != field.name()) {
+                continue;
+            }
+            let found = cells_of(&rows, field.name(), row - 1..row)?;
+            let items = found.first().map(Cell::json).and_then(|cell| cell.as_array().cloned()).unwrap_or_default();
+            let items = items.into_iter().filter_map(|item| item.as_object().cloned()).collect();
+            let (column, from) = (field.name().clone(), made.inputs.first().cloned().unwrap_or_default());
+            retrieved.push(RetrievedRows { column, from, rows: items });
+        }
+        Ok(retrieved)
     }
 
     /// Explains the rows that a transform made its row `row` (from 0) from.

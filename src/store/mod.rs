@@ -64,7 +64,9 @@ pub(crate) use clean::{Garbage, GarbageKind, delete, garbage, size};
 pub(crate) use counts::{RowCounts, Share, Shares};
 pub(crate) use earlier::cut_earlier;
 pub(crate) use error::StoreError;
-pub(crate) use explain::{CellRef, Explanation, InputExplanation, QuotePlace, Row, explain, explain_rows};
+pub(crate) use explain::{
+    CellRef, Explanation, InputExplanation, QuotePlace, RetrievedRows, Row, explain, explain_rows,
+};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
 pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs, reply_limits};

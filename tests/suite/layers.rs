@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 22] = [
+const LEVELS: [&[&str]; 23] = [
     &["cli"],
     &["serve"],
     &["pipeline"],
@@ -28,6 +28,7 @@ const LEVELS: [&[&str]; 22] = [
     &["prompt"],
     &["registry", "table"],
     &["document"],
+    &["search"],
     &["stats"],
     &["name", "random"],
 ];

@@ -105,6 +105,7 @@ mod replies;
 mod report;
 mod reruns;
 mod rescue;
+mod retrieve;
 mod round_trips;
 mod rows;
 mod run;
