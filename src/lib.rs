@@ -101,6 +101,7 @@
 //! | show something else of a run that goes on in the browser | `src/serve/watch.rs`, and `src/serve/live.js` for the page |
 //! | change how people code in the browser | `src/serve/coding.js` for the page, `src/serve/sheet.rs` for the file |
 //! | change the axes or the universes of a grid | `src/spec/grid.rs` reads them, `src/spec/universes.rs` binds them |
+//! | change how a model writes other wordings of a prompt | `src/run/paraphrase.rs`; `src/spec/stability.rs` makes the stage that asks them |
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | change what programs learn of a run, and so the Python module and the functions for R | `Serialize` of `RunSummary` in `src/report/summary.rs`, and `src/report/table_files.rs` |

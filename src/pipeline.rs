@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::document::{Diagnostic, Document};
 use crate::lock::{self, Lock, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts, freshness};
 use crate::models::{Access, ConnectError, Models, asked_models};
-use crate::plan::{Plan, Selection};
+use crate::plan::{Plan, Selection, select};
 use crate::preview::{Request, preview};
 use crate::provider::Env;
 use crate::report::columns::{self, StageColumns};
@@ -104,6 +104,34 @@ pub(crate) async fn pilot(
     Ok(run::pilot(Arc::new(plan), models, &project, calls, stop).await?)
 }
 
+/// Lets models write the wordings that the spec at `path` lacks, and adds them to its lock.
+pub(crate) async fn paraphrase(spec: Spec, path: &Path, env: Env<'_>, stop: Stop) -> Result<(), PipelineError> {
+    let project = Project::of(&spec.folder);
+    project.create().map_err(RunError::from)?;
+    let path = Lock::path_of(path);
+    let lock = Lock::read(&path).map_err(LockFailure::from)?;
+    let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
+    let ledger = Ledger::open(&project.ledger()).map_err(StoreError::from).map_err(RunError::from)?;
+    let access = Access { env, ledger: Some(&ledger), known: &known };
+    let selection = Selection::default();
+    let all = select(&spec, &selection.stages).map_err(RunError::from)?;
+    let facts = run::unread(&spec, &all).map_err(RunError::from)?;
+    let plan = Plan::new(spec, &selection, facts).map_err(RunError::from)?;
+    let asked = plan.spec.unwritten.iter().filter_map(|of| plan.spec.models.get_index_of(of.model.as_str()));
+    let asked: Vec<usize> =
+        asked.flat_map(|model| [model].into_iter().chain(plan.spec.model(model).1.fallback.iter().copied())).collect();
+    let models = tokio::select! {
+        models = Models::connect(&plan.spec, &asked, access) => models?,
+        () = stop.draining() => {
+            return Err(PipelineError::Stopped(stop.reason().unwrap_or(StopReason::Interrupted)));
+        }
+    };
+    let written = run::paraphrase(Arc::new(plan), models, &project, stop).await?.map_err(PipelineError::Stopped)?;
+    let mut lock = lock.unwrap_or_else(|| Lock::new(""));
+    lock.paraphrases.extend(written);
+    Ok(lock.write(&path).map_err(LockFailure::from)?)
+}
+
 /// How to run a spec. The default runs all of it and uses the answers in the ledger.
 #[derive(Clone, Debug, Default)]
 pub struct Options<'a> {
@@ -114,6 +142,11 @@ pub struct Options<'a> {
 
 /// Runs the spec that was loaded from `path`. `env` reads environment variables.
 pub async fn run(spec: Spec, path: &Path, options: Options<'_>, env: Env<'_>) -> Result<Report, Error> {
+    let mut spec = spec;
+    if !spec.unwritten.is_empty() && options.lock != LockMode::Locked {
+        paraphrase(spec, path, env, Stop::default()).await?;
+        spec = load(path)?;
+    }
     Ok(Ready::new(spec, path, &options)?.run(env, Stop::default(), |_| {}).await?)
 }
 
@@ -186,6 +219,9 @@ impl Display for Report {
 impl Ready {
     pub(crate) fn new(spec: Spec, path: &Path, options: &Options<'_>) -> Result<Ready, PipelineError> {
         let created = Instant::now();
+        if let Some(unwritten) = spec.unwritten.first() {
+            return Err(LockFailure::Unwritten(unwritten.stage.clone()).into());
+        }
         let mode = match options.lock {
             LockMode::Follow if !options.selection.is_whole(&spec) => LockMode::Ignore,
             mode => mode,

@@ -180,6 +180,10 @@ impl From<RunError> for Failure {
                 let located = load::document(spec).ok().map(|document| Box::new((document, problem)));
                 Failure { located, ..Failure::new(Exit::Spec, message).help_if(cause.help.clone()) }
             }
+            RunError::Paraphrase { .. } => {
+                let help = "run again to try more, ask another model, or write the wordings in a `wordings_file`";
+                Failure::new(Exit::Environment, error.to_string()).help(help)
+            }
             RunError::Died(_) | RunError::MissingPart { .. } | RunError::Frozen(_) => {
                 Failure::new(Exit::Environment, error.to_string())
             }
@@ -213,6 +217,8 @@ impl From<&LockFailure> for Failure {
         let message = failure.to_string();
         let with = |drift: &[Drift]| format!("{message}:\n{}", drift::lines(drift, "  ").trim_end());
         match failure {
+            LockFailure::Unwritten(_) => Failure::new(Exit::Lock, message)
+                .help("a run without `--locked` and `--replay` lets the model write them"),
             LockFailure::Missing(_) => Failure::new(Exit::Lock, message).help("a run without `--locked` writes it"),
             LockFailure::Unreadable(_) => {
                 Failure::new(Exit::Lock, message).help("fix it, or replace it with `--update-lock`")

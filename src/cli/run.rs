@@ -33,7 +33,7 @@ use crate::report::summary::{announcements, missing_calls, start_event};
 use crate::report::text::{count, number};
 use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
-use crate::spec::{Budget, Spec, load};
+use crate::spec::{Budget, Spec, Unwritten, load};
 
 /// Runs a pipeline: reuses the answers that are recorded, asks (and pays) for the others, and writes the outputs.
 ///
@@ -147,7 +147,7 @@ impl Run {
         if let Some(calls) = self.pilot {
             return self.send_pilot(&selection, calls, terminal);
         }
-        let mut spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
+        let mut spec = self.load_worded(terminal)?;
         *live = self.serve.map(|port| Live::start((&spec, &self.spec), port, self.open, terminal)).transpose()?;
         // A missing model does no harm if every answer is recorded.
         let notes = check_files(&spec, &env).into_iter().filter(|problem| problem.rule == "unused-modelfile");
@@ -185,6 +185,32 @@ impl Run {
         }
         let (report, waits) = self.execute(spec, self.recall(), Some(terminal), live.as_ref())?;
         self.show(&report, &waits, terminal)
+    }
+
+    /// Loads the spec. Lets models write the wordings of prompts that it lacks.
+    fn load_worded(&self, terminal: &Terminal) -> Result<Spec, Failure> {
+        let changes = self.selected.changes(&self.spec);
+        let spec = load_spec_with(&self.spec, &changes, terminal)?;
+        if spec.unwritten.is_empty() || self.locked || matches!(self.recall(), Recall::Replay(_, ReplayMode::Only)) {
+            return Ok(spec);
+        }
+        for Unwritten { stage, model, n, .. } in &spec.unwritten {
+            terminal.note(&format!("`{model}` writes {} of the prompt for `{stage}`", count(*n as u64, "wording")));
+        }
+        let (budget, stop) = (spec.budget, Stop::default());
+        let written = block_on(async {
+            let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+            let written = pipeline::paraphrase(spec, &self.spec, &env, stop.clone()).await;
+            signals.abort();
+            Ok(written)
+        })?;
+        match written {
+            Err(PipelineError::Stopped(reason)) => Err(self.stopped(&reason, &budget)),
+            written => {
+                written?;
+                load_again(&self.spec, &changes)
+            }
+        }
     }
 
     fn prepare(&self, spec: Spec, recall: Recall<'_>) -> Result<Ready, PipelineError> {
@@ -250,7 +276,7 @@ impl Run {
     }
 
     fn send_pilot(&self, selection: &Selection, calls: u64, terminal: &Terminal) -> Result<Exit, Failure> {
-        let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;
+        let spec = self.load_worded(terminal)?;
         let budget = spec.budget;
         let lock = load_lock(&self.spec, terminal);
         let stop = Stop::default();

@@ -10,7 +10,7 @@ use super::file::Lock;
 const SERVICE: &str = ".build.service";
 
 /// The tables of a lock, causes before results.
-const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
+const ORDER: [&str; 8] = ["tool", "spec", "sources", "models", "paraphrases", "reshapes", "stages", "outputs"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Drift {

@@ -33,7 +33,7 @@ impl ModelFacts {
 
 /// The lock of `plan` before the run, after its sources are read; `models` is by index in the spec.
 pub(crate) fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
-    let mut lock = Lock::new(&plan.spec_hash);
+    let mut lock = Lock { paraphrases: plan.spec.paraphrases.clone(), ..Lock::new(&plan.spec_hash) };
     for (id, source) in plan.spec.sources() {
         let Some(facts) = plan.sources.get(&id) else { continue };
         let columns = source.relation.schema.fields().iter().map(|f| column_words(f)).collect();

@@ -5,6 +5,7 @@
 //! [spec]              hash of the spec's meaning
 //! [sources.NAME]      rows, columns, hash of the values
 //! [models.NAME]       provider, id, request fields other than the conversation, build
+//! [paraphrases.NAME]  wordings of a prompt that a model has written
 //! [reshapes.NAME]     inputs, settings and rows of a transform
 //! [stages.NAME]       settings, hash of the rendered prompts, row counts
 //! [outputs.NAME]      rows, columns, hash of the values, row counts
@@ -22,6 +23,7 @@ use serde_json::Value;
 use crate::ask::KEY_VERSION;
 use crate::models::KnownBuild;
 use crate::provider::{Build, Service};
+use crate::spec::{Paraphrases, lock_of};
 use crate::store::{Manifest, StoreError};
 use crate::table::parquet::{clean, folder_of, write_whole};
 
@@ -41,6 +43,9 @@ pub(crate) struct Lock {
     pub(crate) sources: BTreeMap<String, LockedSource>,
     #[serde(default)]
     pub(crate) models: BTreeMap<String, LockedModel>,
+    /// The wordings of prompts that models have written, by the stages that measure them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) paraphrases: Paraphrases,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[serde(rename = "reshapes")]
     pub(crate) transforms: BTreeMap<String, LockedTransform>,
@@ -211,9 +216,12 @@ impl Lock {
     }
 
     pub(crate) fn path_of(spec: &Path) -> PathBuf {
-        let mut name = spec.as_os_str().to_owned();
-        name.push(".lock");
-        PathBuf::from(name)
+        lock_of(spec)
+    }
+
+    /// Whether it holds nothing but wordings, since no run has finished.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.spec.meaning.is_empty()
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, String> {

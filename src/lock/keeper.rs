@@ -30,6 +30,8 @@ pub enum LockMode {
 pub(crate) enum LockFailure {
     #[error("the lock `{0}` does not exist")]
     Missing(PathBuf),
+    #[error("the lock has no wordings of the prompt that stage `{0}` varies")]
+    Unwritten(String),
     #[error(transparent)]
     Unreadable(#[from] LockError),
     #[error("the lock `{path}` does not match the current inputs")]
@@ -60,10 +62,12 @@ impl LockKeeper {
     pub(crate) fn open(spec: &Path, mode: LockMode) -> Result<LockKeeper, LockFailure> {
         let path = Lock::path_of(spec);
         let old = match Lock::read(&path) {
-            Ok(None) if mode == LockMode::Locked => return Err(LockFailure::Missing(path)),
             Err(_) if matches!(mode, LockMode::Update | LockMode::Ignore) => None,
-            read => read?,
+            read => read?.filter(|lock| !lock.is_bare()),
         };
+        if old.is_none() && mode == LockMode::Locked {
+            return Err(LockFailure::Missing(path));
+        }
         Ok(LockKeeper { path, mode, old })
     }
 

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::plan::Plan;
 use crate::preview::{Amounts, Forecast, Preview, Rendered, StageEstimate, StageForecast};
 use crate::source::Population;
-use crate::spec::{Spec, StageSpec, TableId, TableSpec};
+use crate::spec::{Spec, StageSpec, TableId, TableSpec, Unwritten};
 
 /// The approximate number of bytes per token.
 const BYTES: u64 = 4;
@@ -65,6 +65,9 @@ impl PlanReport {
             let rows = rows_of(plan, i);
             let inputs = input_names(spec, &transform.inputs).join(" and ");
             writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", transform.name)?;
+        }
+        for Unwritten { stage, model, n, .. } in &spec.unwritten {
+            writeln!(f, "  {model} writes {} of the prompt for {stage} first", count(*n as u64, "wording"))?;
         }
         for (at, i) in plan.stages().enumerate() {
             match &spec.stage(i).grid {
@@ -169,7 +172,8 @@ impl PlanReport {
             writeln!(f, "    adds {}", listed_briefly(&added(&self.preview, i), ADDED))?;
         }
         let name = stage.name.as_str();
-        let (name, models) = (name.split_once('.').map_or(name, |(_, name)| name), stage.model_names.join(", "));
+        let own = name.strip_prefix(grid.as_str()).and_then(|name| name.strip_prefix('.'));
+        let (name, models) = (own.unwrap_or(name), stage.model_names.join(", "));
         let calls = format!("{}, {} in the ledger", self.calls(stage, at), number(known.from_ledger));
         let words = format!("{}{}", freshness::words(fresh), freshness::reasons(fresh));
         writeln!(f, "    {name}: {models}; {calls}; {words}")
@@ -326,6 +330,7 @@ impl Serialize for PlanReport {
             "schema_version": 1, "pipeline": spec.name, "replay": self.preview.replay, "spec_hash": plan.spec_hash, "run": plan.run_name(),
             "sources": sources.collect::<Vec<_>>(), "reshapes": transforms.collect::<Vec<_>>(),
             "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
+            "unwritten": spec.unwritten.iter().map(unwritten).collect::<Vec<_>>(),
             "forecast": self.forecast_json(), "prompts": prompts.collect::<Vec<_>>(),
         });
         value.serialize(serializer)
@@ -369,6 +374,10 @@ impl PlanReport {
         json["warnings"] = json!(money::warnings(&self.forecast, &self.preview.plan.spec.budget));
         json
     }
+}
+
+fn unwritten(Unwritten { stage, model, n, .. }: &Unwritten) -> Value {
+    json!({ "stage": stage, "model": model, "wordings": n })
 }
 
 fn input_json(spec: &Spec, input: TableId) -> Value {

@@ -274,7 +274,7 @@ impl Calls {
     }
 
     /// Makes a call, unless the ledger has its answer. Returns `None` if the run stops without an answer.
-    async fn look_up_or_ask(&self, request: CallRequest<'_>, progress: &StageProgress) -> Option<Finished> {
+    pub(super) async fn look_up_or_ask(&self, request: CallRequest<'_>, progress: &StageProgress) -> Option<Finished> {
         let lookup = Arc::new(self.recorder.lookup());
         match self.known(&request).await {
             Some(known) => Some(known),

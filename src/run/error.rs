@@ -17,6 +17,8 @@ pub(crate) enum RunError {
     Transform { spec: PathBuf, stage: String, error: DataError },
     #[error("part {part} of `{table}` is not committed yet")]
     MissingPart { table: String, part: u64 },
+    #[error("stage `{stage}`: {message}")]
+    Paraphrase { stage: String, message: String },
     #[error("{0}")]
     Frozen(String),
     #[error("a task of the engine died: {0}")]

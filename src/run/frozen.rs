@@ -18,7 +18,7 @@ use crate::models::asked_models;
 use crate::plan::{Plan, RowChoice, Selection, SourceFacts};
 use crate::source::Import;
 use crate::spec::load::load_frozen;
-use crate::spec::{Spec, Spending, TableId, TableSpec};
+use crate::spec::{Frozen, Paraphrases, Spec, Spending, TableId, TableSpec};
 use crate::store::{Ledger, Project, ReplyLimit, RunDir, SharedDir, StoreError, open_table, reply_limits, write_known};
 
 const FORMAT: u32 = 1;
@@ -37,6 +37,8 @@ pub(crate) struct FrozenPlan {
     rows: RowChoice,
     set: Vec<String>,
     sources: IndexMap<String, FrozenSource>,
+    #[serde(default)]
+    paraphrases: Paraphrases,
     /// The `max_tokens` of earlier runs.
     pub(super) limits: Vec<ReplyLimit>,
     /// The builds that the ledger remembers.
@@ -136,6 +138,7 @@ pub(crate) fn freeze(ready: &Ready, file: &Path, workers: u32) -> Result<FrozenP
         rows: plan.rows,
         set: plan.set.clone(),
         sources: sources.collect(),
+        paraphrases: plan.spec.paraphrases.clone(),
         limits: reply_limits(project, None),
         builds: ledger.builds().map_err(StoreError::from)?,
         known,
@@ -203,10 +206,11 @@ pub(crate) fn thaw(run: &Path) -> Result<Thawed, RunError> {
     for (name, source) in &frozen.sources {
         imported.insert(name.clone(), open_table(&project.sources().join(&source.file)).map_err(StoreError::from)?);
     }
-    let schemas = imported.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
+    let columns = imported.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
+    let known = Frozen { columns, paraphrases: frozen.paraphrases.clone() };
     let copy = shared.path("spec").join(&frozen.spec);
     let loaded =
-        load_frozen(&copy, folder, &frozen.set, &schemas).map_err(|error| RunError::Frozen(error.to_string()))?;
+        load_frozen(&copy, folder, &frozen.set, &known).map_err(|error| RunError::Frozen(error.to_string()))?;
     let problem = || loaded.problems.iter().find(|problem| problem.is_error()).map(|problem| problem.message.clone());
     let spec = loaded
         .spec

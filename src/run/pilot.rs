@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::builds::Occasion;
+use super::builds::{Builds, Occasion};
 use super::call::{Admission, BudgetMeter, CallRequest, Endpoints};
 use super::calls::Calls;
 use super::error::RunError;
@@ -35,6 +35,42 @@ pub(crate) struct Piloted {
     pub(crate) stopped: Option<StopReason>,
 }
 
+/// Asks calls without a run, and records them.
+pub(super) struct Asking {
+    pub(super) calls: Arc<Calls>,
+    pub(super) lanes: Arc<Lanes>,
+    recorder: Recorder,
+    builds: Arc<Builds>,
+}
+
+impl Asking {
+    /// `most` is the number of calls at the same time.
+    pub(super) fn start(
+        plan: &Plan,
+        models: Models,
+        (project, most): (&Project, usize),
+        stop: Stop,
+    ) -> Result<Asking, RunError> {
+        let ledger = project.ledger();
+        let endpoints = Endpoints::new(&plan.spec, &models, |_| false);
+        let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
+        let admission = Admission::new(&models, budget, endpoints, stop.clone());
+        let builds = admission.builds.clone();
+        let leases = Leases::of(&ledger);
+        let recorder = Recorder::start(ledger, None, builds.clone(), stop, Attempt::default())?;
+        let calls = Arc::new(Calls::new(models, admission, (recorder.clone(), leases), None));
+        Ok(Asking { calls, lanes: Lanes::new(most), recorder, builds })
+    }
+
+    /// Waits until all calls are recorded.
+    pub(super) async fn close(self) -> Result<(), RunError> {
+        drop(self.calls);
+        self.recorder.close().await?;
+        self.builds.confirm(Occasion::End).await;
+        Ok(())
+    }
+}
+
 /// Sends `calls` and records their answers in the ledger of `project`.
 pub(crate) async fn pilot(
     plan: Arc<Plan>,
@@ -44,20 +80,14 @@ pub(crate) async fn pilot(
     stop: Stop,
 ) -> Result<Piloted, RunError> {
     let _shared = project.share()?;
-    let ledger = project.ledger();
-    let endpoints = Endpoints::new(&plan.spec, &models, |_| false);
-    let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
-    let admission = Admission::new(&models, budget, endpoints, stop.clone());
-    let builds = admission.builds.clone();
-    let leases = Leases::of(&ledger);
-    let recorder = Recorder::start(ledger, None, builds.clone(), stop.clone(), Attempt::default())?;
-    let asked = Arc::new(Calls::new(models, admission, (recorder.clone(), leases), None));
     let progress = Arc::new(Progress::new(&plan));
     let lanes: u64 = plan.stages().map(|id| plan.spec.stage(id)).map(|s| (s.workers * s.batch_size) as u64).sum();
-    let lanes = Lanes::new(lanes.clamp(1, calls.len().max(1) as u64) as usize);
+    let most = lanes.clamp(1, calls.len().max(1) as u64) as usize;
+    let asking = Asking::start(&plan, models, (project, most), stop.clone())?;
     let mut running = JoinSet::new();
     for call in calls {
-        let (plan, asked, progress, lanes) = (plan.clone(), asked.clone(), progress.clone(), lanes.clone());
+        let (plan, asked, progress) = (plan.clone(), asking.calls.clone(), progress.clone());
+        let lanes = asking.lanes.clone();
         running.spawn(async move {
             let PilotCall { stage: id, who, prompt } = call;
             let stage = plan.spec.stage(id);
@@ -85,12 +115,10 @@ pub(crate) async fn pilot(
             None => {}
         }
     }
-    if let Some((first, failure)) = asked.failed_alike() {
+    if let Some((first, failure)) = asking.calls.failed_alike() {
         stop.drain(StopReason::FailedAlike { first, failure });
     }
-    drop(asked);
-    recorder.close().await?;
-    builds.confirm(Occasion::End).await;
+    asking.close().await?;
     piloted.stopped = stop.reason();
     Ok(piloted)
 }

@@ -12,7 +12,7 @@ pub(crate) const GRID: &str = "grid";
 /// The column that names the universe of a row.
 pub(crate) const UNIVERSE: &str = "universe";
 /// The first key of the axes that are fields of the stage's models.
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 const EXCLUDE: &str = "exclude";
 /// Fields that are the same in all universes.
 const FIXED: [&str; 5] = ["type", "input", "corrections", "audit", GRID];

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::stability::of_lock;
 use super::{Frozen, Spec};
 use crate::document::{Diagnostic, Document, EditError, SpecFormat, Unreadable, Value};
 use crate::name::suggestion;
@@ -35,10 +36,11 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// Loads the spec with changed settings, such as `models.small.temperature=0.7`, and with other files for its sources:
 /// `sources.speeches=new.csv`.
 pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError> {
-    load_frozen(path, folder_of(path), set, &Frozen::new())
+    let frozen = Frozen { paraphrases: of_lock(path), ..Frozen::default() };
+    load_frozen(path, folder_of(path), set, &frozen)
 }
 
-/// Loads a copy of a spec whose folder is `folder`. The columns of the sources in `frozen` are not read from their files.
+/// Loads a copy of a spec whose folder is `folder`, with what is known of it.
 pub(crate) fn load_frozen(path: &Path, folder: &Path, set: &[String], frozen: &Frozen) -> Result<Loaded, LoadError> {
     match parse(path)? {
         Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),

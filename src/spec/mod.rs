@@ -37,6 +37,7 @@ pub(crate) mod schema;
 mod secret;
 mod sheets;
 mod spelling;
+mod stability;
 mod stages;
 mod suffixes;
 mod table;
@@ -44,7 +45,12 @@ mod tokens;
 mod universes;
 mod usage;
 
-use crate::document::{Diagnostic, Document, Problems};
+use std::collections::HashMap;
+
+use arrow_schema::SchemaRef;
+use stability::Wording;
+
+use crate::document::{Diagnostic, Document, Problems, Value};
 
 pub(crate) use columns::{ColumnRole, Form};
 pub(crate) use corrections::{CorrectedCell, Correction};
@@ -57,21 +63,28 @@ pub use pipeline::Spec;
 pub(crate) use pipeline::{ModelSpec, OutputSpec, SheetSpec, TestSpec};
 pub(crate) use prices::{CallTokens, ListedPrice, Price};
 pub(crate) use read::stage_of;
+pub(crate) use stability::{ANSWERS, Paraphrased, Paraphrases, Unwritten, lock_of};
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 
 pub(crate) use crate::table::Guard;
 
-/// The columns of sources whose rows were imported before, by name.
-pub(crate) type Frozen = std::collections::HashMap<String, arrow_schema::SchemaRef>;
+/// What is known of a spec before it is checked.
+#[derive(Debug, Default)]
+pub(crate) struct Frozen {
+    /// The columns of sources whose rows were imported before, by name. They are not read from their files.
+    pub(crate) columns: HashMap<String, SchemaRef>,
+    /// The wordings that models have written.
+    pub(crate) paraphrases: Paraphrases,
+}
 
 impl Spec {
     /// Checks `document`. Returns no spec if a problem is an error. Masks literal API keys in the document.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
-        Spec::check_frozen(document, folder, &Frozen::new())
+        Spec::check_frozen(document, folder, &Frozen::default())
     }
 
-    /// The same. The columns of the sources in `frozen` are not read from their files.
+    /// The same, with what is known before.
     fn check_frozen(
         document: &mut Document,
         folder: &std::path::Path,
@@ -80,7 +93,11 @@ impl Spec {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);
         spelling::rewrite(&mut document.root, &mut problems);
-        let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, frozen, &mut problems));
+        let outside = document.root.get("allow_outside").is_some_and(|node| node.value == Value::Bool(true));
+        let read = paths::reader(folder, outside);
+        let wording = Wording { document, read: &read, paraphrases: &frozen.paraphrases };
+        let raw = read::read(document, &wording, &mut problems);
+        let spec = raw.map(|raw| resolve::resolve(raw, folder, frozen, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
         let spec = spec.filter(|_| !broken).map(|spec| Spec { file: (&document.name).into(), ..spec });
         (spec, problems.into_iter().collect())

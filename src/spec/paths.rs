@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::source;
+
 /// Returns the path without `.` and `..`, except for a leading `..`. Does not access the disk.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
@@ -27,6 +29,17 @@ pub(crate) fn stays_inside(folder: &Path, path: &str) -> bool {
     let joined = folder.join(plain(written));
     let existing = joined.ancestors().find_map(|a| a.canonicalize().ok());
     existing.is_none_or(|real| real.starts_with(root))
+}
+
+/// Reads the text files that a spec in `folder` names. `outside` is whether they may leave the folder.
+pub(super) fn reader(folder: &Path, outside: bool) -> impl Fn(&str) -> Result<String, String> + use<> {
+    let folder = folder.to_owned();
+    move |path: &str| {
+        if !outside && !stays_inside(&folder, path) {
+            return Err(format!("`{path}` leaves the folder of the spec"));
+        }
+        source::read_text(&folder, path)
+    }
 }
 
 #[cfg(test)]

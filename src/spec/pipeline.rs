@@ -12,6 +12,7 @@ use super::format::TableFormat;
 use super::language::ClusterTable;
 use super::limits::{Budget, Limits};
 use super::prices::{ListedPrice, Price};
+use super::stability::{Paraphrases, Unwritten};
 use super::table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 use crate::assertion::{Assertion, Severity};
 use crate::document;
@@ -35,6 +36,9 @@ pub struct Spec {
     pub(super) tables: Vec<TableSpec>,
     pub(crate) outputs: IndexMap<Name, OutputSpec>,
     pub(crate) tests: Vec<TestSpec>,
+    /// The wordings of prompts that models have written, and those that they have to write before a run.
+    pub(crate) paraphrases: Paraphrases,
+    pub(crate) unwritten: Vec<Unwritten>,
 }
 
 #[derive(Clone, Debug)]

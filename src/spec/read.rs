@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use super::grid::{GRID, Grid};
 use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
+use super::stability::{ANSWERS, Worded, Wording};
 use crate::assertion::{ASSERTIONS, AssertionConfig};
 use crate::document::{self, Document, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
@@ -19,7 +20,7 @@ use crate::provider::{Endpoint, Options, PROVIDERS, unknown_field_help};
 use crate::random::Streams;
 use crate::registry::Kind;
 use crate::source::{SOURCES, Source};
-use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
+use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig, Wordings};
 
 /// A typed spec whose names are not resolved yet. Only the name is known of an entry that is `None`.
 pub(crate) struct Raw {
@@ -31,6 +32,7 @@ pub(crate) struct Raw {
     /// The sources whose file the command line names, not the text. The file may be anywhere.
     pub(crate) given: HashSet<Name>,
     pub(crate) stages: IndexMap<Name, RawStage>,
+    pub(super) worded: Worded,
     pub(crate) outputs: IndexMap<Name, Option<OutputTable>>,
     pub(crate) tests: Vec<RawTest>,
     /// Entries with invalid names. An entry without a name is a section that is not a table.
@@ -42,9 +44,16 @@ type Provider = (Limits, Arc<dyn Endpoint>);
 pub(crate) enum RawStage {
     Asks(Box<RawAsking>),
     /// A stage that is asked in several universes, with the stage of each.
-    Grid(Grid, Vec<RawUniverse>),
-    Transforms(Own<Box<dyn TransformConfig>>, Node),
+    Grid(RawGrid),
+    /// With the universes whose answers it measures, if it asks a stage with several wordings.
+    Transforms(Own<Box<dyn TransformConfig>>, Node, Option<RawGrid>),
     Broken,
+}
+
+/// A grid with the stage of each universe.
+pub(crate) struct RawGrid {
+    pub(crate) grid: Grid,
+    pub(crate) universes: Vec<RawUniverse>,
 }
 
 pub(crate) struct RawAsking {
@@ -95,10 +104,14 @@ impl RawStage {
         let mut inputs = match self {
             RawStage::Asks(asking) => vec![("input", asking.table.input.as_str())],
             // All universes have the same input.
-            RawStage::Grid(_, universes) => {
+            RawStage::Grid(RawGrid { universes, .. }) => {
                 universes.iter().take(1).map(|universe| ("input", universe.stage.table.input.as_str())).collect()
             }
-            RawStage::Transforms(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
+            RawStage::Transforms(own, _, answers) => {
+                let own = own.value.iter().flat_map(|config| config.inputs());
+                let asked = answers.iter().flat_map(|answers| answers.universes.first());
+                own.chain(asked.map(|universe| ("input", universe.stage.table.input.as_str()))).collect()
+            }
             RawStage::Broken => Vec::new(),
         };
         inputs.dedup();
@@ -108,8 +121,8 @@ impl RawStage {
     /// Whether it can't be read, so that its tables are not known.
     fn is_unread(&self) -> bool {
         match self {
-            RawStage::Transforms(own, _) => own.value.is_none(),
-            RawStage::Asks(_) | RawStage::Grid(..) => false,
+            RawStage::Transforms(own, ..) => own.value.is_none(),
+            RawStage::Asks(_) | RawStage::Grid(_) => false,
             RawStage::Broken => true,
         }
     }
@@ -117,7 +130,8 @@ impl RawStage {
     /// The parts of the names of further tables of the stage.
     fn parts(&self) -> &'static [&'static str] {
         match self {
-            RawStage::Transforms(own, _) => own.value.as_ref().map_or(&[], |config| config.parts()),
+            RawStage::Transforms(_, _, Some(_)) => &[ANSWERS],
+            RawStage::Transforms(own, ..) => own.value.as_ref().map_or(&[], |config| config.parts()),
             RawStage::Asks(_) | RawStage::Grid(..) | RawStage::Broken => &[],
         }
     }
@@ -162,7 +176,7 @@ impl Raw {
 
 const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
-pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
+pub(crate) fn read(document: &Document, wording: &Wording<'_>, problems: &mut Problems) -> Option<Raw> {
     if !matches!(document.root.value, Value::Table(_)) {
         problems.error("wrong-type", Path::root(), "a spec is a table, with `[models]`, `[sources]`, `[stages]`");
         return None;
@@ -183,7 +197,9 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
         source.is_some_and(|source| source.entries().iter().any(|entry| entry.key == "path" && entry.is_added()))
     };
     let given = sources.keys().filter(is_given).cloned().collect();
-    let stages = reading.section("stages", |node, path, problems| Some(stage(node, path, problems)));
+    let mut worded = Worded::default();
+    let stages =
+        reading.section("stages", |node, path, problems| Some(stage(node, path, (wording, &mut worded), problems)));
     let outputs = reading.section("outputs", document::decode_partly);
     let tests = reading.tests();
     reading.models_of_grids(&stages, &mut models);
@@ -191,7 +207,7 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
     let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
     let file = file.to_owned();
-    Some(Raw { header, file, models, providers, sources, given, stages, outputs, tests, unreadable })
+    Some(Raw { header, file, models, providers, sources, given, stages, worded, outputs, tests, unreadable })
 }
 
 /// Passes the spec's seed on. The first population without a seed has it, and each later one draws different people.
@@ -233,14 +249,24 @@ fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<Provide
     limits.zip(read.and_then(|(_, own)| own.whole()))
 }
 
-fn stage(node: &Node, path: &Path, problems: &mut Problems) -> RawStage {
+fn stage(node: &Node, path: &Path, wording: (&Wording<'_>, &mut Worded), problems: &mut Problems) -> RawStage {
     let kind = node.get("type").and_then(Node::as_str);
     if TRANSFORMS.iter().any(|transform| Some(transform.name) == kind) {
         let read = Typed { what: "stage", others: &[], shared: &[] }.read(TRANSFORMS, node, path, problems);
-        return read.map_or(RawStage::Broken, |(node, own)| RawStage::Transforms(own, node));
+        let Some((node, own)) = read else { return RawStage::Broken };
+        return match own.value.as_ref().and_then(|config| config.wordings()) {
+            None => RawStage::Transforms(own, node, None),
+            Some(wordings) => match answers(&wordings, path, wording, problems) {
+                Some(answers) => RawStage::Transforms(own, node, Some(answers)),
+                None => RawStage::Broken,
+            },
+        };
     }
     match node.get(GRID) {
-        Some(_) => universes(node, path, problems).unwrap_or(RawStage::Broken),
+        Some(_) => {
+            let name = path.last_key().and_then(|name| Name::new(name).ok());
+            name.and_then(|name| universes(node, (&name, path), problems)).map_or(RawStage::Broken, RawStage::Grid)
+        }
         None => asking(node, path, problems).map_or(RawStage::Broken, |asking| RawStage::Asks(Box::new(asking))),
     }
 }
@@ -256,12 +282,32 @@ fn asking(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawAsking
     Some(RawAsking { table, own, node })
 }
 
-/// Reads each universe of a grid as a stage, at a path that is not in the text.
-fn universes(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawStage> {
+/// Reads the universes in which a stage is asked with several wordings, for the stage at `path` that measures the answers.
+fn answers(
+    wordings: &Wordings<'_>,
+    path: &Path,
+    (wording, worded): (&Wording<'_>, &mut Worded),
+    problems: &mut Problems,
+) -> Option<RawGrid> {
+    let table = wording.table(wordings, path, worded, problems)?;
+    let name = Name::new(path.last_key()?).ok()?.part(ANSWERS);
+    let at = Path::of(["stages", name.as_str()]);
+    problems.lead(at.clone(), path.clone());
+    problems.lead(at.key(GRID).key("model.temperature"), path.key("temperatures"));
+    let by = if wordings.file.is_some() { "wordings_file" } else { "paraphrase" };
+    let prompts = table.get(GRID).and_then(|grid| grid.get("prompt")).map_or(0, |prompts| prompts.items().len());
+    for prompt in 0..prompts {
+        let key = if prompt == 0 { "input" } else { by };
+        problems.lead(at.key(GRID).key("prompt").index(prompt), path.key(key));
+    }
+    universes(&table, (&name, &at), problems)
+}
+
+/// Reads each universe of the grid of a stage as a stage, at a path that is not in the text.
+fn universes(node: &Node, (stage, path): (&Name, &Path), problems: &mut Problems) -> Option<RawGrid> {
     let grid = Grid::read(node, path, problems)?;
-    let stage = Name::new(path.last_key()?).ok()?;
     let read = grid.universes.iter().map(|universe| {
-        let name = grid.table_name(&stage, universe);
+        let name = grid.table_name(stage, universe);
         let at = Path::of(["stages", name.as_str()]);
         problems.lead(at.clone(), path.clone());
         for setting in grid.of_stage(universe) {
@@ -275,7 +321,7 @@ fn universes(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawSta
     });
     // Each universe is read, so that all their problems are reported.
     let read: Vec<Option<RawUniverse>> = read.collect();
-    Some(RawStage::Grid(grid, read.into_iter().collect::<Option<_>>()?))
+    Some(RawGrid { grid, universes: read.into_iter().collect::<Option<_>>()? })
 }
 
 struct Reading<'a> {
@@ -288,7 +334,7 @@ impl Reading<'_> {
     fn section<T>(
         &mut self,
         section: &'static str,
-        read: impl Fn(&Node, &Path, &mut Problems) -> Option<T>,
+        mut read: impl FnMut(&Node, &Path, &mut Problems) -> Option<T>,
     ) -> IndexMap<Name, Option<T>> {
         let path = Path::root().key(section);
         let Some(node) = self.root.get(section) else { return IndexMap::new() };
@@ -331,11 +377,11 @@ impl Reading<'_> {
         models: &mut IndexMap<Name, Option<ModelTable>>,
     ) {
         let grids = stages.values().filter_map(|stage| match stage {
-            Some(RawStage::Grid(grid, universes)) => Some((grid, universes)),
+            Some(RawStage::Grid(grid) | RawStage::Transforms(_, _, Some(grid))) => Some(grid),
             _ => None,
         });
-        for (grid, read) in grids {
-            for (universe, raw) in grid.universes.iter().zip(read) {
+        for RawGrid { grid, universes } in grids {
+            for (universe, raw) in grid.universes.iter().zip(universes) {
                 for (base, name) in &raw.models {
                     let written = self.root.get("models").and_then(|models| models.get(base));
                     let Some(mut node) = written.filter(|_| !models.contains_key(name)).cloned() else { continue };

@@ -42,6 +42,8 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems
         tables: Vec::new(),
         outputs: IndexMap::new(),
         tests: Vec::new(),
+        paraphrases: std::mem::take(&mut raw.worded.written),
+        unwritten: std::mem::take(&mut raw.worded.unwritten),
     };
     for (name, source) in &mut raw.sources {
         let Some(mut source) = source.take() else { continue };
@@ -168,7 +170,7 @@ impl Resolver<'_> {
                 return None;
             }
         }
-        if let Some(schema) = self.frozen.get(name.as_str()).cloned() {
+        if let Some(schema) = self.frozen.columns.get(name.as_str()).cloned() {
             return Some(relation(source, schema));
         }
         let schema = source.schema(self.folder).or_else(|error| {

@@ -13,16 +13,16 @@ use super::language::{
 use super::origins::origins;
 use super::paths;
 use super::pipeline::Spec;
-use super::read::{self, Own, Raw, RawAsking, RawStage};
+use super::read::{self, Own, Raw, RawAsking, RawGrid, RawStage};
 use super::resolve::Resolver;
+use super::stability::ANSWERS;
 use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use super::tokens;
-use crate::document::{Mark, Node, Path, Problems};
+use crate::document::{Diagnostic, Mark, Node, Path, Problems};
 use crate::name::{Name, listed};
 use crate::prompt::BoundCondition;
 use crate::provider::{PROVIDERS, default_endpoint};
-use crate::source;
 use crate::stage::{
     self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
     TransformConfig, TransformContext, with_examples,
@@ -40,13 +40,23 @@ pub(super) struct Asking<'a> {
     pub(super) name: &'a Name,
     pub(super) at: Path,
     pub(super) stage: &'a RawAsking,
-    /// The name of the table and other models, if the stage is a universe of a grid.
-    pub(super) universe: Option<(&'a Name, &'a IndexMap<String, Name>)>,
+    pub(super) universe: Option<Universe<'a>>,
+}
+
+/// The universe of a grid that a stage is asked in.
+#[derive(Clone, Copy)]
+pub(super) struct Universe<'a> {
+    /// The name of the grid's table.
+    pub(super) grid: &'a Name,
+    /// The name of the universe's table.
+    pub(super) table: &'a Name,
+    /// The models that it asks instead of those of the stage, by their names.
+    pub(super) models: &'a IndexMap<String, Name>,
 }
 
 impl<'a> Asking<'a> {
     fn table_name(&self) -> &'a Name {
-        self.universe.map_or(self.name, |(name, _)| name)
+        self.universe.map_or(self.name, |universe| universe.table)
     }
 
     /// The model that is asked where the stage's table has `name`.
@@ -54,7 +64,7 @@ impl<'a> Asking<'a> {
     where
         'a: 'n,
     {
-        self.universe.and_then(|(_, models)| models.get(name)).map_or(name, Name::as_str)
+        self.universe.and_then(|universe| universe.models.get(name)).map_or(name, Name::as_str)
     }
 }
 
@@ -82,19 +92,25 @@ impl Resolver<'_> {
             Some(RawStage::Asks(stage)) => {
                 self.asking(spec, raw, &Asking { name, at, stage, universe: None });
             }
-            Some(RawStage::Grid(grid, universes)) => self.grid(spec, raw, name, (grid, universes)),
-            Some(RawStage::Transforms(own, node)) => {
+            Some(RawStage::Grid(grid)) => self.grid(spec, raw, (name, name), grid),
+            Some(RawStage::Transforms(own, node, answers)) => {
+                let answers = answers.as_ref().map(|grid| self.answers(spec, raw, (name, own), grid));
                 let repeats = own.value.as_ref().and_then(|config| config.repeats());
                 if let Some(repeats) = repeats.filter(|_| own.broken.is_empty()) {
                     return self.repeatability(spec, name, repeats);
                 }
                 let mark = self.problems.mark();
-                let made = own.value.as_ref().and_then(|config| self.transform(spec, name, config.as_ref(), node));
+                let made = own
+                    .value
+                    .as_ref()
+                    .and_then(|config| self.transform(spec, name, (config.as_ref(), answers.as_deref()), node));
                 let broken = self.broken_fields(mark, &at, own);
                 let made = made.filter(|_| own.broken.is_empty()).or_else(|| {
                     let mut configs = assumed::replaced(node, &broken).into_iter();
                     let config = configs.find_map(|table| read::config(TRANSFORMS, own.kind, &table))?;
-                    self.silently(|resolver| resolver.transform(spec, name, config.as_ref(), node))
+                    self.silently(|resolver| {
+                        resolver.transform(spec, name, (config.as_ref(), answers.as_deref()), node)
+                    })
                 });
                 for table in made.into_iter().flatten() {
                     spec.add_table(TableSpec::Transform(table));
@@ -102,6 +118,30 @@ impl Resolver<'_> {
             }
             Some(RawStage::Broken) | None => {}
         }
+    }
+
+    /// Adds the answers to several wordings of a prompt, and returns the name of their table. Problems of the asked stage
+    /// are not reported again.
+    fn answers(
+        &mut self,
+        spec: &mut Spec,
+        raw: &Raw,
+        (name, own): (&Name, &Own<Box<dyn TransformConfig>>),
+        grid: &RawGrid,
+    ) -> String {
+        let answers = name.part(ANSWERS);
+        let asked = own.value.as_ref().and_then(|config| Some(config.wordings()?.stage));
+        let stage = asked.and_then(|asked| raw.stages.get_key_value(asked)).map_or(name, |(stage, _)| stage);
+        let asked = asked.map(|asked| Path::of(["stages", asked]));
+        let is_broken = |problem: &Diagnostic| {
+            asked.as_ref().is_some_and(|at| problem.is_error() && problem.place.field_of(at).is_some())
+        };
+        if self.problems.iter().any(is_broken) {
+            self.silently(|resolver| resolver.grid(spec, raw, (&answers, stage), grid));
+        } else {
+            self.grid(spec, raw, (&answers, stage), grid);
+        }
+        answers.to_string()
     }
 
     fn input(&self, spec: &Spec, at: &Path, name: &str, node: &Node) -> Input {
@@ -131,14 +171,15 @@ impl Resolver<'_> {
         &mut self,
         spec: &Spec,
         name: &Name,
-        config: &dyn TransformConfig,
+        (config, answers): (&dyn TransformConfig, Option<&str>),
         node: &Node,
     ) -> Option<Vec<TransformSpec>> {
         let path = &Path::of(["stages", name.as_str()]);
         let read = &self.reader();
         let seed = spec.seed.unwrap_or_default();
+        let named = answers.map_or_else(|| config.inputs(), |answers| vec![("input", answers)]);
         let inputs: Vec<Input> =
-            config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
+            named.iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
         let origins: Vec<Vec<ColumnOrigin>> =
             inputs.iter().map(|input| input.id.map(|id| origins(spec, id)).unwrap_or_default()).collect();
         let bind = |inputs: &[Input], problems: &mut Problems| {
@@ -313,7 +354,7 @@ impl Resolver<'_> {
         let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
         let (given, writes) = (relation.shown(), info.writes.len());
         let relation = answers.relation(&relation, &columns, (writes, &info.fills), &guards);
-        let grid = stage.universe.map(|_| (*name).clone());
+        let grid = stage.universe.map(|universe| universe.grid.clone());
         let stage = Corrected { info, answers: &answers, models: &models.names, relation: &relation, given };
         let corrections = table.corrections.as_deref().and_then(|path| self.corrections(at, path, &stage));
         Some(spec.add_table(TableSpec::Stage(Box::new(StageSpec {
@@ -345,13 +386,7 @@ impl Resolver<'_> {
     }
 
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
-        let (folder, outside) = (self.folder.to_owned(), self.outside);
-        move |path: &str| {
-            if !outside && !paths::stays_inside(&folder, path) {
-                return Err(format!("`{path}` leaves the folder of the spec"));
-            }
-            source::read_text(&folder, path)
-        }
+        paths::reader(self.folder, self.outside)
     }
 }
 
@@ -374,7 +409,8 @@ impl Resolver<'_> {
             let asked = stage.model(name);
             match spec.models.get_index_of(asked) {
                 Some(model) => models.known.push(model),
-                None => self.known_model(raw, path, asked),
+                // A variant is made of each known model.
+                None => self.known_model(raw, path, if raw.models.contains_key(asked) { asked } else { name }),
             }
             models.fallback = match raw.models.get(asked) {
                 Some(Some(_)) => models.fallback.map(|fallback| fallback || raw.has_fallback(asked)),

@@ -7,9 +7,9 @@ use arrow_schema::{FieldRef, Schema, SchemaRef};
 use super::columns::Relation;
 use super::grid::{Grid, UNIVERSE};
 use super::pipeline::Spec;
-use super::read::{Raw, RawUniverse};
+use super::read::{Raw, RawGrid, RawUniverse};
 use super::resolve::Resolver;
-use super::stages::Asking;
+use super::stages::{Asking, Universe};
 use super::table::{TableId, TableSpec, TransformSpec};
 use crate::document::Path;
 use crate::name::Name;
@@ -17,12 +17,20 @@ use crate::stage::Universes;
 use crate::table::{Cell, Column, Guard, Type};
 
 impl Resolver<'_> {
-    pub(super) fn grid(&mut self, spec: &mut Spec, raw: &Raw, name: &Name, (grid, universes): (&Grid, &[RawUniverse])) {
+    /// Adds the tables of the universes and that of the grid, which is called `name`. Columns are named after `stage`.
+    pub(super) fn grid(
+        &mut self,
+        spec: &mut Spec,
+        raw: &Raw,
+        (name, stage): (&Name, &Name),
+        RawGrid { grid, universes }: &RawGrid,
+    ) {
         let mut inputs = Vec::new();
         for universe in universes {
-            let RawUniverse { name: own, stage, models } = universe;
-            let at = Path::of(["stages", own.as_str()]);
-            inputs.extend(self.asking(spec, raw, &Asking { name, at, stage, universe: Some((own, models)) }));
+            let RawUniverse { name: table, stage: asked, models } = universe;
+            let at = Path::of(["stages", table.as_str()]);
+            let universe = Some(Universe { grid: name, table, models });
+            inputs.extend(self.asking(spec, raw, &Asking { name: stage, at, stage: asked, universe }));
         }
         if inputs.len() < universes.len() {
             return;

@@ -9,7 +9,7 @@
 //! To add a type, write one file with its config and trait, one `mod` line and one row in the registry of its family.
 //! Each lists the [`View`]s of its table for the report page, by `views` of its trait.
 //! A `reduce` is an asking stage whose rows a transform prepares. A `repeatability` asks another stage again, between
-//! two transforms.
+//! two transforms. A `stability` asks another stage with several wordings.
 
 mod agreement;
 mod analysis;
@@ -34,12 +34,14 @@ mod retrieve;
 mod row_prompt;
 mod sample;
 mod split;
+mod stability;
 mod survey;
 mod transform;
 mod universes;
 mod validation;
 mod vectors;
 mod view;
+mod wordings;
 
 use crate::registry::Kind;
 
@@ -52,6 +54,7 @@ pub(crate) use transform::{
 };
 pub(crate) use universes::Universes;
 pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
+pub(crate) use wordings::{Paraphrase, Wordings};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
@@ -70,4 +73,5 @@ pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     ensemble::KIND,
     fidelity::KIND,
     order_effects::KIND,
+    stability::KIND,
 ];

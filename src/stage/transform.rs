@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use serde_json::Value;
 
 use super::view::View;
+use super::wordings::Wordings;
 use crate::document::{Path, Problems};
 use crate::table::{self, Guard};
 
@@ -78,6 +79,11 @@ pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
 
     /// Returns what to ask again, for a stage that repeats another stage. Such a stage is not bound.
     fn repeats(&self) -> Option<Repeats<'_>> {
+        None
+    }
+
+    /// Returns how to ask another stage with several wordings. Such a stage is bound to the table of their answers.
+    fn wordings(&self) -> Option<Wordings<'_>> {
         None
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
 
 use crate::project::{Project, Table};
@@ -121,7 +124,7 @@ fn cells(table: &Table, columns: &[&str], only: impl Fn(usize) -> bool) -> Vec<V
 }
 
 /// A field of the stage or, after `model.`, of its models, with its levels as TOML.
-type Axis = (&'static str, &'static [&'static str]);
+type Axis = (&'static str, Vec<&'static str>);
 
 /// Runs a grid, then each of its universes as a separate spec, with another ledger. All cells must be equal.
 #[track_caller]
@@ -175,12 +178,46 @@ fn the_cells_of_an_analysis_are_those_of_separate_specs() {
     equals_separate_specs(
         &stage,
         &[
-            ("models", &["\"llama\"", "\"mistral\""]),
-            ("model.temperature", &["0.0", "0.7"]),
-            ("system", &["\"Be brief.\"", "\"\""]),
-            ("when", &["\"year > 1794\"", "\"true\""]),
+            ("models", vec!["\"llama\"", "\"mistral\""]),
+            ("model.temperature", vec!["0.0", "0.7"]),
+            ("system", vec!["\"Be brief.\"", "\"\""]),
+            ("when", vec!["\"year > 1794\"", "\"true\""]),
         ],
     );
+}
+
+/// Fields of an analysis with some levels.
+const FIELDS: [Field; 8] = [
+    ("models", &["\"llama\"", "\"mistral\""]),
+    ("model.temperature", &["0.0", "0.7", "1.0"]),
+    ("model.top_p", &["0.5", "0.9"]),
+    ("model.seed", &["7", "8"]),
+    ("prompt", &["\"Tone? {{ text }}\"", "\"Mood of {{ text }}?\"", "\"{{ year }}: {{ text }}\""]),
+    ("system", &["\"Be brief.\"", "\"\"", "\"You are a historian.\""]),
+    ("when", &["\"year > 1794\"", "\"true\"", "\"year < 1797\""]),
+    ("max_attempts", &["2", "3"]),
+];
+type Field = (&'static str, &'static [&'static str]);
+
+/// One to three of the fields, each with some of its levels. The models and the prompt are always axes.
+fn axes() -> impl Strategy<Value = Vec<Axis>> {
+    let levels = |(field, levels): Field| (Just(field), subsequence(levels.to_vec(), 1..=levels.len().min(2)));
+    let more: Vec<Field> = FIELDS.iter().filter(|(field, _)| !["models", "prompt"].contains(field)).copied().collect();
+    let more = subsequence(more, 1..=2).prop_flat_map(move |fields| fields.into_iter().map(levels).collect::<Vec<_>>());
+    (levels(FIELDS[0]), levels(FIELDS[4]), more)
+        .prop_map(|(models, prompt, more)| [vec![models], more, vec![prompt]].concat())
+}
+
+#[test]
+fn the_cells_of_random_grids_are_those_of_separate_specs() {
+    // Each case runs the program up to 17 times.
+    let config = Config { cases: 6, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let ran = runner.run(&axes(), |axes| {
+        equals_separate_specs(TONE, &axes);
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -192,7 +229,7 @@ models = ["llama"]
 text_column = "text"
 fields.place = { type = "string", enum = ["here", "there", "nowhere"] }
 "#;
-    equals_separate_specs(stage, &[("model.seed", &["1", "2"]), ("system", &["\"A.\"", "\"B.\"", "\"C.\""])]);
+    equals_separate_specs(stage, &[("model.seed", vec!["1", "2"]), ("system", vec!["\"A.\"", "\"B.\"", "\"C.\""])]);
 }
 
 #[test]
@@ -207,8 +244,8 @@ questions = [
     { id = "peace", text = "Is peace good?", type = "single", options = ["yes", "no", "it depends"] },
 ]
 "#;
-    let orders: &[&str] = &["\"as_given\"", "\"reversed\"", "\"latin\""];
-    equals_separate_specs(stage, &[("option_order", orders), ("model.temperature", &["0.1", "0.9"])]);
+    let orders = vec!["\"as_given\"", "\"reversed\"", "\"latin\""];
+    equals_separate_specs(stage, &[("option_order", orders), ("model.temperature", vec!["0.1", "0.9"])]);
 }
 
 #[test]
@@ -245,6 +282,11 @@ fn problems_point_into_the_grid() {
         (
             "models = [\"llama\", \"mistrl\"]".to_owned(),
             "models = [\"llama\", \"mistrl\"]",
+            "there is no model `mistrl`",
+        ),
+        (
+            "models = [\"mistrl\"]\nmodel.temperature = [0.1, 0.2]".to_owned(),
+            "models = [\"mistrl\"]",
             "there is no model `mistrl`",
         ),
         (prompts.to_owned(), "\"Tone? {{ txet }}\"", "`txet`"),

@@ -119,6 +119,7 @@ mod sheets;
 mod show;
 mod slurm;
 mod source_files;
+mod stability;
 mod starts;
 mod stops;
 mod summary;

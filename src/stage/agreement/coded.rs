@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use arrow_schema::Field;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::method::columns::{Reading, Rows};
+use crate::stage::method::columns::{Reading, Rows, is_list};
 use crate::stage::transform::DataError;
 use crate::stats::{Codes, NO_CODE, Scale, in_parallel, masi};
 
@@ -15,7 +16,7 @@ pub(super) const MOST_COMPARED: usize = 3000;
 /// What codes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// Labels, or lists of labels.
     #[default]
     Nominal,
@@ -60,7 +61,7 @@ pub(super) struct Values {
 }
 
 /// The categories of the codes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Categories {
     Labels(Vec<String>),
     /// Ordered labels, and whether those that do not occur count.
@@ -138,6 +139,19 @@ impl Categories {
 type ReadCodes = Vec<Vec<u32>>;
 
 impl Values {
+    /// The values in columns with these fields.
+    pub(super) fn new(level: Level, order: Option<Vec<String>>, fields: &[&Field]) -> Values {
+        let lists = level == Level::Nominal && fields.first().is_some_and(|field| is_list(field));
+        let are_numbers = fields.iter().all(|field| Reading::Number.fits(field));
+        let reading = match level {
+            Level::Interval | Level::Ratio => Reading::Number,
+            Level::Ordinal if are_numbers && order.is_none() => Reading::Number,
+            Level::Nominal if lists => Reading::Labels,
+            Level::Nominal | Level::Ordinal => Reading::Label,
+        };
+        Values { level, reading, order }
+    }
+
     /// The categories of the codes in these reads, and the code of each row in each read. `name` names a read.
     pub(super) fn read(
         &self,

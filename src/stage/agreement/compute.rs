@@ -85,7 +85,7 @@ impl Agreeing {
     }
 
     /// The statistics of all coders, then those of each pair.
-    fn of(&self, coded: &Coded, labels: &[String], label: Option<&str>) -> Vec<Statistic> {
+    pub(super) fn of(&self, coded: &Coded, labels: &[String], label: Option<&str>) -> Vec<Statistic> {
         let compared = self.compared(coded);
         let weights: Vec<f64> = coded.codes.counts().iter().map(|count| *count as f64).collect();
         let all = weights.iter().sum::<f64>();

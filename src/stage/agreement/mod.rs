@@ -4,25 +4,32 @@
 //! (Handbook of Inter-Rater Reliability, 4th edition 2014) nor the packages `krippendorff` and irrCAC define them for
 //! unequal probabilities. `by` shows the strata of a sample.
 
+mod alpha;
 mod coded;
 mod coefficient;
 mod compute;
+mod order;
 
 use arrow_schema::Field;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::coded::{Layout, Level, Values};
+use self::coded::{Layout, Values};
 use self::coefficient::Coefficient;
 use self::compute::Agreeing;
-use super::method::columns::{Read, Reading, is_list};
+use self::order::check_order;
+use super::method::columns::{Read, Reading};
 use super::method::frame::Frame;
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
-use super::transform::{InputTable, Transform, TransformConfig, TransformContext, declaration};
+use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
 use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::table::Type;
+
+pub(crate) use self::alpha::{Alpha, ReadColumn};
+pub(super) use self::coded::Level;
+pub(super) use self::order::Checks;
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> = Kind::new::<Agreement>(
     "agreement",
@@ -71,18 +78,6 @@ struct Agreement {
     /// The confidence of the intervals, between 0 and 1. Default: 0.95.
     #[serde(default)]
     confidence: Confidence,
-}
-
-/// The problems of a stage at the place of its fields.
-struct Checks<'a> {
-    path: &'a Path,
-    problems: &'a mut Problems,
-}
-
-impl Checks<'_> {
-    fn bad(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.error("bad-value", self.path.key(key), message).help(help);
-    }
 }
 
 impl Agreement {
@@ -139,36 +134,6 @@ impl Agreement {
         statistics.clone()
     }
 
-    fn check_order(&self, texts: bool, checks: &mut Checks<'_>) {
-        let Some(order) = &self.order else {
-            if self.level == Level::Ordinal && texts {
-                let columns = self.code_columns(checks.path);
-                let declared = columns.first().map_or(String::new(), |(_, name)| declaration(name, "number"));
-                let help = format!(
-                    "write `order = [..]` with the labels from the lowest to the highest; numbers need none, but a type \
-                     in their source, such as {declared}"
-                );
-                checks.bad("level", "ordinal labels need their order", help);
-            }
-            return;
-        };
-        if self.level != Level::Ordinal {
-            let message = format!("`order` is for ordinal labels, but the level is {}", self.level.name());
-            checks.bad("order", message, "write `level = \"ordinal\"`, or leave `order` out");
-        }
-        if order.len() < 2 {
-            checks.bad(
-                "order",
-                "`order` must have two labels or more",
-                "list all labels, also those that do not occur",
-            );
-        }
-        for (i, label) in order.iter().enumerate().filter(|(i, label)| order[..*i].contains(label)) {
-            let message = format!("`{label}` is listed in `order` twice");
-            checks.problems.error("bad-value", checks.path.key("order").index(i), message).help("leave one out");
-        }
-    }
-
     /// The columns of the codes, with the places of their names in the spec.
     fn code_columns<'a>(&'a self, path: &Path) -> Vec<(Path, &'a str)> {
         match (&self.coders, &self.value) {
@@ -207,17 +172,11 @@ impl TransformConfig for Agreement {
         let columns = self.code_columns(context.path);
         let fields: Vec<&Field> =
             columns.iter().filter_map(|(_, name)| input.schema.field_with_name(name).ok()).collect();
-        let lists = self.level == Level::Nominal && fields.first().is_some_and(|field| is_list(field));
         let texts = fields.iter().any(|field| Type::of_cells(field.data_type()) == Type::Text);
-        let are_numbers = fields.iter().all(|field| Reading::Number.fits(field));
-        let reading = match self.level {
-            Level::Interval | Level::Ratio => Reading::Number,
-            Level::Ordinal if are_numbers && self.order.is_none() => Reading::Number,
-            Level::Nominal if lists => Reading::Labels,
-            Level::Nominal | Level::Ordinal => Reading::Label,
-        };
-        let reads = self.reads(input, reading, &mut checks);
-        self.check_order(texts, &mut checks);
+        let values = Values::new(self.level, self.order.clone(), &fields);
+        let lists = values.reading == Reading::Labels;
+        let reads = self.reads(input, values.reading, &mut checks);
+        check_order(&values, texts, columns.first().map(|(_, name)| *name), &mut checks);
         let statistics = self.statistics(lists, self.coders.as_ref().map(Vec::len), &mut checks);
         if checks.problems.had_errors_since(before) {
             return None;
@@ -234,7 +193,7 @@ impl TransformConfig for Agreement {
             settings: json!(Agreement { input: String::new(), ..self.clone() }),
             method: Box::new(Agreeing {
                 layout,
-                values: Values { level: self.level, reading, order: self.order.clone() },
+                values,
                 clustered: self.cluster.is_some(),
                 statistics,
                 pairs: self.pairs,
