@@ -67,6 +67,7 @@
 //! | `spec` | the checked spec: names resolved, schemas known |
 //! | `source`, `stage`, `provider`, `assertion` | the extension points: sources of rows, stage types, model servers, tests of tables |
 //! | `prompt` | templates, messages, typed answers, packs, replies |
+//! | `object` | object stores such as S3: addresses, objects, their copies on this machine |
 //! | `registry`, `table` | rows of the extension tables; rows, cells and columns, Parquet, comparison of tables |
 //! | `document` | TOML and YAML as one tree with positions; diagnostics |
 //! | `search` | the nearest vectors and texts, exactly and without a model |
@@ -87,6 +88,7 @@
 //! | run parts with another engine, such as Slurm | a type with the trait `Engine` of `src/cluster/mod.rs`; `src/cluster/local.rs` is an example |
 //! | change what stops a run early | `src/run/call/first_answer.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
+//! | read and write another object store | a variant of `Scheme` in `src/object/address.rs`, and a builder in `src/object/bucket.rs` |
 //! | read another file format | a row of `FORMATS` in `src/source/file/mod.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed/mod.rs` a simpler one for cells with types |
 //! | read another kind of document, such as pptx | a row of `FORMATS` in `src/source/documents/formats.rs` |
 //! | write another file format | a variant of `TableFormat` in `src/spec/format.rs`, and a writer in `src/output/mod.rs` |
@@ -152,6 +154,7 @@ mod inventory;
 mod lock;
 mod models;
 mod name;
+mod object;
 mod output;
 mod page;
 mod pipeline;

@@ -143,6 +143,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::InUse | StoreError::Cleaning => failure.help("try again when it has ended"),
             StoreError::Ledger(error) => error.into(),
+            StoreError::Object(error) => failure.help_if(error.help),
             _ => failure,
         }
     }

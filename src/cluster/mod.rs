@@ -18,7 +18,7 @@ pub(crate) use kubernetes::Kubernetes;
 pub(crate) use local::Local;
 pub(crate) use ray::Ray;
 pub(crate) use slurm::Slurm;
-pub(crate) use storage::{RACERS, probe, racer};
+pub(crate) use storage::{RACERS, probe, probe_store, racer};
 
 /// Why an engine can't run the work. `help` is what to do.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use super::drift::leaves;
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform};
 use super::prompts::{Prompts, hash};
 use crate::models::{Models, Target};
+use crate::object::fetch;
 use crate::output;
 use crate::plan::Plan;
 use crate::prompt::Message;
@@ -201,6 +202,10 @@ impl Lock {
                 continue;
             }
             let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
+            if let Some(Err(error)) = output.address().map(|address| fetch(&plan.spec.folder, &address)) {
+                locked.content = Some(format!("unreadable: {error}"));
+                continue;
+            }
             if !output.file.exists() {
                 locked.content = Some("missing".to_owned());
                 continue;

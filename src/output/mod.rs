@@ -21,6 +21,7 @@ mod variables;
 mod workbook;
 mod workbook_cells;
 
+use crate::object::{outdate, publish};
 use crate::spec::{OutputSpec, TableFormat};
 use crate::store::StoreError;
 use crate::table::parquet::{Options, TableWriter};
@@ -35,9 +36,15 @@ pub(crate) use workbook_cells::WorkbookFile;
 
 impl Output<'_> {
     pub(crate) fn write(&self) -> Result<Written, StoreError> {
-        match &self.output.sheet {
-            Some(sheet) => self.keep(sheet, || self.write_new()),
-            None => self.write_new(),
+        match (&self.output.sheet, self.output.address()) {
+            (Some(sheet), _) => self.keep(sheet, || self.write_new()),
+            (None, None) => self.write_new(),
+            (None, Some(address)) => {
+                outdate(&self.output.file).map_err(|error| self.io(error))?;
+                let written = self.write_new()?;
+                publish(&address, &self.output.file)?;
+                Ok(written)
+            }
         }
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::rows::RowChoice;
+use crate::object::copy_path;
+use crate::source::files_at_risk;
 use crate::spec::Spec;
 use crate::spec::load::other_file;
 
@@ -16,7 +18,7 @@ const COMPRESSED: [&str; 4] = ["gz", "zst", "bz2", "xz"];
 /// Renames the outputs by `mark`. The error is a path that the spec reads or writes itself.
 pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let files = spec.sources().flat_map(|(_, source)| source.source.files(&spec.folder).unwrap_or_default());
+    let files = spec.sources().flat_map(|(_, source)| files_at_risk(source.source.as_ref(), &spec.folder));
     let outputs = spec.outputs.values().map(|output| output.file.clone());
     let taken: BTreeSet<_> = files.chain(outputs).map(|file| real(&file)).collect();
     for output in spec.outputs.values_mut() {
@@ -25,7 +27,10 @@ pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> 
             sheet.reading.path.clone_from(&output.path);
         }
         let name = output.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        output.file = output.file.with_file_name(marked(name, mark));
+        output.file = match output.address() {
+            Some(address) => copy_path(&spec.folder, &address),
+            None => output.file.with_file_name(marked(name, mark)),
+        };
         if taken.contains(&real(&output.file)) {
             return Err(output.path.clone());
         }

@@ -10,6 +10,7 @@ use super::error::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use crate::lock::{Lock, PromptDigest};
 use crate::models::Models;
+use crate::object::fetch;
 use crate::output::{Batches, Output};
 use crate::plan::Plan;
 use crate::spec::{TableId, TransformSpec};
@@ -127,6 +128,10 @@ impl Finished<'_> {
             };
             // A sheet that people fill is never replaced.
             let kept = self.kept.filter(|_| output.sheet.is_none());
+            if let Some(address) = output.address().filter(|_| kept.is_some()) {
+                // Without an object there is nothing to keep.
+                let _ = fetch(&plan.spec.folder, &address);
+            }
             let before = kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
             let read = || Box::new(read_all(&tables)) as Batches<'_>;
             let done = Output { spec: &plan.spec, output, facts, prompts: &prompts, read: &read }.write()?;

@@ -11,12 +11,15 @@ use super::pinned::builds_of_workers;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
 use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
+use crate::object::Bucket;
 use crate::output::check;
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, earlier, import, reply_limits};
+use crate::store::{
+    Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, StoreError, earlier, import, reply_limits,
+};
 use crate::table::parquet::{clean, folder_of};
 
 /// The recorded answers that a run uses.
@@ -107,6 +110,10 @@ pub(crate) fn prepare(
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
         check(output, &plan.spec.folder)?;
+        if let Some(address) = output.address() {
+            // Before anything is paid.
+            Bucket::open(&address.folder()).and_then(|bucket| bucket.check()).map_err(StoreError::from)?;
+        }
         locks.push(project.lock(&output.file, &output.path)?);
         clean(folder_of(&output.file), Some(&output.file));
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::batches::SourceError;
 use super::reader::DataFile;
 use crate::name::{listed, nearest};
+use crate::object::{Address, Bucket, ObjectError, fetch};
 
 /// The most files that are listed instead of a missing one.
 const NEIGHBOURS: usize = 5;
@@ -14,6 +15,9 @@ const NEIGHBOURS: usize = 5;
 /// A file or folder that exists under the name as written wins over the glob that the name could be, even with `*`, `?`
 /// or `[` in it. A glob never matches hidden files.
 pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
+    if let Some(address) = Address::parse(path) {
+        return address.and_then(|address| objects(folder, &address)).map_err(|error| wrong_object(path, error));
+    }
     let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };
     let whole = folder.join(path);
     if whole.is_file() {
@@ -25,7 +29,7 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
             true => wrong(format!("`{path}` is a folder"))
                 .help(format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/'))),
             false if path.contains("://") => wrong(format!("`{path}` is an address, and a source reads files"))
-                .help("download the file first, and write its path"),
+                .help("download the file first, and write its path; `s3://`, `gs://` and `az://` are read as they are"),
             false => wrong(format!("there is no file `{path}`")).help(neighbours(folder, path)),
         });
     }
@@ -36,9 +40,8 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
         false => format!("{inside}/{path_or_glob}"),
     };
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    let found = glob::glob_with(&pattern, options).map_err(|e| {
-        wrong(format!("`{path}` is not a valid glob: {}", e.msg)).help("`*`, `**`, `?` and `[a-z]` are special")
-    })?;
+    let found = glob::glob_with(&pattern, options)
+        .map_err(|e| wrong(format!("`{path}` is not a valid glob: {}", e.msg)).help(GLOBS))?;
     let mut files = Vec::new();
     for entry in found {
         let file = entry.map_err(|e| wrong(format!("`{path}`: {e}")))?;
@@ -55,6 +58,42 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
         }
         false => Ok(files.into_iter().map(named).collect()),
     }
+}
+
+/// The copies of the objects that an address with or without a glob matches, ordered by name.
+fn objects(folder: &Path, address: &Address) -> Result<Vec<DataFile>, ObjectError> {
+    let copy = |address: &Address| Ok(DataFile { path: fetch(folder, address)?, shown: address.to_string() });
+    if !is_glob(address.key()) {
+        return Ok(vec![copy(address)?]);
+    }
+    let pattern = glob::Pattern::new(address.key())
+        .map_err(|error| ObjectError::new(format!("`{address}` is not a valid glob: {}", error.msg), GLOBS))?;
+    let plain = address.key().split(['*', '?', '[']).next().unwrap_or_default();
+    let listed = plain.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let options = glob::MatchOptions {
+        require_literal_leading_dot: true,
+        require_literal_separator: true,
+        ..glob::MatchOptions::new()
+    };
+    let names = Bucket::open(&address.root())?.list(listed)?;
+    let found: Vec<DataFile> = names
+        .iter()
+        .filter(|name| pattern.matches_with(name, options))
+        .map(|name| copy(&address.with_key(name)))
+        .collect::<Result<_, _>>()?;
+    if found.is_empty() {
+        let help = format!("looked in `{}`", address.with_key(listed));
+        return Err(ObjectError::new(format!("no object matches `{address}`"), help));
+    }
+    Ok(found)
+}
+
+const GLOBS: &str = "`*`, `**`, `?` and `[a-z]` are special";
+
+fn wrong_object(path: &str, error: ObjectError) -> SourceError {
+    // The place in the spec shows the address.
+    let message = if error.message.contains(path) { error.message } else { format!("`{path}`: {}", error.message) };
+    SourceError { help: error.help, ..SourceError::new(message).at(["path"]) }
 }
 
 /// The glob `path`, with the folders at its start that exist under their names as written escaped.

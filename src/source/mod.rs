@@ -29,7 +29,7 @@ mod settings;
 mod text;
 mod typed;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use batches::{SourceError, read_ahead};
 pub(crate) use csv::edit::CsvFile;
@@ -43,6 +43,7 @@ pub(crate) use settings::codes::{CodingSheet, FillColumn};
 pub(crate) use settings::format::FileFormat;
 pub(crate) use typed::sheet::{cell_name, workbook_rows};
 
+use crate::object::{Address, copy_path};
 use crate::registry::Kind;
 
 pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, documents::KIND, population::KIND, inline::KIND];
@@ -78,6 +79,16 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
         }
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The files that an output would overwrite: those that the source reads, or the copy of its object. Asks no store.
+pub(crate) fn files_at_risk(source: &dyn Source, folder: &Path) -> Vec<PathBuf> {
+    let paths = source.paths();
+    let addresses: Vec<_> = paths.iter().filter_map(|(_, path)| Address::parse(path)).collect();
+    match addresses.is_empty() {
+        true => source.files(folder).unwrap_or_default(),
+        false => addresses.iter().flatten().map(|address| copy_path(folder, address)).collect(),
+    }
 }
 
 /// Reads a text file that a spec names, such as a prompt; the error is a sentence.

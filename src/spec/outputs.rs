@@ -15,6 +15,8 @@ use super::resolve::Resolver;
 use super::table::SourceSpec;
 use crate::document::{Path, Problems};
 use crate::name::Name;
+use crate::object::{Address, Bucket, copy_path};
+use crate::source::files_at_risk;
 use crate::table::{Labels, column};
 
 impl Resolver<'_> {
@@ -86,7 +88,16 @@ impl Resolver<'_> {
     /// The file at `path`, unless it is outside the folder or in use.
     fn output_file(&mut self, spec: &Spec, at: Path, path: &str) -> Option<PathBuf> {
         let inside = self.inside(at.clone(), path);
-        let file = paths::plain(&self.folder.join(path));
+        let file = match Address::parse(path) {
+            None => paths::plain(&self.folder.join(path)),
+            Some(address) => match address.and_then(|address| Bucket::open(&address).map(|_| address)) {
+                Ok(address) => copy_path(self.folder, &address),
+                Err(error) => {
+                    self.error("bad-path", at, error.message).help_if(error.help);
+                    return None;
+                }
+            },
+        };
         if let Some(source) = self.source_over(spec, &file) {
             let message = format!("this output would overwrite the file that source `{source}` reads");
             let help = "write another file; if people fill this one, add `keep = true` and `fill`";
@@ -103,12 +114,17 @@ impl Resolver<'_> {
     fn source_over(&self, spec: &Spec, file: &FilePath) -> Option<String> {
         let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let reads =
-            |s: &SourceSpec| s.source.files(self.folder).is_ok_and(|files| files.iter().any(|f| real(f) == real(file)));
+            |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| real(f) == real(file));
         spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
 }
 
 impl OutputSpec {
+    /// The address of the object that the output is. `file` is the copy of it.
+    pub(crate) fn address(&self) -> Option<Address> {
+        Address::parse(&self.path)?.ok()
+    }
+
     /// Whether the file has other columns, or other names for them, than the table of `input`.
     pub(crate) fn is_shaped(&self) -> bool {
         ["columns", "drop", "rename"].iter().any(|key| self.settings.contains_key(*key))

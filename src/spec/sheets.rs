@@ -13,6 +13,7 @@ use super::resolve::Resolver;
 use super::table::{TableId, TableSpec};
 use crate::document::Path;
 use crate::name::Name;
+use crate::object::is_address;
 use crate::prompt::normalise_option;
 use crate::source::{CodingSheet, File, FillColumn, Source};
 use crate::table::Labels;
@@ -57,6 +58,10 @@ impl Resolver<'_> {
         if !matches!(TableFormat::of(&table.path), Some(TableFormat::Csv | TableFormat::Xlsx)) {
             let message = format!("`{}` can't be kept: new rows are only added to .csv and .xlsx", table.path);
             self.error("bad-value", at.key("path"), message).help("end it in `.csv` or `.xlsx`");
+        }
+        if is_address(&table.path) {
+            let message = format!("`{}` is an address, and people fill a file", table.path);
+            self.error("bad-value", at.key("path"), message).help("write the sheet into a file");
         }
         if table.columns.is_none() {
             let message = "a sheet that people fill needs the `columns` that they see";

@@ -25,6 +25,8 @@ pub(crate) enum StoreError {
     NoCalls { path: PathBuf },
     #[error("{run} contains no finished run")]
     Unfinished { run: PathBuf },
+    #[error(transparent)]
+    Object(#[from] crate::object::ObjectError),
     #[error("the ledger is being cleaned by `fanfold ledger gc`")]
     Cleaning,
     #[error("the ledger is in use by a run")]

@@ -8,7 +8,7 @@ use crate::recipe::rows;
 use crate::server::{Asked, Say, Server, answer};
 
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
-const OUTPUTS: [&str; 2] = ["out/gist.parquet", "out/sums.csv"];
+pub(crate) const OUTPUTS: [&str; 2] = ["out/gist.parquet", "out/sums.csv"];
 /// Calls that a worker has in flight.
 const IN_FLIGHT: usize = 8;
 
@@ -250,6 +250,25 @@ pub(crate) fn wait_for(what: &str, most: Duration, mut done: impl FnMut() -> boo
         assert!(start.elapsed() < most, "{what} did not happen within {most:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[cfg(not(feature = "cloud"))]
+#[test]
+fn a_program_without_object_stores_says_how_to_get_one_that_has_them() {
+    let server = Server::new().start();
+    let project = project(&server, 20);
+    let says = |ran: crate::project::Ran| {
+        assert!(ran.code != 0, "{}", ran.stderr);
+        for part in ["is on an object store, and this program was built without", "--features cloud"] {
+            assert!(ran.stderr.contains(part), "{}", ran.stderr);
+        }
+    };
+    says(project.run(&["doctor", "storage", "s3://study/runs"]));
+    project.write("pipeline.toml", SPEC.replace("\"data.csv\"", "\"s3://study/data.csv\""));
+    says(project.run(&RUN));
+    project.write("pipeline.toml", SPEC.replace("\"out/sums.csv\"", "\"gs://study/sums.csv\""));
+    says(project.run(&RUN));
+    assert_eq!(server.requests(), 0, "nothing is paid before");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 23] = [
+const LEVELS: [&[&str]; 24] = [
     &["cli"],
     &["serve"],
     &["pipeline"],
@@ -26,6 +26,7 @@ const LEVELS: [&[&str]; 23] = [
     &["spec"],
     &["source", "stage", "provider", "assertion"],
     &["prompt"],
+    &["object"],
     &["registry", "table"],
     &["document"],
     &["search"],

@@ -77,6 +77,8 @@ mod modelfile;
 mod models;
 mod money;
 mod nested;
+#[cfg(feature = "cloud")]
+mod object_stores;
 mod old_data;
 mod old_words;
 mod options;

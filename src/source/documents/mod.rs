@@ -37,6 +37,7 @@ use super::reading::Changes;
 use super::rows::Source;
 use super::text::encoding;
 use crate::document::{self, Node, Problems};
+use crate::object::is_address;
 use crate::registry::Kind;
 use content::Content;
 use folder::{below, split_glob};
@@ -72,6 +73,9 @@ fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option
     let before = problems.mark();
     if documents.path.trim().is_empty() {
         problems.error("bad-path", path.key("path"), "the path is empty");
+    } else if is_address(&documents.path) {
+        let message = format!("`{}` is an address, and documents are read from files", documents.path);
+        problems.error("bad-path", path.key("path"), message).help("download the folder first, and write its path");
     }
     if let Some(Err(error)) = documents.encoding.as_deref().map(encoding) {
         problems.error("unknown-encoding", path.key("encoding"), error.message).help_if(error.help);
