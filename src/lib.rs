@@ -66,7 +66,7 @@
 //! | `plan` | the selected stages, their rows and parts, before anything runs |
 //! | `spec` | the checked spec: names resolved, schemas known |
 //! | `source`, `stage`, `provider`, `assertion` | the extension points: sources of rows, stage types, model servers, tests of tables |
-//! | `prompt` | templates, messages, typed answers, packs, replies |
+//! | `prompt`, `starlark` | templates, messages, typed answers, packs, replies; a bounded evaluator of programs that models write |
 //! | `object` | object stores such as S3: addresses, objects, their copies on this machine |
 //! | `registry`, `table` | rows of the extension tables; rows, cells and columns, Parquet, comparison of tables |
 //! | `document` | TOML and YAML as one tree with positions; diagnostics |
@@ -108,6 +108,8 @@
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | change what programs learn of a run, and so the Python module and the functions for R | `Serialize` of `RunSummary` in `src/report/summary.rs`, and `src/report/table_files.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
+//! | add a function that programs of a recursive stage can call | `src/stage/recursive/calls.rs`; the words to the root model are in `src/stage/recursive/wording.rs` |
+//! | add a function or a method of the language of these programs | `src/starlark/functions.rs`, `src/starlark/strings.rs`, `src/starlark/containers.rs` |
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
 //! | change how rows are searched | `src/search/vectors.rs` for vectors, `src/search/bm25.rs` for words; the stage is `src/stage/retrieve/mod.rs` |
@@ -123,6 +125,8 @@
 //!
 //! - **grid**: an asking stage with axes. Each combination of their levels is a **universe**, which is bound and asked like
 //!   any stage.
+//! - **recursive stage**: a stage whose **root** model writes programs about a long context, which ask a **sub** model. A
+//!   **round** is one reply of the root model with what its program printed; a row's rounds are its **trajectory**.
 //! - **row**: a line of a source, identified by its key or by its number from 1.
 //! - **stage**: asks models about each row and adds columns.
 //! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, `sample`, and the
@@ -171,6 +175,7 @@ mod serve;
 mod source;
 mod spec;
 mod stage;
+mod starlark;
 mod stats;
 mod store;
 mod table;

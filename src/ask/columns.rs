@@ -60,7 +60,7 @@ pub(crate) fn columns(
     slots: &[OutputSlot<'_>],
 ) -> Result<RecordBatch, ArrowError> {
     let answers = &stage.answers;
-    let (models, fold, names) = (stage.models.len(), answers.fold() as usize, &stage.model_names);
+    let (models, fold, names) = (answers.models, answers.fold() as usize, &stage.model_names);
     let rows = input.num_rows() * fold;
     let column = |kind: Type, cell: usize, from: usize, step: usize| {
         array_of(kind, (from..slots.len()).step_by(step).map(|slot| &slots[slot].cells[cell]))

@@ -86,7 +86,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::prompt::Expect;
+    use crate::prompt::{Addressee, Expect};
     use crate::provider::Finish;
     use crate::store::Notes;
 
@@ -94,7 +94,14 @@ mod tests {
 
     fn prompt() -> Prompt {
         let messages = vec![Message::user("speech ".repeat(WORDS))];
-        Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None }
+        Prompt {
+            messages,
+            expect: Arc::new(Expect::Text),
+            schema: None,
+            respondent: None,
+            pack: None,
+            to: Addressee::Row,
+        }
     }
 
     fn reply(prompt_tokens: Option<u64>, cached_tokens: u64) -> Reply {

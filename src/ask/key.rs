@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::prompt::{Expect, Message, Prompt};
+use crate::prompt::{Addressee, Expect, Message, Prompt};
 use crate::provider::{Build, Encoded};
 use crate::spec::StageSpec;
 use crate::store::Key;
@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) fn probe(stage: &StageSpec) -> Prompt {
     let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
-    Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None }
+    Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None, to: Addressee::Row }
 }
 
 /// The hash that identifies a call.

@@ -16,5 +16,5 @@ pub(crate) use cut::{ContextSize, was_cut};
 pub(crate) use key::{Asked, KEY_VERSION, Replicate, call_key, probe};
 pub(crate) use packs::{FirstRound, audited, by_pack, tasks};
 pub(crate) use task::{
-    Exchange, Keys, Next, Question, Respondent, SlotResult, Task, TaskContext, answered_by, answers,
+    Exchange, Keys, Next, Question, Respondent, SlotResult, Task, TaskContext, answered_by, answers, asked_model,
 };

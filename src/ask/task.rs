@@ -17,11 +17,11 @@ use arrow_array::RecordBatch;
 
 use super::answer::{Finished, PackPosition, ended_by_itself};
 use super::key::Replicate;
-use crate::prompt::{Answer, Failure, Message, PackForm, Prompt, pack, together};
+use crate::prompt::{Addressee, Answer, Failure, Message, PackForm, Prompt, pack, together};
 use crate::spec::{Repair, StageSpec};
 use crate::stage::Ask;
 use crate::store::{Key, Record};
-use crate::table::Row;
+use crate::table::{Cell, Row};
 
 pub(crate) type Exchange = (AskedPrompt, Finished);
 
@@ -47,7 +47,7 @@ impl AskedPrompt {
         }
         let messages = prompt.messages[earlier..].to_vec();
         let (expect, schema, pack) = (prompt.expect.clone(), prompt.schema.clone(), prompt.pack.clone());
-        let prompt = Prompt { messages, expect, schema, respondent: prompt.respondent, pack };
+        let prompt = Prompt { messages, expect, schema, respondent: prompt.respondent, pack, to: prompt.to };
         AskedPrompt { prompt: Arc::new(prompt), earlier }
     }
 
@@ -95,6 +95,8 @@ pub(crate) trait Keys {
 pub(crate) struct TaskContext<'a> {
     pub(crate) ask: &'a dyn Ask,
     pub(crate) at_once: bool,
+    /// The index of the model that the row's model calls, if the stage has one.
+    pub(crate) sub: usize,
     pub(crate) repair: Repair,
     pub(crate) keys: &'a dyn Keys,
     pub(crate) input: &'a RecordBatch,
@@ -124,6 +126,7 @@ pub(crate) struct Member {
 }
 
 pub(crate) struct Question {
+    pub(crate) who: Respondent,
     pub(crate) prompt: Arc<Prompt>,
     pub(crate) key: Key,
     pub(crate) answer: Option<Finished>,
@@ -140,8 +143,8 @@ struct OlderForm {
 }
 
 impl Question {
-    pub(crate) fn new(prompt: Arc<Prompt>, key: Key) -> Self {
-        Question { prompt, key, answer: None, must_have_ended: false, older: Vec::new() }
+    pub(crate) fn new(who: Respondent, prompt: Arc<Prompt>, key: Key) -> Self {
+        Question { who, prompt, key, answer: None, must_have_ended: false, older: Vec::new() }
     }
 
     /// Whether a record under the key of the question may answer it.
@@ -195,30 +198,55 @@ pub(crate) struct StepResult {
 }
 
 pub(crate) fn answers(asked: &[Exchange]) -> Vec<Answer> {
-    asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
+    asked.iter().filter_map(|(prompt, finished)| answer(prompt.to, finished)).collect()
+}
+
+/// The answer to a prompt; `None` if it fails the row. In a stage of two models it is the text, the kind of the failure
+/// and the tokens of the prompt and of the reply. A replay file has no other words about a failure.
+fn answer(to: Addressee, finished: &Finished) -> Option<Answer> {
+    let (text, failure) = match (&finished.answer, to) {
+        (answer, Addressee::Row) => return answer.clone().ok(),
+        (Ok(answer), _) => (answer.first().cloned().unwrap_or(Cell::Null), Cell::Null),
+        (Err(failure), _) if !fails_row(to, failure) => (Cell::Null, Cell::Text(failure.kind.name().to_owned())),
+        (Err(_), _) => return None,
+    };
+    let tokens = |number: u64| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let Record { prompt_tokens, completion_tokens, .. } = *finished.record;
+    Some(vec![text, failure, tokens(prompt_tokens), tokens(completion_tokens)])
+}
+
+fn fails_row(to: Addressee, failure: &Failure) -> bool {
+    to != Addressee::Sub || !failure.kind.is_of_one_call()
+}
+
+/// The model that an exchange asked, by its index in the stage's list. `model` is the one that answers the row.
+pub(crate) fn asked_model(stage: &StageSpec, prompt: &Prompt, model: usize) -> usize {
+    if prompt.to == Addressee::Sub { stage.sub() } else { model }
 }
 
 /// The name of the last fallback that answered; `None` if the asked model answered.
 pub(crate) fn answered_by(asked: &[Exchange]) -> Option<&str> {
     // A pack whose answer was bad does not count: its rows were asked again.
-    let mut answers = asked.iter().rev().filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
+    let of_row = asked.iter().rev().filter(|(prompt, _)| prompt.to != Addressee::Sub);
+    let mut answers = of_row.filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
     answers.find_map(|(_, finished)| finished.record.notes.fallback.as_deref())
 }
 
 impl<'a> TaskContext<'a> {
     pub(crate) fn new(stage: &'a StageSpec, keys: &'a dyn Keys, input: &'a RecordBatch, first_row: u64) -> Self {
         let (ask, at_once) = (stage.stage.ask.as_ref(), stage.stage.info.at_once);
-        TaskContext { ask, at_once, repair: stage.repair, keys, input, first_row }
+        TaskContext { ask, at_once, sub: stage.sub(), repair: stage.repair, keys, input, first_row }
     }
 
     fn question(&self, who: Respondent, prompt: Arc<Prompt>) -> Question {
+        let who = if prompt.to == Addressee::Sub { Respondent { model: self.sub, ..who } } else { who };
         let form = |must_have_ended| {
             let prompt = prompt.clone();
             move |key| OlderForm { prompt: prompt.clone(), key, must_have_ended }
         };
         let older = self.keys.older_keys(who, &prompt).into_iter().map(form(false));
         let older = older.chain(self.keys.shorter_keys(who, &prompt).into_iter().map(form(true))).collect();
-        Question { older, ..Question::new(prompt.clone(), self.keys.key(who, &prompt)) }
+        Question { older, ..Question::new(who, prompt.clone(), self.keys.key(who, &prompt)) }
     }
 }
 
@@ -338,8 +366,8 @@ impl Task {
             let Some(finished) = call.question.answer else { break };
             step.count(&finished);
             step.result.singles += u64::from(finished.was_sent());
-            let failure = finished.answer.as_ref().err().cloned();
             let prompt = call.question.prompt;
+            let failure = finished.answer.as_ref().err().filter(|failure| fails_row(prompt.to, failure)).cloned();
             member.asked.push((AskedPrompt::after(member.last.as_deref(), &prompt), finished));
             member.last = Some(prompt);
             if failure.is_some() {

@@ -6,7 +6,7 @@ use crate::models::{Access, ConnectError, Models};
 use crate::name::{listed, nearest};
 use crate::plan::{Plan, RowChoice, Selected, Selection, select};
 use crate::preview::prompts;
-use crate::prompt::{Expect, Message, Prompt};
+use crate::prompt::{Addressee, Expect, Message, Prompt};
 use crate::provider::Env;
 use crate::run::{RunError, unread};
 use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
@@ -89,8 +89,14 @@ pub(crate) fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, Be
             let facts = unread(&spec, &Selected::none(&spec)).map_err(RunError::from)?;
             let plan = Plan::new(spec, &Selection::default(), facts).map_err(RunError::from)?;
             let messages = vec![Message::user(text.as_str())];
-            let prompt =
-                Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+            let prompt = Prompt {
+                messages,
+                expect: Arc::new(Expect::Text),
+                schema: None,
+                respondent: None,
+                pack: None,
+                to: Addressee::Row,
+            };
             (plan, None, vec![prompt])
         }
         None => rendered(spec, stage, &request)?,

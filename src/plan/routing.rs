@@ -8,9 +8,9 @@ use crate::spec::{Order, StageSpec};
 /// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends only on the row's number.
 pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {
-        0..stage.models.len()
+        0..stage.answers.models
     } else {
-        let model = (row / stage.rows_per_prompt % stage.models.len() as u64) as usize;
+        let model = (row / stage.rows_per_prompt % stage.answers.models as u64) as usize;
         model..model + 1
     }
 }
@@ -23,7 +23,7 @@ pub(crate) fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
 
 /// Returns the order of a part's calls: the spec's, or model by model if switching models is slow.
 pub(crate) fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
-    let several = stage.models.len() > 1;
+    let several = stage.answers.models > 1;
     match stage.order {
         Some(order) => order,
         None if holds_one_model && several => Order::ModelMajor,

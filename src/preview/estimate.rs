@@ -190,7 +190,7 @@ impl StageState {
             if !stage.packs() {
                 prompts.iter().for_each(|prompt| self.estimate.measure(prompt));
                 if recall.is_none() && !self.is_kept {
-                    asked.iter().for_each(|model| self.estimate.volumes[*model].ask_rounds(&prompts, most));
+                    asked.iter().for_each(|model| self.estimate.ask_rounds(stage, *model, &prompts, most));
                 }
             }
             if stage.packs() || recall.is_some() {
@@ -216,10 +216,10 @@ impl StageState {
         let most = rows.stage.stage.most_prompts(row);
         let prompts = rows.stage.stage.ask.prompts(row, &[]).unwrap_or_default();
         for place in 0..rows.stage.width() {
-            let volume = &mut self.estimate.volumes[rows.model_of(row, place)];
+            let model = rows.model_of(row, place);
             match prompts.is_empty() {
-                true => volume.ask_unknown(most),
-                false => volume.ask_rounds(&prompts, most),
+                true => self.estimate.volumes[model].ask_unknown(most),
+                false => self.estimate.ask_rounds(rows.stage, model, &prompts, most),
             }
         }
     }
@@ -245,7 +245,9 @@ impl StageState {
         let StageRows { stage, batch, first, .. } = rows;
         let (who, asked) = (task.who, task.asked_count());
         let (mut row, mut prompts, mut last, mut shared) = (None, Vec::new(), None, 0);
-        for (question, of) in task.open().filter(|(question, _)| rows.is_sent(who.model, &question.prompt)) {
+        let mut model = who.model;
+        for (question, of) in task.open().filter(|(question, _)| rows.is_sent(question.who.model, &question.prompt)) {
+            model = question.who.model;
             row.get_or_insert(of);
             match self.asked.as_ref().is_none_or(|asked| asked.borrow_mut().insert(question.key)) {
                 true => prompts.push(question.prompt.clone()),
@@ -259,9 +261,13 @@ impl StageState {
             true => stage.stage.info.most_prompts,
             false => stage.stage.most_prompts(Row::new(batch, row, first)),
         };
-        let volume = &mut self.estimate.volumes[who.model];
-        prompts.iter().for_each(|prompt| volume.ask(prompt, 1));
-        volume.ask(&last, most.saturating_sub((asked + prompts.len()) as u64 + shared));
+        let later = most.saturating_sub((asked + prompts.len()) as u64 + shared);
+        // The calls of later programs have unknown sizes.
+        let sub = later.min(stage.stage.info.most_sub_prompts);
+        prompts.iter().for_each(|prompt| self.estimate.volumes[model].ask(prompt, 1));
+        self.estimate.volumes[who.model].ask(&last, later - sub);
+        self.estimate.volumes[stage.sub()].ask_unknown(sub);
+        let who = Respondent { model, ..who };
         if let Some(pilot) = &mut self.pilot {
             prompts.iter().for_each(|prompt| pilot.offer(|| OpenCall { who, prompt: prompt.clone() }));
         }
@@ -287,6 +293,15 @@ impl StageState {
 }
 
 impl StageEstimate {
+    /// Counts the first round about a row, and the most prompts that later rounds may have, by the models.
+    fn ask_rounds(&mut self, stage: &StageSpec, model: usize, prompts: &[Prompt], most: u64) {
+        let sub = stage.stage.info.most_sub_prompts;
+        self.volumes[model].ask_rounds(prompts, most.saturating_sub(sub));
+        if sub > 0 {
+            self.volumes[stage.sub()].ask_unknown(sub);
+        }
+    }
+
     fn measure(&mut self, prompt: &Prompt) {
         self.bytes.add(prompt);
         if self.sample.len() < SAMPLE {
@@ -315,6 +330,11 @@ fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failu
         Ok(prompts) => prompts.iter().cloned().map(Ok).map(named).collect(),
         Err(failure) => vec![named(Err(failure.to_string()))],
     }
+}
+
+fn with_model((question, _): (&mut Question, usize)) -> (&mut Question, usize) {
+    let model = question.who.model;
+    (question, model)
 }
 
 struct ModelKeys<'a> {
@@ -381,17 +401,11 @@ impl<'a> Recall<'a> {
 
     /// Returns the number of answers that may be of another server.
     fn look_up(&self, stage: &StageSpec, tasks: &mut [Task], volumes: &mut [Volume]) -> Result<u64, LedgerError> {
-        let open = tasks.iter_mut().flat_map(|task| {
-            let model = task.who.model;
-            task.open().map(move |(question, _)| (question, model))
-        });
+        let open = tasks.iter_mut().flat_map(|task| task.open().map(with_model));
         self.find(stage, open.collect(), volumes)?;
         let before = self.doubtful(stage, tasks);
         for form in 0.. {
-            let older = tasks.iter_mut().flat_map(|task| {
-                let model = task.who.model;
-                task.open_older(form).map(move |(question, _)| (question, model))
-            });
+            let older = tasks.iter_mut().flat_map(|task| task.open_older(form).map(with_model));
             let older: Vec<_> = older.collect();
             if older.is_empty() {
                 break;
@@ -500,7 +514,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::prompt::{Expect, Message};
+    use crate::prompt::{Addressee, Expect, Message};
 
     #[test]
     fn the_shared_beginning_ends_at_the_first_text_of_a_row() {
@@ -508,8 +522,14 @@ mod tests {
         for text in ["We won.", "Peace"] {
             let question = Message::user(format!("Tone?{text} Be brief.")).around("Tone?", " Be brief.");
             let messages = vec![Message::system("Judge.").for_all(), question, Message::user("Now").for_all()];
-            let prompt =
-                Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+            let prompt = Prompt {
+                messages,
+                expect: Arc::new(Expect::Text),
+                schema: None,
+                respondent: None,
+                pack: None,
+                to: Addressee::Row,
+            };
             sizes.add(&prompt);
         }
         let expected =

@@ -54,9 +54,14 @@ impl Volume {
 /// Adds the calls about `rows` rows of which nothing is known. Models that share rows get equal shares.
 pub(crate) fn ask_about_unknown(volumes: &mut [Volume], stage: &StageSpec, rows: u64) {
     let packs = rows.div_ceil(stage.rows_per_prompt);
-    let calls = packs * stage.stage.info.most_prompts * stage.answers.replicates as u64;
-    let models = volumes.len() as u64;
-    for (i, volume) in volumes.iter_mut().enumerate() {
+    let calls = |prompts: u64| packs * prompts * stage.answers.replicates as u64;
+    let info = &stage.stage.info;
+    let (models, sub) = (stage.answers.models as u64, calls(info.most_sub_prompts));
+    let calls = calls(info.most_prompts - info.most_sub_prompts);
+    if let Some(volume) = volumes.last_mut().filter(|_| sub > 0) {
+        volume.ask_unknown(sub);
+    }
+    for (i, volume) in volumes.iter_mut().enumerate().take(models as usize) {
         let shared = (calls + models - 1 - i as u64) / models;
         volume.ask_unknown(if stage.answers.fanned_out() { calls } else { shared });
     }
@@ -103,12 +108,19 @@ impl Sample {
 mod tests {
     use super::*;
     use crate::ask::Replicate;
-    use crate::prompt::{Expect, Message};
+    use crate::prompt::{Addressee, Expect, Message};
     use crate::random::Streams;
 
     fn prompt(text: &str) -> Prompt {
         let messages = vec![Message::user(text)];
-        Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None }
+        Prompt {
+            messages,
+            expect: Arc::new(Expect::Text),
+            schema: None,
+            respondent: None,
+            pack: None,
+            to: Addressee::Row,
+        }
     }
 
     #[test]

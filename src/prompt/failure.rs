@@ -30,11 +30,13 @@ pub(crate) enum FailureKind {
     Value,
     Fallback,
     Missing,
+    /// A program of a recursive stage exceeds a bound, or ends without an answer.
+    Program,
     /// A reason without a kind, from an item in a pack or from a record of another version.
     Unnamed,
 }
 
-const NAMES: [(FailureKind, &str); 18] = [
+const NAMES: [(FailureKind, &str); 19] = [
     (FailureKind::RateLimited, "rate_limited"),
     (FailureKind::Unavailable, "unavailable"),
     (FailureKind::ServerError, "server_error"),
@@ -53,11 +55,24 @@ const NAMES: [(FailureKind, &str); 18] = [
     (FailureKind::Value, "value"),
     (FailureKind::Fallback, "fallback"),
     (FailureKind::Missing, "missing"),
+    (FailureKind::Program, "program"),
 ];
 
 impl FailureKind {
     pub(crate) fn name(self) -> &'static str {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether other calls to the same model may succeed.
+    pub(crate) fn is_of_one_call(self) -> bool {
+        let of_all = [
+            FailureKind::Unauthorized,
+            FailureKind::Tls,
+            FailureKind::UnknownModel,
+            FailureKind::QuotaExhausted,
+            FailureKind::Missing,
+        ];
+        !of_all.contains(&self)
     }
 
     pub(crate) fn because(self, message: impl Into<String>) -> Failure {

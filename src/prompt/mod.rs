@@ -55,6 +55,19 @@ pub(crate) struct Prompt {
     /// Set if equal questions need separate answers; otherwise a greedy model is asked each question once.
     pub(crate) respondent: Option<u64>,
     pub(crate) pack: Option<Arc<Pack>>,
+    pub(crate) to: Addressee,
+}
+
+/// Which of a stage's models a prompt is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The model that answers the row.
+    #[default]
+    Row,
+    /// The same, in a stage whose model also calls a second model. The tokens of a call follow the answer.
+    Root,
+    /// The model that is called. A failed call is an answer: null and the kind of the failure. The tokens follow.
+    Sub,
 }
 
 pub(crate) type Answer = Vec<Cell>;

@@ -107,7 +107,7 @@ pub(crate) fn pack(prompts: &[&Prompt], form: PackForm) -> Prompt {
     messages.push(listing(&ids, &contents));
     let schema = Some(Arc::new(schema(first.schema.as_deref(), &ids, form)));
     let pack = Some(Arc::new(Pack { ids, expect: first.expect.clone() }));
-    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack }
+    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack, to: first.to }
 }
 
 impl Prompt {

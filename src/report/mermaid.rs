@@ -30,11 +30,11 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
         let stage = spec.stage(id);
         let how = match stage.answers.fanned_out() {
             true => "each row by",
-            false if stage.models.len() > 1 => "rows shared by",
+            false if stage.answers.models > 1 => "rows shared by",
             false => "asked of",
         };
         let calls = plan.calls(id).map(|calls| format!("<br>at most {}", count(calls, "call"))).unwrap_or_default();
-        let label = format!("{}<br>{how} {}{calls}", stage.name, stage.model_names.join(", "));
+        let label = format!("{}<br>{how} {}{calls}", stage.name, stage.models_in_words());
         let _ = writeln!(out, "    {}[\"{label}\"]\n    {} --> {}", nodes[&id], nodes[&stage.input], nodes[&id]);
     }
     for i in plan.outputs() {

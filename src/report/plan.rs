@@ -115,10 +115,10 @@ impl PlanReport {
         let input = plan.spec.table_name(stage.input);
         let how = match stage.answers.fanned_out() {
             true => "each by",
-            false if stage.models.len() > 1 => "shared by",
+            false if stage.answers.models > 1 => "shared by",
             false => "asked of",
         };
-        let (rows, models) = (rows_of(plan, stage.input), stage.model_names.join(", "));
+        let (rows, models) = (rows_of(plan, stage.input), stage.models_in_words());
         writeln!(f, "  stage {}: {rows} of {input}, {how} {models}", stage.name)?;
         let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
         let free = free.into_iter().filter(|(rows, _)| *rows > 0);
@@ -221,6 +221,12 @@ impl PlanReport {
 
     fn calls(&self, stage: &StageSpec, at: usize) -> String {
         let calls = count(self.preview.calls(at), "call");
+        let info = &stage.stage.info;
+        if info.most_sub_prompts > 0 && self.preview.calls(at) > 0 {
+            // A row needs one call or more.
+            let least = self.preview.calls(at).div_ceil(info.most_prompts);
+            return format!("{} to {calls}", number(least));
+        }
         if !stage.packs() {
             return format!("at most {calls}");
         }

@@ -37,7 +37,7 @@ const COLUMN: usize = 28;
 pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
         let stage = plan.spec.stage(i);
-        let models = stage.model_names.join(", ");
+        let models = stage.models_in_words();
         match plan.rows(stage.input).zip(plan.calls(i)) {
             Some((rows, calls)) => {
                 let most = if stage.packs() { "at best" } else { "at most" };

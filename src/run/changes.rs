@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::block::Slot;
 use super::calls::Calls;
-use crate::ask::{Exchange, Finished, Terms};
+use crate::ask::{Exchange, Finished, Terms, asked_model};
 use crate::prompt::Answer;
 use crate::spec::StageSpec;
 use crate::store::{ChangesByModel, Key, Record};
@@ -22,12 +22,13 @@ pub(crate) fn changes(stage: &StageSpec, slots: &[Slot], calls: &Calls) -> Chang
     let replaced = keys.into_iter().zip(found).filter_map(|(key, record)| Some((key, Arc::new(record?))));
     let replaced: HashMap<Key, Arc<Record>> = replaced.collect();
     for slot in slots {
-        let target = calls.target(stage.models[slot.model]);
-        let terms = Terms::new(stage, &target.fallback, target.context_size());
         for exchange in &slot.asked {
+            let model = asked_model(stage, &exchange.0, slot.model);
+            let target = calls.target(stage.models[model]);
+            let terms = Terms::new(stage, &target.fallback, target.context_size());
             let Some(record) = replaced.get(&exchange.1.record.key) else { continue };
             if let Some((before, now)) = answers(exchange, record.clone(), &terms) {
-                changes.entry(stage.model_names[slot.model].clone()).or_default().count(before, now);
+                changes.entry(stage.model_names[model].clone()).or_default().count(before, now);
             }
         }
     }

@@ -16,7 +16,7 @@ use super::look_up::look_up;
 use super::produce::{Produced, ProducedBlock, produce};
 use super::recent::Lookup;
 use super::stop::StopReason;
-use crate::ask::{Next, Question, Respondent, Task, Terms};
+use crate::ask::{Next, Question, Task, Terms};
 use crate::spec::Order;
 
 pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
@@ -182,19 +182,15 @@ async fn carry_out(job: &Arc<Job>, open: Open, (lane, lanes): (&Arc<Lane>, &Arc<
 async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>, lane: &Lane) -> bool {
     let Some(number) = task.wave().next() else { return false };
     let lookup = if task.open_count() == 1 { lookup.take() } else { lookup.clone() };
-    let request = request(job, (task.who, task.is_new()), task.question(number), lane);
+    let request = request(job, task.is_new(), task.question(number), lane);
     let Some(finished) = job.calls.ask(request, lookup, job.progress()).await else { return false };
     task.answer(number, finished);
     true
 }
 
 /// `is_first` is whether nothing has been answered about the row.
-fn request<'a>(
-    job: &'a Job,
-    (who, is_first): (Respondent, bool),
-    question: &'a Question,
-    lane: &'a Lane,
-) -> CallRequest<'a> {
+fn request<'a>(job: &'a Job, is_first: bool, question: &'a Question, lane: &'a Lane) -> CallRequest<'a> {
+    let who = question.who;
     let model = job.stage().models[who.model];
     let target = job.calls.target(model);
     let terms = Terms::new(job.stage(), &target.fallback, target.context_size());
@@ -224,12 +220,11 @@ async fn ask_at_once(
                 },
             };
             waiting.pop();
-            let (job, lookup, who) = (job.clone(), lookup.clone(), task.who);
-            let Question { prompt, key, .. } = task.question(number);
-            let question = Question::new(prompt.clone(), *key);
+            let (job, lookup) = (job.clone(), lookup.clone());
+            let Question { who, prompt, key, .. } = task.question(number);
+            let question = Question::new(*who, prompt.clone(), *key);
             asked.spawn(async move {
-                let finished =
-                    job.calls.ask(request(&job, (who, is_new), &question, &lane), lookup, job.progress()).await;
+                let finished = job.calls.ask(request(&job, is_new, &question, &lane), lookup, job.progress()).await;
                 drop(lane);
                 (number, finished)
             });

@@ -11,7 +11,7 @@ use super::block::{Block, Slot};
 use super::calls::Calls;
 use super::changes::changes;
 use super::label_counts::LabelCounts;
-use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns, correct};
+use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, asked_model, columns, correct};
 use crate::plan::Plan;
 use crate::spec::StageSpec;
 use crate::store::{Audit, CallRow, PackRow, PartFacts, Replies, RowCounts, Shares, calls_schema};
@@ -98,8 +98,9 @@ impl Finish<'_> {
     fn replies(&self) -> Replies {
         let mut replies = Replies::new();
         for slot in &self.slots {
-            for build in slot.asked.iter().filter_map(|(_, finished)| finished.record.build.as_ref()) {
-                let model = self.model(slot);
+            for (prompt, finished) in &slot.asked {
+                let Some(build) = &finished.record.build else { continue };
+                let model = self.stage.model_names[asked_model(self.stage, prompt, slot.model)].as_str();
                 // Most builds are known already; then nothing is copied.
                 if !replies.get(model).is_some_and(|known| known.contains(build)) {
                     replies.entry(model.to_owned()).or_default().insert(build.clone());
@@ -147,11 +148,12 @@ impl Finish<'_> {
         let mut table = TableBuilder::new(calls_schema());
         for (i, slot) in self.slots.iter().enumerate() {
             let (row, row_key) = self.block.row_name(key_column, i / width);
-            let (target, model) = (calls.target(self.stage.models[slot.model]), self.model(slot));
             let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
             let mut messages = Vec::new();
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
                 prompt.continues(&mut messages);
+                let asked = asked_model(self.stage, prompt, slot.model);
+                let (target, model) = (calls.target(self.stage.models[asked]), self.stage.model_names[asked].as_str());
                 let by = calls.target(calls.answered_by(target.index, &finished.record));
                 let [direct, batched] = finished.record.divided_tokens();
                 let call = CallRow {

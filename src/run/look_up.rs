@@ -11,17 +11,11 @@ type Open<'a> = (&'a mut Question, usize, usize);
 
 /// Looks for the answers to the open questions, and then to those in the form of earlier versions. Blocking.
 pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
-    let open = tasks.iter_mut().flat_map(|task| {
-        let model = task.who.model;
-        task.open().map(move |(question, row)| (question, row, model))
-    });
+    let open = tasks.iter_mut().flat_map(|task| task.open().map(with_model));
     find(job, block, open.collect())?;
     let mut before = doubtful(job, tasks);
     for form in 0.. {
-        let older = tasks.iter_mut().flat_map(|task| {
-            let model = task.who.model;
-            task.open_older(form).map(move |(question, row)| (question, row, model))
-        });
+        let older = tasks.iter_mut().flat_map(|task| task.open_older(form).map(with_model));
         let older: Vec<Open<'_>> = older.collect();
         if older.is_empty() {
             break;
@@ -34,6 +28,11 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
         before = now;
     }
     Ok(())
+}
+
+fn with_model<'a>((question, row): (&'a mut Question, usize)) -> Open<'a> {
+    let model = question.who.model;
+    (question, row, model)
 }
 
 /// The number of open questions whose older answers may be of another server than the one that is asked.

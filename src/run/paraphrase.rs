@@ -10,7 +10,7 @@ use super::stop::{Stop, StopReason};
 use crate::ask::{Replicate, Terms};
 use crate::models::Models;
 use crate::plan::Plan;
-use crate::prompt::{Expect, Message, Prompt};
+use crate::prompt::{Addressee, Expect, Message, Prompt};
 use crate::spec::{ANSWERS, Paraphrased, Paraphrases, Unwritten};
 use crate::store::Project;
 
@@ -83,7 +83,14 @@ async fn ask(
     let universe = *plan.spec.table(answers).inputs().first().ok_or_else(missing)?;
     let of = plan.spec.table(universe).as_stage().ok_or_else(missing)?;
     let messages = vec![Message::user(request(prompt))];
-    let prompt = Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+    let prompt = Prompt {
+        messages,
+        expect: Arc::new(Expect::Text),
+        schema: None,
+        respondent: None,
+        pack: None,
+        to: Addressee::Row,
+    };
     let target = asking.calls.target(model);
     let replicate = Replicate { number, repeat: 0 };
     let lane = asking.lanes.lane().await;

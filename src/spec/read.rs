@@ -132,7 +132,8 @@ impl RawStage {
         match self {
             RawStage::Transforms(_, _, Some(_)) => &[ANSWERS],
             RawStage::Transforms(own, ..) => own.value.as_ref().map_or(&[], |config| config.parts()),
-            RawStage::Asks(_) | RawStage::Grid(..) | RawStage::Broken => &[],
+            RawStage::Asks(asking) => asking.own.value.as_ref().map_or(&[], |config| config.parts()),
+            RawStage::Grid(..) | RawStage::Broken => &[],
         }
     }
 }
@@ -277,9 +278,28 @@ fn asking(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawAsking
     let read = Typed { what: "stage", others: &others, shared }.read(STAGES, node, path, problems);
     // Without a known type, only `models` shows that the stage asks models.
     let unknown = || node.get("models").map(|_| (node.clone(), Own { kind: "", value: None, broken: Vec::new() }));
-    let (node, own) = read.or_else(unknown)?;
+    let (mut node, own) = read.or_else(unknown)?;
+    if let Some(roles) = own.value.as_ref().and_then(|config| config.roles()) {
+        name_models(&mut node, roles, path, problems);
+    }
     let table = document::decode_partly(&pick(&node, shared), path, problems)?;
     Some(RawAsking { table, own, node })
+}
+
+/// Makes the `models` of a stage that names each of its models in a field.
+fn name_models(node: &mut Node, roles: [&str; 2], path: &Path, problems: &mut Problems) {
+    if node.get("models").is_some() {
+        let [root, sub] = roles;
+        let message = format!("this stage names its models as `{root}` and `{sub}`, one each");
+        problems.error_at_key("unused-field", path.key("models"), message).help("leave `models` out");
+        node.retain(|key| key != "models");
+    }
+    let named = roles.iter().enumerate().filter_map(|(i, role)| {
+        problems.lead(path.key("models").index(i), path.key(role));
+        node.get(role).cloned()
+    });
+    let named = named.collect();
+    node.insert("models", Value::List(named));
 }
 
 /// Reads the universes in which a stage is asked with several wordings, for the stage at `path` that measures the answers.

@@ -183,13 +183,24 @@ fn kinds<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut S
             "required": required, "additionalProperties": false,
         });
         let schema = if shared.is_some_and(|shared| !shared["properties"]["grid"].is_null()) {
-            or_of_grid(schema)
+            if own["properties"]["root"].is_null() { or_of_grid(schema) } else { without_models(schema) }
         } else {
             schema
         };
         Kinded { name: kind.name, about: kind.about, schema }
     });
     kinds.collect()
+}
+
+/// A stage whose models have a field each has no `models`.
+fn without_models(mut stage: Value) -> Value {
+    if let Some(required) = stage["required"].as_array_mut() {
+        required.retain(|field| field != "models");
+    }
+    if let Some(properties) = stage["properties"].as_object_mut() {
+        properties.remove("models");
+    }
+    stage
 }
 
 /// The models of a stage may be an axis of its grid.

@@ -8,7 +8,7 @@ use super::assumed;
 use super::columns::{Answers, Form, Relation};
 use super::correction_file::Corrected;
 use super::language::{
-    BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, NUMBERS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS,
+    BATCH_SIZE, CHUNK_SIZE, Layout, MAX_ATTEMPTS, NUMBERS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS,
 };
 use super::origins::origins;
 use super::paths;
@@ -80,6 +80,8 @@ struct StageModels {
     /// Indices into [`Spec::models`].
     pub(crate) known: Vec<usize>,
     pub(crate) names: Vec<String>,
+    /// The number of models that answer rows, which come first.
+    pub(crate) answering: usize,
     /// Whether a fallback may answer. `None` if that depends on a broken model.
     pub(crate) fallback: Option<bool>,
 }
@@ -251,7 +253,24 @@ impl Resolver<'_> {
         if input.id.is_none() {
             self.problems.retain_since(start, assumed::without_columns);
         }
+        if let Some((id, config)) = added.zip(config).filter(|_| stage.universe.is_none()) {
+            self.parts(spec, stage, config.as_ref(), id);
+        }
         added
+    }
+
+    /// Adds the tables that a stage makes beside its own.
+    fn parts(&mut self, spec: &mut Spec, stage: &Asking<'_>, config: &dyn StageConfig, id: TableId) {
+        let (name, path, seed) = (stage.name.as_str(), &stage.at, spec.seed.unwrap_or_default());
+        let own = Input { id: Some(id), name: name.to_owned(), relation: spec.relation(id).clone() };
+        let read = &self.reader();
+        for part in config.parts() {
+            let context = TransformContext { name, path, inputs: &[own.table(&[])], seed, read };
+            let Some(transform) = config.bind_part(part, &context) else { continue };
+            let relation = derived(std::slice::from_ref(&own), &transform);
+            let (name, inputs) = (stage.name.part(part).to_string(), vec![id]);
+            spec.add_table(TableSpec::Transform(TransformSpec { name, is_inner: false, inputs, transform, relation }));
+        }
     }
 
     /// Binds a stage to its rows, which are the input's rows or the groups of a transform.
@@ -326,8 +345,7 @@ impl Resolver<'_> {
         let mark = self.problems.mark();
         let answers = |fallback| {
             let replicates = REPLICATES.of(table) as usize;
-            let new =
-                Answers::new(table.fanout.unwrap_or(false), table.layout, models.names.len(), replicates, fallback);
+            let new = Answers::new(table.fanout.unwrap_or(false), table.layout, models.answering, replicates, fallback);
             Answers { corrected: table.corrections.is_some(), ..new }
         };
         let certain = answers(models.fallback.unwrap_or(false));
@@ -393,14 +411,15 @@ impl Resolver<'_> {
 /// Checks of a stage that asks models: its models, its numbers, and whether its columns fit its input.
 impl Resolver<'_> {
     fn stage_models(&mut self, spec: &Spec, raw: &Raw, stage: &Asking<'_>) -> StageModels {
-        let Asking { at, stage: RawAsking { table, .. }, .. } = stage;
-        let mut models = StageModels { known: Vec::new(), names: Vec::new(), fallback: Some(false) };
+        let Asking { at, stage: RawAsking { table, own, .. }, .. } = stage;
+        let roles = own.value.as_ref().and_then(|config| config.roles());
+        let mut models = StageModels { known: Vec::new(), names: Vec::new(), answering: 0, fallback: Some(false) };
         if table.models.is_empty() {
             self.error("bad-value", at.key("models"), "`models` is empty; a stage asks at least one model");
         }
         for (i, name) in table.models.iter().enumerate() {
             let path = at.key("models").index(i);
-            if models.names.contains(name) {
+            if models.names.contains(name) && roles.is_none() {
                 self.error("duplicate-model", path, format!("`{name}` is listed in `models` twice"))
                     .help("leave one out; to ask a model several times about each row, write `replicates = 2`");
                 continue;
@@ -412,13 +431,29 @@ impl Resolver<'_> {
                 // A variant is made of each known model.
                 None => self.known_model(raw, path, if raw.models.contains_key(asked) { asked } else { name }),
             }
+            let answers = roles.is_none() || i == 0;
+            models.answering += usize::from(answers);
             models.fallback = match raw.models.get(asked) {
+                _ if !answers => models.fallback,
                 Some(Some(_)) => models.fallback.map(|fallback| fallback || raw.has_fallback(asked)),
                 _ => None,
             };
         }
-        self.fanout(at, table, &models.names);
+        match roles {
+            Some([root, _]) => self.one_root(at, table, root),
+            None => self.fanout(at, table, &models.names),
+        }
         models
+    }
+
+    /// A stage that names its models in fields has one model for each row.
+    fn one_root(&mut self, at: &Path, table: &StageTable, root: &str) {
+        let fields = [("fanout", table.fanout == Some(true)), ("layout", table.layout != Layout::default())];
+        for (field, _) in fields.into_iter().filter(|(_, is_given)| *is_given) {
+            let message = format!("`{field}` is for several models, and `{root}` is one");
+            self.error("bad-value", at.key(field), message)
+                .help(format!("leave it out; for another `{root}`, write another stage or a `grid`"));
+        }
     }
 
     /// Several models must not mix in one column unless the spec says so.
@@ -477,7 +512,10 @@ impl Resolver<'_> {
             }
             return;
         }
-        if stage.info.at_once {
+        if stage.info.most_sub_prompts > 0 {
+            let message = "each row needs its own rounds, so several rows can't share a prompt";
+            self.error("bad-value", place.clone(), message).help("leave `rows_per_prompt` out");
+        } else if stage.info.at_once {
             let message = "a group's rows are together in one prompt already";
             self.error("bad-value", place.clone(), message)
                 .help("leave `rows_per_prompt` out; `max_input_tokens` limits the rows in a prompt");

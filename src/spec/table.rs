@@ -130,6 +130,19 @@ impl StageSpec {
         self.answers.width()
     }
 
+    /// The index of the model that the row's model calls; of a stage with one kind of models, the last one.
+    pub(crate) fn sub(&self) -> usize {
+        self.models.len() - 1
+    }
+
+    /// The names of the models, in words.
+    pub(crate) fn models_in_words(&self) -> String {
+        match (self.stage.info.most_sub_prompts, self.model_names.as_slice()) {
+            (1.., [root, sub]) => format!("{root}, which calls {sub}"),
+            (_, names) => names.join(", "),
+        }
+    }
+
     pub(crate) fn packs(&self) -> bool {
         self.rows_per_prompt > 1
     }

@@ -13,7 +13,7 @@ use super::question::{AnswerFields, CutOff, TextColumn, Written};
 use super::row_prompt::{RowFields, RowPrompt};
 use super::view::View;
 use crate::document::Problems;
-use crate::prompt::{self, Answer, Expect, Failure, FieldSpec, Message, Prompt};
+use crate::prompt::{self, Addressee, Answer, Expect, Failure, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Row};
 
@@ -131,7 +131,7 @@ impl Ask for BoundAnalysis {
         let system = self.system.iter().map(|system| Message::system(system).for_all());
         let messages = system.chain([question]).collect();
         let (expect, schema) = (self.expect.clone(), self.schema.clone());
-        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])
+        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None, to: Addressee::Row }])
     }
 
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {

@@ -38,6 +38,22 @@ pub(crate) struct BindContext<'a> {
 }
 
 pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
+    /// The fields that name the models, if the stage has no `models`: the model that answers a row, and the model that it
+    /// calls.
+    fn roles(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// The tables that the stage makes beside its own, as the parts of their names after the stage's.
+    fn parts(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Binds one of these tables to the columns of the stage's own table.
+    fn bind_part(&self, _part: &str, _context: &TransformContext<'_>) -> Option<Transform> {
+        None
+    }
+
     /// Returns the transform that prepares the rows to ask about, if the input's own rows are not used. The stage is
     /// then bound to the transform's table. Reports every problem.
     fn gathers(&self, _: &TransformContext<'_>, _: &mut Problems) -> Result<Option<Transform>, Broken> {
@@ -90,6 +106,8 @@ pub(crate) struct StageInfo {
     pub(crate) origins: Vec<Vec<String>>,
     /// The most prompts that a row needs.
     pub(crate) most_prompts: u64,
+    /// How many of them are for the model that the row's model calls.
+    pub(crate) most_sub_prompts: u64,
     /// Whether the prompts of a round are sent concurrently. Otherwise they are sent in order until one fails.
     pub(crate) at_once: bool,
     /// Whether the columns contain probabilities of labels, which only some providers report.
@@ -119,10 +137,13 @@ impl StageInfo {
         }
     }
 
-    /// Whether column `write` depends on the replies. A survey also records orders, which only the seed decides.
+    /// Whether column `write` is an answer. A survey also records orders, which only the seed decides, and a recursive
+    /// stage its rounds.
     pub(crate) fn is_answer(&self, write: usize) -> bool {
+        const OTHERS: [&str; 4] = ["question_order", "rounds", "calls", "trajectory"];
         let shown = write.checked_sub(1).map(|before| format!("{}_shown", self.writes[before].name));
-        self.origins[write] != ["question_order"] && shown.is_none_or(|shown| self.writes[write].name != shown)
+        let is_other = matches!(self.origins[write].as_slice(), [only] if OTHERS.contains(&only.as_str()));
+        !is_other && shown.is_none_or(|shown| self.writes[write].name != shown)
     }
 
     /// What the values of cell `place` of an answer are; `arrow` is the type of its column.

@@ -28,6 +28,7 @@ mod order_effects;
 mod placeholder;
 mod question;
 mod quote;
+mod recursive;
 mod reduce;
 mod repeatability;
 mod retrieve;
@@ -57,7 +58,7 @@ pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 pub(crate) use wordings::{Paraphrase, Wordings};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
-    &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
+    &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND, recursive::KIND];
 
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     split::KIND,

@@ -42,6 +42,7 @@ corpus! {
     sheets_of_the_corpus = sheet,
     arrow_files_of_the_corpus = arrow,
     json_lists_of_the_corpus = json,
+    programs_of_the_corpus = program,
 }
 
 fn folder() -> PathBuf {

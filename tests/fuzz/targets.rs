@@ -17,6 +17,7 @@ use crate::report::diagnostics;
 use crate::source::documents::read_bytes as read_document;
 use crate::source::{Changes, File, FileFormat, Source};
 use crate::spec::Spec;
+use crate::starlark::{Arguments, Heap, Host, Machine, Meter, Stop, Value, display, parse};
 use crate::store::{Key, Ledger, Notes, Record};
 use crate::table::Row;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -141,6 +142,43 @@ pub fn template(data: &[u8]) {
     if let Ok(bound) = BoundCondition::new(source, &rows.schema(), &[]) {
         drop(bound.holds(row, &[]));
     }
+}
+
+/// Answers every call of a program with a text or with a failure.
+struct Answering {
+    calls: u32,
+    printed: String,
+}
+
+impl Host for Answering {
+    const FUNCTIONS: &'static [&'static str] = &["print", "llm_query", "final"];
+
+    fn call(&mut self, name: &'static str, arguments: Arguments, heap: &mut Heap) -> Result<Value, Stop> {
+        self.calls += 1;
+        for value in &arguments.plain {
+            let text = display(value, heap)?;
+            self.printed.push_str(&text);
+        }
+        match (name, self.calls % 3) {
+            ("final", _) => Err(Stop::Host),
+            ("llm_query", 0) => heap.failed("timeout", "no answer"),
+            _ => heap.text("an answer"),
+        }
+    }
+}
+
+/// A program of a recursive stage: it ends within its bounds, each time in the same way.
+pub fn program(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    let run = || {
+        let host = Answering { calls: 0, printed: String::new() };
+        let mut machine = Machine::new(host, Meter::new(100_000, 4 << 20));
+        let context = machine.heap.text("A speech on trade, and on peace.").expect("memory");
+        machine.set("context", context);
+        let ended = parse(source).and_then(|program| machine.run(&program));
+        (ended, std::mem::take(&mut machine.host.printed))
+    };
+    assert_eq!(run(), run(), "the same program ends in another way");
 }
 
 /// The fields of a source in JSON, then a NUL, then a file: read as CSV and as TSV, twice with the same result.

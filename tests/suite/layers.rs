@@ -25,7 +25,7 @@ const LEVELS: [&[&str]; 24] = [
     &["plan"],
     &["spec"],
     &["source", "stage", "provider", "assertion"],
-    &["prompt"],
+    &["prompt", "starlark"],
     &["object"],
     &["registry", "table"],
     &["document"],

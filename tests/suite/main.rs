@@ -101,6 +101,7 @@ mod read_only;
 mod real;
 mod real_ollama;
 mod recording;
+mod recursive;
 mod repeatability;
 mod replay;
 mod replies;

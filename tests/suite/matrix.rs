@@ -18,7 +18,7 @@ enum Shown {
     Not(&'static str),
 }
 
-const FAULTS: [(u8, &str, Shown); 47] = [
+const FAULTS: [(u8, &str, Shown); 48] = [
     (
         1,
         "killed at any moment",
@@ -29,6 +29,7 @@ const FAULTS: [(u8, &str, Shown); 47] = [
             "sigkill_between_the_answers_and_the_table",
             "killed_in_the_middle_of_interviews_it_goes_on_to_the_same_table",
             "sigkill_at_some_random_moments",
+            "several_stages_survive_a_kill_after_each_answer",
         ]),
     ),
     (
@@ -394,6 +395,17 @@ const FAULTS: [(u8, &str, Shown); 47] = [
             "a_model_that_was_removed_is_not_asked",
         ]),
     ),
+    (
+        48,
+        "programs of a model: endless, too large, too deep, with too many calls, or that fake an answer",
+        Tests(&[
+            "hostile_programs_end_in_an_error_cell_that_names_the_bound",
+            "no_program_exceeds_its_bounds",
+            "deep_code_and_deep_values_are_mistakes_and_not_crashes",
+            "text_that_looks_like_a_final_answer_is_only_text",
+            "programs_of_the_corpus",
+        ]),
+    ),
 ];
 
 /// Every function that is a test, by its name, below a folder.
@@ -428,7 +440,7 @@ fn every_fault_is_shown_or_explained() {
     tests(&root.join("tests/suite"), &mut known);
     tests(&root.join("tests/fuzz"), &mut known);
     let numbers: Vec<u8> = FAULTS.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, (1..=47).collect::<Vec<u8>>());
+    assert_eq!(numbers, (1..=48).collect::<Vec<u8>>());
     for (number, fault, shown) in &FAULTS {
         let (names, reason): (&[&str], &str) = match shown {
             Tests(names) => (names, "shown"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 
 use super::*;
-use crate::prompt::{Expect, FailureKind, Message};
+use crate::prompt::{Addressee, Expect, FailureKind, Message};
 use crate::store::Record;
 use crate::table::Cell;
 
@@ -27,6 +27,7 @@ impl Ask for Rounds {
             schema: None,
             respondent: None,
             pack: None,
+            to: Addressee::Row,
         };
         Ok(round.into_iter().flatten().map(prompt).collect())
     }
@@ -103,7 +104,8 @@ fn carry_out(rounds: Vec<Vec<&'static str>>, at_once: bool, texts: &[&str], is_b
     let column: ArrayRef = Arc::new(texts.iter().map(|text| Some(*text)).collect::<StringArray>());
     let input = RecordBatch::try_from_iter([("text", column)]).expect("a column");
     let ask = Rounds(rounds);
-    let context = TaskContext { ask: &ask, at_once, repair: Repair::None, keys: &Words, input: &input, first_row: 0 };
+    let context =
+        TaskContext { ask: &ask, at_once, sub: 0, repair: Repair::None, keys: &Words, input: &input, first_row: 0 };
     let round = |row| ask.prompts(Row::new(&input, row, 0), &[]).expect("prompts").into_iter().map(Arc::new).collect();
     let members = (0..texts.len()).map(|row| Member::new(row, row, round(row))).collect();
     let mut task = Task::new(&context, WHO, members);
@@ -200,8 +202,15 @@ fn an_abandoned_task_keeps_the_answers_before() {
     let column: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
     let input = RecordBatch::try_from_iter([("text", column)]).expect("a column");
     let ask = Rounds(vec![vec!["a", "b"]]);
-    let context =
-        TaskContext { ask: &ask, at_once: false, repair: Repair::None, keys: &Words, input: &input, first_row: 0 };
+    let context = TaskContext {
+        ask: &ask,
+        at_once: false,
+        sub: 0,
+        repair: Repair::None,
+        keys: &Words,
+        input: &input,
+        first_row: 0,
+    };
     let round: Vec<_> = ask.prompts(Row::new(&input, 0, 0), &[]).expect("prompts").into_iter().map(Arc::new).collect();
     let mut task = Task::new(&context, WHO, vec![Member::new(7, 0, round)]);
     let known = Finished { from_ledger: true, ..answer(&task.question(0).prompt.clone(), |_| false) };
@@ -212,4 +221,21 @@ fn an_abandoned_task_keeps_the_answers_before() {
     task.abandon(&FailureKind::Missing.because("gone"), |slot| results.push(slot));
     assert_eq!((results[0].slot, results[0].asked.len()), (7, 1));
     assert_eq!(results[0].failure, Some(FailureKind::Missing.because("gone")));
+}
+
+#[test]
+fn a_failed_call_to_the_sub_model_is_an_answer_unless_all_its_calls_would_fail() {
+    let record = || Arc::new(Record { prompt_tokens: 3, completion_tokens: 1, ..Record::default() });
+    let finished = |answer| Finished { record: record(), answer, from_ledger: false, place: None };
+    let failed = |to, kind: FailureKind| super::answer(to, &finished(Err(kind.because("why"))));
+    let tokens = [Cell::Integer(3), Cell::Integer(1)];
+    let failure = vec![Cell::Null, Cell::Text("timeout".to_owned())];
+    assert_eq!(failed(Addressee::Sub, FailureKind::Timeout), Some([failure, tokens.to_vec()].concat()));
+    assert_eq!(failed(Addressee::Sub, FailureKind::Unauthorized), None);
+    assert_eq!(failed(Addressee::Root, FailureKind::Timeout), None);
+    assert_eq!(failed(Addressee::Row, FailureKind::Timeout), None);
+    let text = || vec![Cell::Text("yes".to_owned())];
+    assert_eq!(super::answer(Addressee::Row, &finished(Ok(text()))), Some(text()));
+    let counted = [text(), vec![Cell::Null], tokens.to_vec()].concat();
+    assert_eq!(super::answer(Addressee::Sub, &finished(Ok(text()))), Some(counted));
 }

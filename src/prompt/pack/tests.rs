@@ -1,6 +1,6 @@
 //! Packs and what models make of them: every corruption of a reply costs only the items that it touches.
 
-use super::super::FieldSpec;
+use super::super::{Addressee, FieldSpec};
 use super::*;
 use crate::table::Cell;
 
@@ -17,7 +17,7 @@ fn prompt(text: &str, expect: &Arc<Expect>) -> Prompt {
     let question = Message::user(format!("Tone?\n\n{text}\n\nBe brief.")).around("Tone?\n\n", "\n\nBe brief.");
     let messages = vec![Message::system("You judge.").for_all(), question];
     let schema = expect.schema().map(Arc::new);
-    Prompt { messages, expect: expect.clone(), schema, respondent: None, pack: None }
+    Prompt { messages, expect: expect.clone(), schema, respondent: None, pack: None, to: Addressee::Row }
 }
 
 const FORMS: [PackForm; 2] = [PackForm::List, PackForm::Keyed];
@@ -70,7 +70,7 @@ fn own_texts_in_several_messages_are_parts() {
         let system = Message::system(format!("Be {who}. Stay so.")).around("Be ", ". Stay so.");
         let turns = [Message::user("One?").for_all(), Message::assistant(said), Message::user("Two?").for_all()];
         let messages = [system].into_iter().chain(turns).collect();
-        Prompt { messages, expect: expect.clone(), schema: None, respondent: Some(7), pack: None }
+        Prompt { messages, expect: expect.clone(), schema: None, respondent: Some(7), pack: None, to: Addressee::Row }
     };
     let (ann, bob) = (of("Ann", "yes"), of("Bob", "no"));
     assert!(together(&ann, &bob));

@@ -138,6 +138,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::prompt::Addressee;
     use crate::prompt::Expect;
 
     /// The outcome of an error as a word, with a server in this situation.
@@ -147,8 +148,14 @@ mod tests {
     }
 
     fn ended_with(kind: CallErrorKind, ended: Ended, change: impl Fn(&mut Situation<'_>)) -> &'static str {
-        let prompt =
-            Prompt { messages: Vec::new(), expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+        let prompt = Prompt {
+            messages: Vec::new(),
+            expect: Arc::new(Expect::Text),
+            schema: None,
+            respondent: None,
+            pack: None,
+            to: Addressee::Row,
+        };
         let mut at = Situation {
             prompt: &prompt,
             sent: &[],

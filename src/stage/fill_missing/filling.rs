@@ -6,7 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::prompt::{self, Answer, AnswerType, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option};
+use crate::prompt::{
+    self, Addressee, Answer, AnswerType, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option,
+};
 use crate::stage::ask::{AnswerColumns, Ask, StageInfo, distinct};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
 use crate::stage::row_prompt::RowPrompt;
@@ -220,7 +222,7 @@ impl Ask for Filling {
         let text = self.prompt.message(row)?;
         let messages = vec![Message::system(&shape.system).for_all(), text];
         let (expect, schema) = (shape.expect.clone(), shape.schema.clone());
-        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])
+        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None, to: Addressee::Row }])
     }
 
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Message, Prompt, TemplateValue};
+use crate::prompt::{Addressee, Answer, Bound, Expect, Failure, FailureKind, Message, Prompt, TemplateValue};
 use crate::stage::ask::{Ask, StageInfo};
 use crate::stage::view::{self, Shown, View};
 use crate::table::{Cell, Row};
@@ -76,7 +76,14 @@ impl BoundReduce {
 
     fn asked(&self, question: String) -> Prompt {
         let messages = self.system.iter().map(Message::system).chain([Message::user(question)]).collect();
-        Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None, pack: None }
+        Prompt {
+            messages,
+            expect: self.expect.clone(),
+            schema: self.schema.clone(),
+            respondent: None,
+            pack: None,
+            to: Addressee::Row,
+        }
     }
 
     fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, TemplateValue<'_>)]) -> Result<String, Failure> {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, UInt64Array};
 use arrow_buffer::OffsetBuffer;
 use arrow_row::{OwnedRow, RowConverter, SortField};
-use arrow_schema::{Field, Schema, SchemaRef, SortOptions};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, SortOptions};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use indexmap::IndexMap;
 use serde_json::json;
 
+use crate::document::Problems;
 use crate::stage::ask::distinct;
-use crate::stage::transform::{DataError, Pass, Transform, TransformInfo, Work, sentence};
+use crate::stage::transform::{DataError, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
 use crate::table::Guard;
 
 /// The most input rows whose groups are returned together, unless one group is larger.
@@ -31,6 +32,37 @@ pub(crate) struct Gather {
     /// A row to which one of these guards applies is left out.
     pub(crate) leaves_out: Vec<Guard>,
     pub(crate) input: SchemaRef,
+}
+
+/// The columns of a group that other stages see: the grouping columns, the number of rows, and of those left out.
+pub(crate) fn group_fields(context: &TransformContext<'_>, by: &[usize]) -> Vec<Field> {
+    let input = context.inputs[0].schema;
+    let own = |suffix: &str| Field::new(format!("{}{suffix}", context.name), DataType::Int64, true);
+    let by = by.iter().map(|column| input.field(*column).clone());
+    by.chain([own("_rows"), own("_left_out")]).collect()
+}
+
+/// The columns called `names` in the field `key`. Reports those that can't group or order rows.
+pub(crate) fn group_columns(
+    context: &TransformContext<'_>,
+    key: &str,
+    names: &[String],
+    problems: &mut Problems,
+) -> Vec<usize> {
+    let input = &context.inputs[0];
+    let mut found = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let place = context.path.key(key).index(i);
+        let Some(column) = input.column(place.clone(), name, problems) else { continue };
+        if found.contains(&column) {
+            problems.error("bad-value", place, format!("`{name}` is listed twice in `{key}`"));
+        } else if input.schema.field(column).data_type().is_nested() {
+            problems.error("bad-value", place, format!("`{name}` holds lists"));
+        } else {
+            found.push(column);
+        }
+    }
+    found
 }
 
 impl Gather {

@@ -19,7 +19,9 @@ use crate::prompt::{self, Bound, FieldSpec, Template};
 use crate::registry::Kind;
 
 use asking::{BoundReduce, Strategy};
-use gather::Gather;
+
+pub(super) use asking::{hidden, shown};
+pub(super) use gather::{Gather, group_columns, group_fields};
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     Kind::new::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
@@ -72,36 +74,6 @@ struct Reduce {
 const GIVEN: [&str; 3] = ["rows", "answers", "answer"];
 
 impl Reduce {
-    fn group_fields(&self, context: &TransformContext<'_>, by: &[usize]) -> Vec<Field> {
-        let input = context.inputs[0].schema;
-        let own = |suffix: &str| Field::new(format!("{}{suffix}", context.name), DataType::Int64, true);
-        let by = by.iter().map(|column| input.field(*column).clone());
-        by.chain([own("_rows"), own("_left_out")]).collect()
-    }
-
-    fn columns(
-        &self,
-        context: &TransformContext<'_>,
-        key: &str,
-        names: &[String],
-        problems: &mut Problems,
-    ) -> Vec<usize> {
-        let input = &context.inputs[0];
-        let mut found = Vec::new();
-        for (i, name) in names.iter().enumerate() {
-            let place = context.path.key(key).index(i);
-            let Some(column) = input.column(place.clone(), name, problems) else { continue };
-            if found.contains(&column) {
-                problems.error("bad-value", place, format!("`{name}` is listed twice in `{key}`"));
-            } else if input.schema.field(column).data_type().is_nested() {
-                problems.error("bad-value", place, format!("`{name}` holds lists"));
-            } else {
-                found.push(column);
-            }
-        }
-        found
-    }
-
     fn settings(&self, context: &BindContext<'_>, problems: &mut Problems) {
         let mut bad = |key: &str, message: &str| {
             problems.error("bad-value", context.path.key(key), message);
@@ -128,12 +100,12 @@ impl StageConfig for Reduce {
     fn gathers(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Result<Option<Transform>, Broken> {
         let before = problems.mark();
         let input = &context.inputs[0];
-        let by = self.columns(context, "group_by", &self.group_by, problems);
-        let order = self.columns(context, "order_by", &self.order_by, problems);
+        let by = group_columns(context, "group_by", &self.group_by, problems);
+        let order = group_columns(context, "order_by", &self.order_by, problems);
         // A broken template reads nothing here; `bind` reports it.
         let names: Vec<String> = input.schema.fields().iter().map(|f| f.name().clone()).collect();
         let mut reads = Vec::new();
-        let group = Arc::new(Schema::new(self.group_fields(context, &by)));
+        let group = Arc::new(Schema::new(group_fields(context, &by)));
         for (key, source) in self.templates(context.read) {
             let Some(template) = Template::new(&source).ok().and_then(|t| t.bind(&group, None, &GIVEN).ok()) else {
                 continue;
@@ -146,14 +118,10 @@ impl StageConfig for Reduce {
             }
         }
         let reads: Vec<usize> = distinct(reads);
-        let mut fields = self.group_fields(context, &by);
+        let mut fields = group_fields(context, &by);
         for column in &reads {
             let field = input.schema.field(*column);
-            fields.push(Field::new(
-                asking::hidden(field.name()),
-                DataType::new_list(field.data_type().clone(), true),
-                true,
-            ));
+            fields.push(Field::new(hidden(field.name()), DataType::new_list(field.data_type().clone(), true), true));
         }
         let schema = transform::schema(fields, context.path, problems).ok_or(Broken)?;
         if problems.had_errors_since(before) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::order::{Design, Order, Respondent};
 use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
-use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
+use crate::prompt::{Addressee, Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
 use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo, distinct};
 use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Row, Simple, Type};
@@ -302,7 +302,14 @@ impl Interview {
 
 fn prompt(way: &Progress, messages: Vec<Message>, expect: Expect) -> Prompt {
     let schema = expect.schema().map(Arc::new);
-    Prompt { messages, schema, expect: Arc::new(expect), respondent: Some(way.respondent), pack: None }
+    Prompt {
+        messages,
+        schema,
+        expect: Arc::new(expect),
+        respondent: Some(way.respondent),
+        pack: None,
+        to: Addressee::Row,
+    }
 }
 
 impl Ask for Interview {
