@@ -9,12 +9,15 @@ use serde_json::json;
 use super::runtime::block_on;
 use super::terminal::Notes;
 use super::{Exit, Failure, Terminal};
-use crate::cluster::{Engine, EngineError, JobState, Kubernetes, Local, Ray, Slurm, Work, last_error, probe, quoted};
+use crate::cluster::{
+    Engine, EngineError, JobState, Kubernetes, Local, Ray, Slurm, Work, last_error, probe, probe_store, quoted,
+};
+use crate::object::Address;
 use crate::pipeline::{PipelineError, Ready};
 use crate::report::text::{count, number};
 use crate::run::{FrozenPlan, FrozenTable, RunError};
 use crate::spec::Spec;
-use crate::store::{ActiveJob, RunDir, SharedDir, StoreError};
+use crate::store::{ActiveJob, RunDir, SharedDir, StoreError, pull};
 
 /// What makes the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -33,7 +36,7 @@ pub(crate) enum On {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct OnArguments {
     /// Make the parts with workers of this engine. The tables are those of a run on one machine.
-    #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["replay", "fresh", "pilot", "serve"])]
+    #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["replay", "pilot", "serve"])]
     pub(crate) on: Option<On>,
     /// The number of workers, which share the limits of the spec [default: 4].
     #[arg(long, value_name = "N", requires = "on", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -51,6 +54,8 @@ const WORKERS: u32 = 4;
 const LOOK: Duration = Duration::from_millis(500);
 /// The time between two lines about the progress.
 const LINE: Duration = Duration::from_secs(10);
+/// The time between two looks for parts on an object store.
+const PULL: Duration = Duration::from_secs(5);
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
@@ -98,7 +103,8 @@ impl OnArguments {
             On::Ray => {
                 let endpoints = spec.endpoints.values().map(|spec| &spec.endpoint);
                 let variables = endpoints.flat_map(|endpoint| [endpoint.secret_env(), endpoint.address_env()]);
-                let variables = variables.flatten().chain(["OLLAMA_HOST"]).map(str::to_owned).collect();
+                let variables = variables.flatten().chain(["OLLAMA_HOST"]).map(str::to_owned);
+                let variables = variables.chain(spec.cluster.address().iter().flat_map(Address::variables)).collect();
                 Some(Box::new(Ray { cluster: spec.cluster.clone(), variables }))
             }
             On::Kubernetes => None,
@@ -132,6 +138,18 @@ impl OnArguments {
         Work::of(ready.folder().root(), frozen)
     }
 
+    /// Checks the folder or the object store that the workers share.
+    fn probe(work: &Work, terminal: &Terminal) -> Result<(), Failure> {
+        let found = match Address::parse(&work.run) {
+            Some(address) => probe_store(&address.map_err(EngineError::from)?.folder(), &work.program)?,
+            None => probe(work.dir.root(), &work.program)?,
+        };
+        if found.clock_differs() {
+            terminal.note("warning: the clocks differ; `fanfold doctor storage` shows by how much");
+        }
+        Ok(())
+    }
+
     /// Makes the parts of a run with the workers of the engine. Follows the job of an earlier command first.
     pub(crate) fn make_parts(
         &self,
@@ -161,8 +179,8 @@ impl OnArguments {
         work.tables.iter().for_each(|table| terminal.note(&plan_line(&work, table)));
         shares(ready.spec(), work.workers).iter().for_each(|line| terminal.note(line));
         let shared = SharedDir::of(&work.dir);
-        if engine.detaches() && probe(work.dir.root(), &work.program)?.clock_differs() {
-            terminal.note("warning: the clocks differ; `fanfold doctor storage` shows by how much");
+        if engine.detaches() {
+            Self::probe(&work, terminal)?;
         }
         let ids = engine.submit(&work)?;
         let submitted_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -204,6 +222,7 @@ impl OnArguments {
         let work = Work::of(dir.root(), frozen)?;
         terminal.note(&format!("on {} since {}: job {}", job.engine, job.submitted_at, job.ids.join(", ")));
         if self.detach {
+            pull(&dir)?;
             terminal.note(&progress_text(&engine.state(&job.ids)?, &work, false));
             return Ok(Made::Left);
         }
@@ -219,7 +238,9 @@ impl Work {
         let broken = |error: std::io::Error| Failure::new(Exit::Environment, error.to_string());
         let program = std::env::current_exe().map_err(broken)?;
         let dir = RunDir::new(std::path::absolute(run).map_err(broken)?);
-        Ok(Work { program, dir, workers: frozen.workers, tables: frozen.tables })
+        let run = SharedDir::of(&dir).address()?;
+        let run = run.map_or_else(|| dir.root().display().to_string(), |address| address.to_string());
+        Ok(Work { program, dir, run, workers: frozen.workers, tables: frozen.tables })
     }
 }
 
@@ -234,6 +255,7 @@ fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), wo
         }
         Followed::Ended => shared.set_job(None)?,
     }
+    pull(&work.dir)?;
     if work.is_complete() {
         return Ok(Made::All);
     }
@@ -295,10 +317,15 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let mut interrupted = Box::pin(tokio::signal::ctrl_c());
     let mut shown: Option<(String, Instant)> = None;
+    let mut pulled = Instant::now();
     loop {
         let state = engine.state(&job.ids)?;
         if state == JobState::Ended {
             return Ok(Followed::Ended);
+        }
+        if pulled.elapsed() >= PULL {
+            pull(&work.dir)?;
+            pulled = Instant::now();
         }
         let text = progress_text(&state, work, terminal.notes == Notes::Json);
         let pause = if terminal.notes == Notes::Json { Duration::ZERO } else { LINE };

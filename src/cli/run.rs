@@ -134,6 +134,11 @@ impl Run {
     /// Runs. Sets `live` if the run is shown in the browser.
     fn start(&self, terminal: &Terminal, live: &mut Option<Live>) -> Result<Exit, Failure> {
         runtime::check()?;
+        if self.fresh && self.on.on.is_some() {
+            let message = "workers can't ask everything again: the ledger would keep the earlier answers, not theirs";
+            let help = "leave out `--on`; or run it with `--on` in a copy of the folder without `.fanfold`";
+            return Err(Failure::new(Exit::Spec, message).help(help));
+        }
         let selection = self.selected.selection(&self.spec);
         if let Some(on) = self.on.on.filter(|_| self.dry_run) {
             let spec = load_spec_with(&self.spec, &self.selected.changes(&self.spec), terminal)?;

@@ -11,13 +11,14 @@ use super::{Exit, Failure, Terminal, progress};
 use crate::report::stop::{alike_message, limited_until};
 use crate::report::text::{count, number};
 use crate::run::{RunError, Share, Stop, StopReason, TaskError, Worked, WorkerId, check, thaw, work};
+use crate::store::WorkerRun;
 
 /// Makes a part of a run that `fanfold run --on` has frozen. Engines such as Slurm call it; it may be repeated.
 ///
 /// A committed part sends nothing. Otherwise its rows are answered from what earlier attempts have recorded, then by calls.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Task {
-    /// The folder of the run.
+    /// The folder of the run, or its address on an object store.
     run: PathBuf,
     /// The stage.
     stage: String,
@@ -43,12 +44,13 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 impl Task {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let run = WorkerRun::open(&self.run)?;
         if self.check {
-            return self.connect(terminal);
+            return self.connect(&run, terminal);
         }
         let share = match (self.part, self.worker.unwrap_or_default()) {
             (Some(part), _) => Share::Part(part),
-            (None, number) => Share::Worker(WorkerId { number, of: thaw(&self.run)?.frozen.workers.into() }),
+            (None, number) => Share::Worker(WorkerId { number, of: thaw(&run)?.frozen.workers.into() }),
         };
         if let Share::Worker(WorkerId { number, of }) = share
             && number >= of
@@ -60,7 +62,7 @@ impl Task {
             let stop = Stop::default();
             let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
             let worked = loop {
-                match self.make(share, &stop, terminal).await {
+                match self.make(&run, share, &stop, terminal).await {
                     Err(TaskError::Run(RunError::MissingPart { .. })) if self.wait && !stop.is_draining() => {
                         let _ = stop.unless_draining(tokio::time::sleep(PAUSE)).await;
                     }
@@ -77,14 +79,14 @@ impl Task {
         worked.stopped.map_or(Ok(Exit::Ok), |reason| Err(failure(&reason)))
     }
 
-    async fn make(&self, share: Share, stop: &Stop, terminal: &Terminal) -> Result<Worked, TaskError> {
+    async fn make(&self, run: &WorkerRun, share: Share, stop: &Stop, terminal: &Terminal) -> Result<Worked, TaskError> {
         let mut shown = None;
         let started = |progress| {
             if !self.quiet {
                 shown = Some(tokio::spawn(progress::show(progress, || None, *terminal)));
             }
         };
-        let worked = work(thaw(&self.run)?, &self.stage, share, &env, (stop.clone(), started)).await;
+        let worked = work(thaw(run)?, &self.stage, share, &env, (stop.clone(), started)).await;
         if let Some(shown) = shown {
             shown.abort();
             let _ = shown.await;
@@ -93,8 +95,8 @@ impl Task {
     }
 
     /// Connects the models of the stage from this machine.
-    fn connect(&self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let thawed = thaw(&self.run)?;
+    fn connect(&self, run: &WorkerRun, terminal: &Terminal) -> Result<Exit, Failure> {
+        let thawed = thaw(run)?;
         let models = block_on(async { Ok(check(thawed, &self.stage, &env).await?) });
         let note = "nothing was sent; compute nodes often have no way out: start a server in `cluster.before`, or ask for access";
         models.map_err(|failure: Failure| failure.note(note))?.iter().for_each(|model| terminal.note(model));

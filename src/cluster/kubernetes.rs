@@ -26,13 +26,17 @@ impl Kubernetes<'_> {
     fn job(&self, work: &Work) -> Value {
         let KubernetesTable { image, claim, path, secret } = self.pods;
         let secret = secret.as_deref().unwrap_or("fanfold");
-        let run = format!("{}/.fanfold/runs/{}", path.trim_end_matches('/'), work.dir.name());
+        let volume = claim.as_ref().zip(path.as_ref()).filter(|_| self.cluster.folder.is_none());
+        let run = match volume {
+            Some((_, path)) => format!("{}/.fanfold/runs/{}", path.trim_end_matches('/'), work.dir.name()),
+            None => work.run.clone(),
+        };
         let before = self.cluster.before.as_ref().map(|lines| format!("{}\n", lines.trim_end())).unwrap_or_default();
         let script = format!("set -e\n{before}{}", work.sequence("fanfold", &run, "JOB_COMPLETION_INDEX"));
         let variable =
             |name: &String| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": name } } });
         let env: Vec<Value> = self.cluster.env.iter().map(variable).collect();
-        json!({
+        let mut job = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": { "name": name(&work.dir.name()) },
@@ -49,12 +53,16 @@ impl Kubernetes<'_> {
                         "image": image,
                         "command": ["/bin/sh", "-c", script],
                         "env": env,
-                        "volumeMounts": [{ "name": "project", "mountPath": path }],
                     }],
-                    "volumes": [{ "name": "project", "persistentVolumeClaim": { "claimName": claim } }],
                 } },
             },
-        })
+        });
+        if let Some((claim, path)) = volume {
+            let pod = &mut job["spec"]["template"]["spec"];
+            pod["containers"][0]["volumeMounts"] = json!([{ "name": "project", "mountPath": path }]);
+            pod["volumes"] = json!([{ "name": "project", "persistentVolumeClaim": { "claimName": claim } }]);
+        }
+        job
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Work {
     /// The program, the same on all machines.
     pub(crate) program: PathBuf,
     pub(crate) dir: RunDir,
+    /// The folder or the address of the run, for workers.
+    pub(crate) run: String,
     pub(crate) workers: u32,
     /// The tables that workers make, after those that they read.
     pub(crate) tables: Vec<FrozenTable>,
@@ -54,8 +56,7 @@ impl Work {
 
     /// The arguments of a worker after the program.
     pub(crate) fn arguments(&self, table: &FrozenTable, worker: &str) -> Vec<String> {
-        let run = self.dir.root().display().to_string();
-        let first = ["task".to_owned(), run, table.name.clone()];
+        let first = ["task".to_owned(), self.run.clone(), table.name.clone()];
         let share = if table.is_stage { vec!["--worker".to_owned(), worker.to_owned()] } else { vec!["0".to_owned()] };
         first.into_iter().chain(share).collect()
     }

@@ -52,7 +52,7 @@ impl Slurm {
     fn check(&self, work: &Work) -> String {
         let stages = work.tables.iter().filter(|table| table.is_stage);
         let lines = stages.map(|table| {
-            let words = [&work.program.display().to_string(), "task", &work.dir.root().display().to_string()];
+            let words = [&work.program.display().to_string(), "task", &work.run];
             let words = words.into_iter().chain([table.name.as_str(), "--check"]).map(quoted);
             format!("{} || exit\n", words.collect::<Vec<_>>().join(" "))
         });

@@ -28,6 +28,10 @@ impl Bucket {
         match *self {}
     }
 
+    pub(crate) fn get_all(&self, _: &[String]) -> Result<Vec<Vec<u8>>, ObjectError> {
+        match *self {}
+    }
+
     pub(crate) fn list(&self, _: &str) -> Result<Vec<String>, ObjectError> {
         match *self {}
     }

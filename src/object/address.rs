@@ -83,6 +83,17 @@ impl Address {
         Some(Ok(Address { scheme, bucket: bucket.to_owned(), key: key.to_owned() }))
     }
 
+    /// The environment variables that may have credentials for the store, and are set.
+    pub(crate) fn variables(&self) -> Vec<String> {
+        let start = match self.scheme {
+            Scheme::S3 => "AWS_",
+            Scheme::Google => "GOOGLE_",
+            Scheme::Azure => "AZURE_",
+        };
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.filter(|name| name.starts_with(start)).collect()
+    }
+
     pub(crate) fn key(&self) -> &str {
         &self.key
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -33,6 +34,8 @@ const TIMEOUT: &str = "60 seconds";
 const CONNECT: &str = "5 seconds";
 /// Larger files are sent and read in parts of this size.
 const PART: usize = 16 << 20;
+/// The objects that are read at once.
+const AT_ONCE: usize = 32;
 /// The most objects that are listed instead of a missing one.
 const NEIGHBOURS: usize = 5;
 
@@ -86,6 +89,26 @@ impl Bucket {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(name, &error)),
         }
+    }
+
+    /// The objects with these names, several at once. All must be there.
+    pub(crate) fn get_all(&self, names: &[String]) -> Result<Vec<Vec<u8>>, ObjectError> {
+        let mut found = Vec::with_capacity(names.len());
+        for names in names.chunks(AT_ONCE) {
+            let places = names.iter().map(|name| self.at(name)).collect::<Result<Vec<_>, _>>()?;
+            let reads = places.into_iter().map(|(store, key)| async move { store.get(&key).await?.bytes().await });
+            let reads: Vec<_> = reads.collect();
+            let read = wait(async move { try_join_all(reads).await });
+            let failed = |error: Error| match &error {
+                Error::NotFound { path, .. } => {
+                    let gone = format!("the object `{}` was deleted meanwhile", self.folder.with_key(path));
+                    ObjectError::new(gone, "run the command again")
+                }
+                _ => self.failed(&names[0], &error),
+            };
+            found.extend(read.map_err(failed)?.into_iter().map(Vec::from));
+        }
+        Ok(found)
     }
 
     /// The names of all objects below a folder, sorted. Empty for all of them.
@@ -174,6 +197,7 @@ impl Bucket {
                     let message = format!("`{}` changed while it was read", self.folder.join(name));
                     return Err(ObjectError::new(message, "run the command again"));
                 }
+                Err(Error::NotFound { .. }) => return Err(self.missing(name)),
                 Err(error) => return Err(self.failed(name, &error)),
             };
             file.write_all(&bytes).map_err(unwritten)?;

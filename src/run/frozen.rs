@@ -15,11 +15,15 @@ use super::prepare::Ready;
 use super::spending::earlier_cost;
 use super::transform;
 use crate::models::asked_models;
+use crate::object::Address;
 use crate::plan::{Plan, RowChoice, Selection, SourceFacts};
 use crate::source::Import;
 use crate::spec::load::load_frozen;
 use crate::spec::{Frozen, Paraphrases, Spec, Spending, TableId, TableSpec};
-use crate::store::{Ledger, Project, ReplyLimit, RunDir, SharedDir, StoreError, open_table, reply_limits, write_known};
+use crate::store::{
+    Ledger, Needs, Project, ReplyLimit, RunDir, SharedDir, StoreError, WorkerRun, open_table, push, reply_limits,
+    write_known,
+};
 
 const FORMAT: u32 = 1;
 const PLAN: &str = "plan.json";
@@ -146,7 +150,24 @@ pub(crate) fn freeze(ready: &Ready, file: &Path, workers: u32) -> Result<FrozenP
         tables: frozen_tables(plan),
     };
     shared.write(PLAN, &frozen)?;
+    match plan.spec.cluster.address() {
+        Some(address) => send(ready, &frozen, &address)?,
+        None => shared.forget_store()?,
+    }
     Ok(frozen)
+}
+
+/// Sends the frozen run to the object store of its workers.
+fn send(ready: &Ready, frozen: &FrozenPlan, address: &Address) -> Result<(), RunError> {
+    let Ready { plan, dir, project, .. } = ready;
+    let needs = Needs {
+        project,
+        sources: frozen.sources.values().map(|source| source.file.clone()).collect(),
+        folder: &plan.spec.folder,
+        files: plan.spec.reads.iter().cloned().collect(),
+        tables: plan.spec.tables().map(|(_, table)| table.name().to_owned()).collect(),
+    };
+    Ok(push(dir, address, &needs)?)
 }
 
 /// Refuses limits that are too small for the number of workers.
@@ -187,10 +208,9 @@ fn frozen_tables(plan: &Plan) -> Vec<FrozenTable> {
     tables.collect()
 }
 
-/// Reads the frozen plan in the folder `run`. Needs neither the sources nor the ledger.
-pub(crate) fn thaw(run: &Path) -> Result<Thawed, RunError> {
-    let run = std::path::absolute(run).map_err(StoreError::io(run))?;
-    let dir = RunDir::new(run.clone()).shared();
+/// Reads the frozen plan of a run. Needs neither the sources nor the ledger.
+pub(crate) fn thaw(run: &WorkerRun) -> Result<Thawed, RunError> {
+    let (dir, run) = (run.dir.clone(), run.dir.root());
     let shared = SharedDir::of(&dir);
     let lacks = || RunError::Frozen(format!("{} has no frozen plan", run.display()));
     let frozen = FrozenPlan::read(&shared)?.ok_or_else(lacks)?;

@@ -146,7 +146,7 @@ impl Job {
         };
         for number in self.input.missing(part.start, part.rows) {
             let stage = from.name.as_str();
-            let found = self.dir.committed(stage, number);
+            let found = self.dir.find(stage, number)?;
             let found = found.ok_or_else(|| RunError::MissingPart { table: stage.to_owned(), part: number })?;
             self.input.commit(number, found);
         }

@@ -18,7 +18,7 @@ use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
 use crate::store::{
-    Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, StoreError, earlier, import, reply_limits,
+    Hold, Ledger, Manifest, Project, RunDir, Since, StoreError, collect, earlier, import, reply_limits,
 };
 use crate::table::parquet::{clean, folder_of};
 
@@ -117,7 +117,7 @@ pub(crate) fn prepare(
         locks.push(project.lock(&output.file, &output.path)?);
         clean(folder_of(&output.file), Some(&output.file));
     }
-    SharedDir::of(&dir).collect(&project.ledger())?;
+    collect(&dir, &project.ledger())?;
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);
     let earlier = if fresh { None } else { earlier(&project, &dir) };

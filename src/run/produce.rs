@@ -88,7 +88,7 @@ impl Producer<'_> {
         let fresh = job.calls.recorder().fresh_since().map(|since| since.to_string());
         let marked = |own: &[String]| [inputs.as_slice(), own, fresh.as_slice()].concat();
         let (marks, older) = (marked(&fingerprints.own), marked(&fingerprints.older));
-        let committed = job.dir.committed(job.stage().name.as_str(), part.number);
+        let committed = job.dir.find(job.stage().name.as_str(), part.number)?;
         let is_same = |found: &CommittedPart| found.facts.inputs == marks || found.facts.inputs == older;
         let is_complete = |found: &CommittedPart| found.facts.counts.failed == 0 || !job.choice.retries_failed();
         let kept = committed.filter(|found| is_complete(found) && is_same(found));

@@ -239,6 +239,10 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         if many {
             std::thread::sleep(PACE);
         }
+        if let Some(journal) = &shared.journal {
+            let pause = journal.lock().pause();
+            std::thread::sleep(pause);
+        }
         for Waiting { record, by, done } in [first].into_iter().chain(queue.try_iter().take(COMMIT_RECORDS)) {
             records.push(record);
             waiting.push((by, done));

@@ -179,7 +179,7 @@ fn load_upstream(
     for upstream in plan.transforms().filter(|other| *other != id).collect::<Vec<_>>() {
         if !tables.contains_key(&upstream) && plan.spec.upstream(id).contains(&upstream) {
             let name = plan.spec.table_name(upstream).to_owned();
-            let found = dir.committed(&name, 0).ok_or(RunError::MissingPart { table: name, part: 0 })?;
+            let found = dir.find(&name, 0)?.ok_or(RunError::MissingPart { table: name, part: 0 })?;
             plan.transformed.insert(upstream, found.table.rows());
             tables.insert(upstream, PartTables { id: found.facts.id, table: found.table });
         }
@@ -199,7 +199,7 @@ fn make_table(
         let rows = plan.rows(stage.input).unwrap_or_default();
         let part = |number: u64| {
             let table = stage.name.to_string();
-            let found = dir.committed(&table, number).ok_or(RunError::MissingPart { table, part: number })?;
+            let found = dir.find(&table, number)?.ok_or(RunError::MissingPart { table, part: number })?;
             Ok(PartTables { id: found.facts.id, table: found.table })
         };
         plan.parts(*input, rows).map(|found| part(found.number)).collect()
@@ -220,7 +220,7 @@ fn recall(
         Share::Part(part) => {
             let name = format!("{stage}-{part}");
             let mut added = if has_budget { shared.merge(ledger)?.added } else { 0 };
-            for worker in [Some(name.clone()), shared.claimed_by(stage, part)].into_iter().flatten() {
+            for worker in [Some(name.clone()), shared.claimed_by(stage, part)?].into_iter().flatten() {
                 added += shared.recall(&worker, ledger)?.added;
             }
             Ok((name, added))

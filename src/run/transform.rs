@@ -24,7 +24,7 @@ pub(crate) fn carry_out(
     let meaning = &transform.transform.info.meaning;
     // Equal inputs and settings produce an equal table.
     let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
-    if let Some(found) = dir.committed(&transform.name, 0).filter(|found| found.facts.id == id) {
+    if let Some(found) = dir.find(&transform.name, 0)?.filter(|found| found.facts.id == id) {
         return Ok(PartTables { id, table: found.table });
     }
     let failed = |error: DataError| {

@@ -33,6 +33,7 @@ impl Resolver<'_> {
         if !self.inside(at.clone(), path) {
             return None;
         }
+        self.reads.borrow_mut().insert(path.to_owned());
         let key = stage.relation.key.map(|key| stage.relation.schema.field(key).name().as_str());
         let read = match self.read_corrections(path, key) {
             Ok(read) => read,

@@ -39,6 +39,7 @@ impl Resolver<'_> {
                 if !self.inside(place.clone(), path) {
                     return None;
                 }
+                self.reads.borrow_mut().insert(path.clone());
                 match self.read_examples(&place, path, columns) {
                     Ok(examples) => ("examples_file", examples),
                     Err(error) => {

@@ -12,6 +12,7 @@ use super::limits::Budget;
 use super::prices::Price;
 use crate::assertion::Severity;
 use crate::name::Name;
+use crate::object::Address;
 use crate::provider::{Options, SystemRole};
 use crate::table::MaxFailed;
 
@@ -55,8 +56,18 @@ pub(crate) struct ClusterTable {
     /// them.
     #[serde(default)]
     pub(crate) sbatch: Vec<String>,
+    /// A folder of an object store, such as `s3://bucket/study`, for workers that share no file system. The run is sent
+    /// there, and its parts and replies are fetched from there.
+    pub(crate) folder: Option<String>,
     /// Where the workers of `--on kubernetes` run.
     pub(crate) kubernetes: Option<KubernetesTable>,
+}
+
+impl ClusterTable {
+    /// The address in `folder`.
+    pub(crate) fn address(&self) -> Option<Address> {
+        Address::parse(self.folder.as_deref()?)?.ok()
+    }
 }
 
 /// The pods of the workers of a run on Kubernetes.
@@ -65,10 +76,11 @@ pub(crate) struct ClusterTable {
 pub(crate) struct KubernetesTable {
     /// The image, which has `fanfold` on its path.
     pub(crate) image: String,
-    /// The claim of the volume with the project, which all pods mount (`ReadWriteMany`).
-    pub(crate) claim: String,
-    /// The absolute path of the project in the pods.
-    pub(crate) path: String,
+    /// The claim of the volume with the project, which all pods mount (`ReadWriteMany`). Needed without
+    /// `cluster.folder`.
+    pub(crate) claim: Option<String>,
+    /// The absolute path of the project in the pods. Needed without `cluster.folder`.
+    pub(crate) path: Option<String>,
     /// The secret with the variables of `env`. Default: `fanfold`.
     pub(crate) secret: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The checked spec: every name is resolved, and every template is bound to the columns that it reads.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub struct Spec {
     /// The wordings of prompts that models have written, and those that they have to write before a run.
     pub(crate) paraphrases: Paraphrases,
     pub(crate) unwritten: Vec<Unwritten>,
+    /// The files that the spec reads while it is checked, such as prompts.
+    pub(crate) reads: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -4,7 +4,10 @@
 //! `assertions`. A table whose columns are not known is not added to the spec; its readers are checked against assumed
 //! columns (`assumed`).
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
+use std::rc::Rc;
 
 use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
@@ -18,12 +21,13 @@ use super::read::Raw;
 use super::table::{SourceSpec, TableId, TableSpec};
 use crate::document::{Path, Problems, Reported};
 use crate::name::Name;
+use crate::object::{Address, Bucket, ObjectError};
 use crate::source::Source;
 
 /// Resolves every name and reports all problems. The spec is complete only if there are no errors.
 pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems: &mut Problems) -> Spec {
     let outside = raw.header.allow_outside || problems.is_distrusted(&Path::of(["allow_outside"]));
-    let mut resolver = Resolver { folder, frozen, outside, problems };
+    let mut resolver = Resolver { folder, frozen, outside, problems, reads: Rc::default() };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
     resolver.contexts(&models, &endpoints);
@@ -44,6 +48,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems
         tests: Vec::new(),
         paraphrases: std::mem::take(&mut raw.worded.written),
         unwritten: std::mem::take(&mut raw.worded.unwritten),
+        reads: BTreeSet::new(),
     };
     for (name, source) in &mut raw.sources {
         let Some(mut source) = source.take() else { continue };
@@ -67,6 +72,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems
             spec.tests.push(test);
         }
     }
+    spec.reads = resolver.reads.take();
     spec
 }
 
@@ -75,6 +81,8 @@ pub(super) struct Resolver<'a> {
     pub(super) frozen: &'a Frozen,
     pub(super) outside: bool,
     pub(super) problems: &'a mut Problems,
+    /// See [`Spec::reads`].
+    pub(super) reads: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl Resolver<'_> {
@@ -103,6 +111,22 @@ impl Resolver<'_> {
     }
 
     fn cluster(&mut self, cluster: &ClusterTable) {
+        let at = Path::of(["cluster"]);
+        if let Some(folder) = &cluster.folder {
+            let found = Address::parse(folder).unwrap_or_else(|| {
+                let message = format!("`{folder}` is not the address of an object store");
+                Err(ObjectError::new(message, "write for example `s3://bucket/study`, or leave it out"))
+            });
+            if let Err(error) = found.and_then(|address| Bucket::open(&address)) {
+                self.error("bad-value", at.key("folder"), error.message).help_if(error.help);
+            }
+        }
+        let volume = cluster.kubernetes.as_ref().map(|pods| [&pods.claim, &pods.path]);
+        if volume.is_some_and(|volume| volume.iter().any(|field| field.is_none())) && cluster.folder.is_none() {
+            let message = "the pods need a volume with the project";
+            let help = "write `claim` and `path`, or the `folder` of an object store in `[cluster]`";
+            self.error("missing-field", at.key("kubernetes"), message).help(help);
+        }
         for (i, option) in cluster.sbatch.iter().enumerate().filter(|(_, option)| !option.starts_with('-')) {
             let message = format!("`{option}` is not an option of `sbatch`");
             let help = "write each option as one text, such as `--partition=gpu`";

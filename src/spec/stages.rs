@@ -404,7 +404,11 @@ impl Resolver<'_> {
     }
 
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
-        paths::reader(self.folder, self.outside)
+        let (read, reads) = (paths::reader(self.folder, self.outside), self.reads.clone());
+        move |path: &str| {
+            reads.borrow_mut().insert(path.to_owned());
+            read(path)
+        }
     }
 }
 

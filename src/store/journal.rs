@@ -1,13 +1,15 @@
 //! Journals: the calls of one attempt on a cluster, as a file that only the attempt appends to.
 //!
-//! A file begins with a line that names its format. Each entry has a length, a checksum and a payload. A kill can tear
+//! On an object store, which can't append, the pieces of the file are numbered objects. A file begins with a line that names its format. Each entry has a length, a checksum and a payload. A kill can tear
 //! only the last entry, which readers skip. A database would need locks, which shared file systems rarely have.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::ledger::{LedgerSync, Retired};
+use super::mirror::Mirror;
 use super::record::{Bytes, Key, Record};
 
 const HEADER: &[u8] = b"fanfold-journal 1\n";
@@ -108,9 +110,23 @@ pub(super) fn read_entry(from: &mut impl Read) -> Option<Entry> {
     if is_sound { Entry::unpack(&payload) } else { None }
 }
 
+/// The least time between two objects of a journal. The calls of a worker wait for it, and share objects.
+const PACE: Duration = Duration::from_millis(100);
+
 pub(crate) struct Journal {
-    file: File,
+    target: Target,
     frames: Vec<u8>,
+}
+
+enum Target {
+    File(File),
+    /// The objects in a folder of a run on an object store; `next` is the number of the next one.
+    Objects {
+        mirror: Mirror,
+        folder: String,
+        next: u64,
+        written: Instant,
+    },
 }
 
 impl Journal {
@@ -118,17 +134,41 @@ impl Journal {
     pub(crate) fn create(folder: &Path, worker: &str) -> io::Result<Journal> {
         std::fs::create_dir_all(folder)?;
         for number in of_worker(folder, worker)?.len().. {
-            let path = folder.join(format!("{worker}.{number}.{ENDING}"));
+            let path = folder.join(file_name(worker, &number.to_string()));
             match OpenOptions::new().append(true).create_new(true).open(path) {
                 Ok(mut file) => {
                     file.write_all(HEADER)?;
-                    return Ok(Journal { file, frames: Vec::new() });
+                    return Ok(Journal { target: Target::File(file), frames: Vec::new() });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
         unreachable!("numbers do not end")
+    }
+
+    /// Creates the next journal of `worker` on an object store.
+    pub(super) fn create_objects(mirror: &Mirror, worker: &str) -> io::Result<Journal> {
+        let own = Mirror::journals_of(worker);
+        let names = mirror.bucket().list(&own)?;
+        let attempt = |name: &String| name.rsplit('/').nth(1)?.parse::<u64>().ok();
+        let first = names.iter().filter_map(attempt).max().map_or(0, |last| last + 1);
+        for number in first.. {
+            let folder = format!("{own}/{number}");
+            if mirror.bucket().put_new(&object(&folder, 0), HEADER.to_vec())? {
+                let target = Target::Objects { mirror: mirror.clone(), folder, next: 1, written: Instant::now() };
+                return Ok(Journal { target, frames: Vec::new() });
+            }
+        }
+        unreachable!("numbers do not end")
+    }
+
+    /// The time until more calls should be written.
+    pub(crate) fn pause(&self) -> Duration {
+        match &self.target {
+            Target::File(_) => Duration::ZERO,
+            Target::Objects { written, .. } => PACE.saturating_sub(written.elapsed()),
+        }
     }
 
     pub(crate) fn append_calls<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> io::Result<()> {
@@ -142,14 +182,40 @@ impl Journal {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.frames);
-        self.frames.clear();
-        written
+        let frames = std::mem::take(&mut self.frames);
+        match &mut self.target {
+            Target::File(file) => {
+                let written = file.write_all(&frames);
+                self.frames = frames;
+                self.frames.clear();
+                written
+            }
+            Target::Objects { .. } if frames.is_empty() => Ok(()),
+            Target::Objects { mirror, folder, next, written } => {
+                mirror.bucket().put(&object(folder, *next), frames)?;
+                *next += 1;
+                *written = Instant::now();
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn sync(&self) -> io::Result<LedgerSync> {
-        self.file.try_clone().map(LedgerSync::of_file)
+        match &self.target {
+            Target::File(file) => file.try_clone().map(LedgerSync::of_file),
+            // An object that was written is durable.
+            Target::Objects { .. } => Ok(LedgerSync::none()),
+        }
     }
+}
+
+fn object(folder: &str, number: u64) -> String {
+    format!("{folder}/{number:08}")
+}
+
+/// The name of the file of a journal.
+pub(super) fn file_name(worker: &str, number: &str) -> String {
+    format!("{worker}.{number}.{ENDING}")
 }
 
 /// The journals in `folder`, sorted.

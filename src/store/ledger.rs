@@ -81,16 +81,21 @@ pub(crate) type Behind = Box<dyn Fn(&[Key]) -> Vec<Option<Record>> + Send>;
 
 /// Makes commits durable. SQLite itself syncs the log only at checkpoints, which keeps commits cheap.
 pub(crate) struct LedgerSync {
-    log: File,
+    log: Option<File>,
 }
 
 impl LedgerSync {
     pub(super) fn of_file(log: File) -> Self {
-        LedgerSync { log }
+        LedgerSync { log: Some(log) }
+    }
+
+    /// For a log that needs no sync.
+    pub(super) fn none() -> Self {
+        LedgerSync { log: None }
     }
 
     pub(crate) fn sync(&self) -> std::io::Result<()> {
-        self.log.sync_data()
+        self.log.as_ref().map_or(Ok(()), File::sync_data)
     }
 }
 
@@ -239,7 +244,7 @@ impl Ledger {
         // The log file exists only after the connection has read something.
         self.is_empty()?;
         let opened = File::open(&log).map_err(|error| LedgerError::Io { path: log.into(), error })?;
-        Ok(LedgerSync { log: opened })
+        Ok(LedgerSync { log: Some(opened) })
     }
 
     /// Adds records in one transaction. A record without a time is imported. If the ledger already has an answer to a call, the new answer is dropped.

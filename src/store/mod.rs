@@ -17,7 +17,7 @@
 //!   locks/tables.lock         shared by runs, exclusive for cutting    project.rs
 //!   locks/history.lock        held to name a run or to add a line      project.rs
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
-//!   runs/<name>-<hash>/cluster/   what its workers on other machines share    shared.rs
+//!   runs/<name>-<hash>/cluster/   what its workers on other machines share    shared.rs; on an object store mirror.rs
 //! ```
 
 mod absent;
@@ -43,6 +43,7 @@ mod lease;
 mod ledger;
 mod manifest;
 mod merge;
+mod mirror;
 mod pieces;
 mod project;
 mod provenance;
@@ -54,6 +55,7 @@ mod rundir;
 mod shared;
 mod span;
 mod stored;
+mod stored_run;
 
 pub(crate) use absent::put_if_absent;
 pub(crate) use audit::Audit;
@@ -94,3 +96,4 @@ pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
 pub(crate) use shared::{Attempt, SharedDir, retired};
 pub(crate) use span::CallSpan;
 pub(crate) use stored::StoredTable;
+pub(crate) use stored_run::{Needs, WorkerRun, collect, pull, push};

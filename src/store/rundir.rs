@@ -31,6 +31,7 @@ use super::changes::ChangesByModel;
 use super::checksum::{is_sealed, open_checked, seal, sum_of, sum_path, write_sum};
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
+use super::mirror::{Mirror, pack, unpack};
 use super::pieces::{is_list, is_stored, list_path, open_table};
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean, persist, write_whole};
@@ -41,8 +42,17 @@ const SPEC: &str = "spec.json";
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir {
     root: PathBuf,
-    /// Whether other processes may commit the same parts.
-    is_shared: bool,
+    sharing: Sharing,
+}
+
+/// Whether other processes may commit the same parts.
+#[derive(Clone, Debug, Default)]
+enum Sharing {
+    #[default]
+    Alone,
+    Folder,
+    /// In an object store. The folder is a copy.
+    Store(Mirror),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,12 +103,24 @@ pub(crate) struct CommittedPart {
 
 impl RunDir {
     pub(crate) fn new(root: PathBuf) -> Self {
-        RunDir { root, is_shared: false }
+        RunDir { root, sharing: Sharing::Alone }
     }
 
     /// The same folder, in which other processes may commit the same parts.
     pub(crate) fn shared(self) -> Self {
-        RunDir { is_shared: true, ..self }
+        RunDir { sharing: Sharing::Folder, ..self }
+    }
+
+    /// The same folder as the copy of one in an object store, in which other processes commit the same parts.
+    pub(super) fn on_store(self, mirror: Mirror) -> Self {
+        RunDir { sharing: Sharing::Store(mirror), ..self }
+    }
+
+    pub(super) fn mirror(&self) -> Option<&Mirror> {
+        match &self.sharing {
+            Sharing::Store(mirror) => Some(mirror),
+            Sharing::Alone | Sharing::Folder => None,
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -225,6 +247,44 @@ impl RunDir {
         committed(&self.part_path(stage, part))
     }
 
+    /// Like [`Self::committed`]. Looks in the object store too, if the run is on one.
+    pub(crate) fn find(&self, stage: &str, part: u64) -> Result<Option<CommittedPart>, StoreError> {
+        if let Some(mirror) = self.mirror().filter(|_| !self.has_sum(stage, part))
+            && let Some(bytes) = mirror.bucket().get(&Mirror::part_name(stage, part))?
+        {
+            self.unpack_part(stage, part, &bytes)?;
+        }
+        Ok(self.committed(stage, part))
+    }
+
+    /// Writes a part as an object has it. A damaged one is not committed.
+    pub(super) fn unpack_part(&self, stage: &str, part: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.part_path(stage, part);
+        let Some((rows, calls)) = unpack(bytes) else { return Ok(()) };
+        let write = |path: &Path, bytes: &[u8]| {
+            std::fs::create_dir_all(path.parent().unwrap_or(path))
+                .and_then(|()| write_whole(path, bytes))
+                .map_err(StoreError::io(path))
+        };
+        if !calls.is_empty() {
+            write(&self.calls_path(stage, part), calls)?;
+        }
+        write(&path, rows)?;
+        write_sum(&path)
+    }
+
+    pub(super) fn has_sum(&self, stage: &str, part: u64) -> bool {
+        sum_path(&self.part_path(stage, part)).exists()
+    }
+
+    /// The numbers of the parts of `stage` that have a checksum.
+    pub(super) fn parts_of(&self, stage: &str) -> Result<Vec<u64>, StoreError> {
+        let files = files_in(&self.root.join("stages").join(stage))?.into_iter();
+        let sums = files.filter(|file| file.extension().is_some_and(|ending| ending == "sum"));
+        let number = |file: PathBuf| file.file_stem()?.to_str()?.strip_prefix("part-")?.parse().ok();
+        Ok(sums.filter_map(number).collect())
+    }
+
     /// Returns the table of a part if its checksum is right. Reads every byte.
     pub(crate) fn part(&self, stage: &str, part: u64) -> Result<Table, StoreError> {
         open_checked(&self.part_path(stage, part))
@@ -267,14 +327,16 @@ impl RunDir {
             calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
             calls_path: self.calls_path(stage, part.number),
             path: rows_path,
-            is_shared: self.is_shared,
+            sharing: self.sharing.clone(),
+            place: (stage.to_owned(), part.number),
         })
     }
 
     pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         let rows = TableWriter::create(&path, schema, &own_options())?;
-        Ok(PartWriter { rows, calls: None, calls_path: PathBuf::new(), path, is_shared: self.is_shared })
+        let (sharing, place) = (self.sharing.clone(), (transform.to_owned(), 0));
+        Ok(PartWriter { rows, calls: None, calls_path: PathBuf::new(), path, sharing, place })
     }
 }
 
@@ -335,7 +397,9 @@ pub(crate) struct PartWriter {
     /// `None` if the stage asks no models.
     calls: Option<TableWriter>,
     calls_path: PathBuf,
-    is_shared: bool,
+    sharing: Sharing,
+    /// The table and the number of the part.
+    place: (String, u64),
 }
 
 /// The longest time from the creation of a part to its checksum. A longer one means that its writer was killed.
@@ -352,8 +416,10 @@ impl PartWriter {
 
     /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.
     pub(crate) fn commit(mut self, mut facts: PartFacts) -> Result<CommittedPart, StoreError> {
-        if self.is_shared {
-            return self.commit_first(facts);
+        match std::mem::take(&mut self.sharing) {
+            Sharing::Alone => {}
+            Sharing::Folder => return self.commit_first(facts),
+            Sharing::Store(mirror) => return self.commit_object(facts, &mirror),
         }
         if let Some(calls) = self.calls {
             calls.commit()?;
@@ -363,6 +429,37 @@ impl PartWriter {
         self.rows.commit()?;
         write_sum(&self.path)?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })
+    }
+
+    /// Commits the part as an object, unless another process has committed it; then returns the other's part.
+    fn commit_object(mut self, mut facts: PartFacts, mirror: &Mirror) -> Result<CommittedPart, StoreError> {
+        let read = |path: &Path| std::fs::read(path).map_err(StoreError::io(path));
+        let calls = match self.calls.take() {
+            Some(writer) => read(writer.finish()?.0.path())?,
+            None => Vec::new(),
+        };
+        if !self.calls_path.as_os_str().is_empty() {
+            facts.calls_sum = Some(blake3::hash(&calls).to_hex().to_string());
+        }
+        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
+        let (rows, path) = self.rows.finish()?;
+        let own = pack(&read(rows.path())?, &calls);
+        let folder = path.ancestors().nth(3).unwrap_or(&path).to_owned();
+        let dir = RunDir::new(folder);
+        let (table, part) = (self.place.0.as_str(), self.place.1);
+        let name = Mirror::part_name(table, part);
+        if !mirror.bucket().put_new(&name, own.clone())?
+            && let Some(bytes) = mirror.bucket().get(&name)?.filter(|bytes| *bytes != own)
+        {
+            dir.unpack_part(table, part, &bytes)?;
+            // A part of other inputs, or a damaged one, is replaced.
+            if let Some(other) = committed(&path).filter(|other| other.facts.inputs == facts.inputs) {
+                return Ok(other);
+            }
+            mirror.bucket().put(&name, own.clone())?;
+        }
+        dir.unpack_part(table, part, &own)?;
+        Ok(CommittedPart { facts, table: Table::open(&path)? })
     }
 
     /// Commits the part unless another process has committed it; then returns the other's part and drops this one.

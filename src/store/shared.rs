@@ -10,6 +10,7 @@
 //!   journals/<worker>.<n>.journal    the calls of one attempt                        journal.rs
 //!   done/<table>/<worker>        the workers that have no part of a table left
 //!   job.json                     the job that runs, while it runs
+//!   address.json                 the folder of an object store that workers use instead      stored_run.rs
 //! ```
 
 use std::io::ErrorKind;
@@ -21,11 +22,13 @@ use serde::de::DeserializeOwned;
 use super::absent::write_if_absent;
 use super::error::StoreError;
 use super::job::ActiveJob;
-use super::journal::{Entry, Journal, entries, journals, of_worker};
+use super::journal::{Entry, Journal, entries, file_name, journals, of_worker};
 use super::known::Known;
 use super::ledger::{Ledger, Retired};
+use super::mirror::Mirror;
 use super::record::{Key, Record};
 use super::rundir::RunDir;
+use crate::object::Address;
 use crate::table::parquet::write_whole;
 
 const FOLDER: &str = "cluster";
@@ -48,15 +51,18 @@ pub(crate) struct JournalCounts {
 }
 
 const JOB: &str = "job.json";
+const ADDRESS: &str = "address.json";
 
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDir {
     root: PathBuf,
+    /// For a worker whose run is on an object store. The folder is its copy.
+    mirror: Option<Mirror>,
 }
 
 impl SharedDir {
     pub(crate) fn of(dir: &RunDir) -> Self {
-        SharedDir { root: dir.root().join(FOLDER) }
+        SharedDir { root: dir.root().join(FOLDER), mirror: dir.mirror().cloned() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -72,14 +78,28 @@ impl SharedDir {
     }
 
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        let broken = |error: serde_json::Error| std::io::Error::new(ErrorKind::InvalidData, error);
+        serde_json::from_slice(&bytes).map(Some).map_err(broken).map_err(StoreError::io(&self.path(name)))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(mirror) = &self.mirror {
+            return Ok(mirror.bucket().get(name)?);
+        }
         let path = self.path(name);
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                let broken = |error: serde_json::Error| std::io::Error::new(ErrorKind::InvalidData, error);
-                serde_json::from_slice(&bytes).map(Some).map_err(broken).map_err(StoreError::io(&path))
-            }
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io(&path)(error)),
+        }
+    }
+
+    /// Writes `bytes` unless the name is taken. Returns whether this call created it.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        match &self.mirror {
+            Some(mirror) => Ok(mirror.bucket().put_new(name, bytes.to_vec())?),
+            None => write_if_absent(&self.path(name), bytes).map_err(StoreError::io(&self.path(name))),
         }
     }
 
@@ -93,10 +113,9 @@ impl SharedDir {
 
     /// Writes `value` unless the file is there. Returns the value that the file then has.
     pub(crate) fn agree<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<T, StoreError> {
-        let path = self.path(name);
         let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        write_if_absent(&path, text.as_bytes()).map_err(StoreError::io(&path))?;
-        self.read(name)?.ok_or_else(|| StoreError::io(&path)(ErrorKind::NotFound.into()))
+        self.create(name, text.as_bytes())?;
+        self.read(name)?.ok_or_else(|| StoreError::io(&self.path(name))(ErrorKind::NotFound.into()))
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
@@ -116,12 +135,35 @@ impl SharedDir {
         job.map_or_else(|| self.remove(JOB), |job| self.write(JOB, job))
     }
 
-    /// Moves the calls of workers into the ledger. Refuses while a job is active. The caller must hold the run's lock.
-    pub(crate) fn collect(&self, ledger: &Path) -> Result<JournalCounts, StoreError> {
-        if let Some(job) = self.job()? {
-            let run = self.root.parent().unwrap_or(&self.root).to_owned();
-            return Err(StoreError::OnCluster { run, job });
-        }
+    /// The object store that the workers use instead of this folder.
+    pub(crate) fn address(&self) -> Result<Option<Address>, StoreError> {
+        let Some(text) = self.read::<String>(ADDRESS)? else { return Ok(None) };
+        Ok(Address::parse(&text).transpose()?)
+    }
+
+    pub(super) fn set_address(&self, address: Option<&Address>) -> Result<(), StoreError> {
+        address.map_or_else(|| self.remove(ADDRESS), |address| self.write(ADDRESS, &address.to_string()))
+    }
+
+    /// The workers use this folder.
+    pub(crate) fn forget_store(&self) -> Result<(), StoreError> {
+        self.set_address(None)
+    }
+
+    /// Refuses a run with an active job.
+    pub(super) fn check_idle(&self) -> Result<(), StoreError> {
+        let run = || self.root.parent().unwrap_or(&self.root).to_owned();
+        self.job()?.map_or(Ok(()), |job| Err(StoreError::OnCluster { run: run(), job }))
+    }
+
+    /// Copies all journals from an object store into this folder.
+    pub(super) fn fetch_journals(&self, mirror: &Mirror) -> Result<(), StoreError> {
+        let folder = self.journals();
+        mirror.fetch_journals(None, &folder, file_name).map_err(StoreError::io(&folder))
+    }
+
+    /// Moves the calls of workers into the ledger. The caller must hold the run's lock.
+    pub(super) fn collect(&self, ledger: &Path) -> Result<JournalCounts, StoreError> {
         if !self.has_journals() {
             return Ok(JournalCounts::default());
         }
@@ -135,54 +177,63 @@ impl SharedDir {
 
     /// Notes that a worker has no part of a table left.
     pub(crate) fn finish(&self, table: &str, worker: u64) -> Result<(), StoreError> {
-        let path = self.done_path(table, worker);
-        write_if_absent(&path, b"").map(drop).map_err(StoreError::io(&path))
+        self.create(&done_name(table, worker), b"").map(drop)
     }
 
     pub(crate) fn has_finished(&self, table: &str, worker: u64) -> bool {
-        self.done_path(table, worker).exists()
-    }
-
-    fn done_path(&self, table: &str, worker: u64) -> PathBuf {
-        self.path("done").join(table).join(worker.to_string())
-    }
-
-    fn claim_path(&self, stage: &str, part: u64) -> PathBuf {
-        self.path("claims").join(stage).join(format!("{part:05}"))
+        self.path(&done_name(table, worker)).exists()
     }
 
     /// The worker that began a part first.
-    pub(crate) fn claimed_by(&self, stage: &str, part: u64) -> Option<String> {
-        std::fs::read_to_string(self.claim_path(stage, part)).ok()
+    pub(crate) fn claimed_by(&self, stage: &str, part: u64) -> Result<Option<String>, StoreError> {
+        let worker = self.bytes(&claim_name(stage, part))?;
+        Ok(worker.map(|worker| String::from_utf8_lossy(&worker).into_owned()))
     }
 
     /// Whether `worker` began the part first, now or in an earlier attempt.
     pub(crate) fn claim(&self, stage: &str, part: u64, worker: &str) -> Result<bool, StoreError> {
-        let path = self.claim_path(stage, part);
-        let created = write_if_absent(&path, worker.as_bytes()).map_err(StoreError::io(&path))?;
-        Ok(created || self.claimed_by(stage, part).is_some_and(|first| first == worker))
+        let created = self.create(&claim_name(stage, part), worker.as_bytes())?;
+        Ok(created || self.claimed_by(stage, part)?.is_some_and(|first| first == worker))
     }
 
     pub(crate) fn start_journal(&self, worker: &str) -> Result<Journal, StoreError> {
         let folder = self.journals();
-        Journal::create(&folder, worker).map_err(StoreError::io(&folder))
+        match &self.mirror {
+            Some(mirror) => Journal::create_objects(mirror, worker),
+            None => Journal::create(&folder, worker),
+        }
+        .map_err(StoreError::io(&folder))
     }
 
     /// Adds the calls of the earlier attempts of `worker` to its own ledger.
     pub(crate) fn recall(&self, worker: &str, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
         let folder = self.journals();
+        if let Some(mirror) = &self.mirror {
+            mirror.fetch_journals(Some(worker), &folder, file_name).map_err(StoreError::io(&folder))?;
+        }
         merge(of_worker(&folder, worker).map_err(StoreError::io(&folder))?, ledger)
     }
 
     /// Adds the calls of all journals to the ledger. Adds nothing twice, however often it is repeated.
     pub(crate) fn merge(&self, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
         let folder = self.journals();
+        if let Some(mirror) = &self.mirror {
+            self.fetch_journals(mirror)?;
+        }
         merge(journals(&folder).map_err(StoreError::io(&folder))?, ledger)
     }
 
     pub(crate) fn has_journals(&self) -> bool {
         journals(&self.journals()).is_ok_and(|found| !found.is_empty())
     }
+}
+
+fn done_name(table: &str, worker: u64) -> String {
+    format!("done/{table}/{worker}")
+}
+
+fn claim_name(stage: &str, part: u64) -> String {
+    format!("claims/{stage}/{part:05}")
 }
 
 fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
@@ -279,7 +330,7 @@ mod tests {
         assert!(!shared.claim("tone", 3, "worker-2").unwrap());
         assert!(shared.claim("tone", 3, "worker-1").unwrap(), "it may begin again");
         assert!(shared.claim("mood", 3, "worker-2").unwrap());
-        assert_eq!(shared.claimed_by("tone", 3).as_deref(), Some("worker-1"));
+        assert_eq!(shared.claimed_by("tone", 3).unwrap().as_deref(), Some("worker-1"));
     }
 
     #[test]

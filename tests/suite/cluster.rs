@@ -10,7 +10,7 @@ use crate::server::{Asked, Say, Server, answer};
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 pub(crate) const OUTPUTS: [&str; 2] = ["out/gist.parquet", "out/sums.csv"];
 /// Calls that a worker has in flight.
-const IN_FLIGHT: usize = 8;
+pub(crate) const IN_FLIGHT: usize = 8;
 
 /// A fan-out of two models, and a summary of each year.
 pub(crate) const SPEC: &str = r#"name = "years"
@@ -69,7 +69,7 @@ pub(crate) fn outputs(project: &Project) -> Vec<Vec<u8>> {
 }
 
 /// The outputs and the number of requests of a run on one machine.
-fn undisturbed(count: usize) -> (Vec<Vec<u8>>, usize) {
+pub(crate) fn undisturbed(count: usize) -> (Vec<Vec<u8>>, usize) {
     let server = Server::new().start();
     let project = project(&server, count);
     project.run(&RUN).exits(0);
@@ -86,14 +86,14 @@ fn on_local(workers: &'static str) -> Vec<&'static str> {
 }
 
 /// The processes of this machine whose arguments contain `word` and `task`.
-fn tasks(word: &str) -> Vec<String> {
+pub(crate) fn tasks(word: &str) -> Vec<String> {
     let listed = Command::new("ps").args(["-eo", "pid,args"]).output().expect("ps");
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
     let lines = text.lines().filter(|line| line.contains(word) && line.contains(" task "));
     lines.filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
 }
 
-fn kill(process: &str) {
+pub(crate) fn kill(process: &str) {
     drop(Command::new("kill").args(["-KILL", process]).status());
 }
 
@@ -235,6 +235,8 @@ fn limits_are_divided_among_the_workers_and_too_small_ones_are_refused() {
     let refused = project.run(&on_local("4")).exits(3);
     let expected = "4 workers can't share the `requests_per_minute = 3` of provider `ollama`: use at most 3 workers";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    let fresh = project.run(&[&on_local("2")[..], &["--fresh"]].concat()).exits(2);
+    assert!(fresh.stderr.contains("workers can't ask everything again"), "{}", fresh.stderr);
     assert_eq!(server.requests(), 0);
     project.write("pipeline.toml", format!("budget = {{ calls = 20 }}\n{SPEC}"));
     let project = project.csv("data.csv", &speeches(80));

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::cluster::{OUTPUTS, SPEC, outputs, project, wait_for};
+use crate::cluster::{IN_FLIGHT, OUTPUTS, SPEC, kill, outputs, project, repeated, tasks, undisturbed, wait_for};
 use crate::lock::verify;
 use crate::project::Project;
 use crate::server::Server;
@@ -49,14 +49,14 @@ const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/u
                       SignedHeaders=host, Signature=0";
 
 /// A server with the bucket `study`. It ends with this value.
-pub(crate) struct Store {
+struct Store {
     process: Child,
     port: u16,
 }
 
 impl Store {
     /// `None` if there can't be one.
-    pub(crate) fn start(test: &str) -> Option<Store> {
+    fn start(test: &str) -> Option<Store> {
         let python = match installed("moto", &PACKAGES) {
             Ok(python) => python,
             Err(why) => {
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// What the program needs to know of it.
-    pub(crate) fn known_to(&self, project: Project) -> Project {
+    fn known_to(&self, project: Project) -> Project {
         known_at(self.port, project)
     }
 
@@ -96,21 +96,26 @@ impl Store {
         (status, reply[end..].to_vec())
     }
 
-    pub(crate) fn put(&self, key: &str, bytes: &[u8]) {
+    /// The folder of the runs on clusters. Its name occurs in no other test.
+    fn folder(&self) -> String {
+        format!("s3://study/lab-{}", self.port)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) {
         assert_eq!(self.ask("PUT", key, bytes).0, 200);
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
+    fn get(&self, key: &str) -> Option<Vec<u8>> {
         let (status, bytes) = self.ask("GET", key, b"");
         (status == 200).then_some(bytes)
     }
 
-    pub(crate) fn delete(&self, key: &str) {
+    fn delete(&self, key: &str) {
         assert_eq!(self.ask("DELETE", key, b"").0, 204);
     }
 
     /// The keys of all objects, in order.
-    pub(crate) fn keys(&self) -> Vec<String> {
+    fn keys(&self) -> Vec<String> {
         let (status, bytes) = self.ask("GET", "?list-type=2", b"");
         assert_eq!(status, 200);
         let text = String::from_utf8(bytes).expect("XML");
@@ -239,4 +244,124 @@ fn what_is_wrong_with_an_object_is_said_with_its_address() {
     output.write("pipeline.toml", spec);
     says(&output, &["there is no bucket `s3://other`", "create it"]);
     assert_eq!(server.requests(), 0, "nothing is paid before");
+}
+
+/// The spec of the cluster's tests, whose workers share a folder of the store. A prompt is in a file.
+fn shared_spec(store: &Store) -> String {
+    let cluster = format!("[cluster]\nfolder = \"{}\"\n[models.llama]", store.folder());
+    let spec = SPEC.replacen("[models.llama]", &cluster, 1);
+    spec.replace("prompt = \"Gist of {{ text }}\"", "prompt_file = \"prompts/gist.md\"")
+}
+
+fn shared(store: &Store, server: &Server, rows: usize) -> Project {
+    let project = store.known_to(project(server, rows)).file("prompts/gist.md", "Gist of {{ text }}");
+    project.write("pipeline.toml", shared_spec(store));
+    project
+}
+
+/// The address of the only run.
+fn run_address(store: &Store) -> String {
+    let keys = store.keys();
+    let plan = keys.iter().find(|key| key.ends_with("/plan.json")).expect("a frozen plan");
+    format!("s3://study/{}", plan.trim_end_matches("/plan.json"))
+}
+
+const ON: [&str; 6] = ["run", "pipeline.toml", "--on", "local", "--workers", "3"];
+
+#[test]
+fn workers_on_a_store_make_the_tables_of_a_run_on_one_machine_though_some_are_killed() {
+    let test = "workers_on_a_store_make_the_tables_of_a_run_on_one_machine_though_some_are_killed";
+    let Some(store) = Store::start(test) else { return };
+    let (expected, _) = undisturbed(120);
+    let server = Server::new().latency_ms(20).start();
+    let project = shared(&store, &server, 120);
+    let running = project.spawn(&ON);
+    let mut kills = 0;
+    for answers in [30, 90, 150] {
+        assert!(server.wait_answered(answers), "it never came so far: {}", running.stderr());
+        if let Some(process) = tasks(&store.folder()).get(answers / 30 % 3) {
+            kill(process);
+            kills += 1;
+        }
+    }
+    let ran = running.wait().exits(0);
+    assert!(kills >= 2, "{}", ran.stderr);
+    assert!(outputs(&project) == expected, "{}", ran.stderr);
+    let again = repeated(&server);
+    println!("{kills} workers killed: {again} of {} calls were repeated", server.requests());
+    assert!(again <= kills * IN_FLIGHT, "{again} calls were repeated, {kills} kills");
+    assert_eq!(store.keys(), [] as [&str; 0], "a run that was collected leaves nothing");
+    let sent = server.requests();
+    project.run(&ON).exits(0).says("0 calls sent");
+    project.run(&RUN).exits(0).says("0 calls sent");
+    assert_eq!(server.requests(), sent);
+    assert!(verify(&project).is_empty());
+}
+
+#[test]
+fn tasks_on_a_store_may_be_repeated_and_doubled_and_a_part_that_is_deleted_is_made_again_for_free() {
+    let Some(store) = Store::start("tasks_on_a_store_may_be_repeated_and_doubled") else { return };
+    let (expected, requests) = undisturbed(60);
+    let server = Server::new().latency_ms(5).start();
+    let project = shared(&store, &server, 60);
+    let script = project.run(&[&ON[..], &["--dry-run"]].concat()).exits(0).stdout;
+    assert!(script.contains(" task s3://study/"), "{script}");
+    assert_eq!(server.requests(), 0, "freezing sends nothing");
+    let run = run_address(&store);
+    // A worker has only the store.
+    let elsewhere = store.known_to(Project::new().env("OLLAMA_HOST", &server.url()));
+    let task = |words: &[&str]| elsewhere.spawn(&[&["task", run.as_str()], words].concat());
+    let early = task(&["sums.groups", "0"]).wait().exits(3);
+    assert!(early.stderr.contains("part 0 of `gist` is not committed yet"), "{}", early.stderr);
+    let doubled: Vec<_> = ["1", "1", "1"].map(|part| task(&["gist", part])).into_iter().collect();
+    doubled.into_iter().for_each(|task| drop(task.wait().exits(0)));
+    let sent = server.requests();
+    let key = |rest: &str| format!("{}/{rest}", run.trim_start_matches("s3://study/"));
+    assert!(store.get(&key("parts/gist/00001")).is_some(), "{:?}", store.keys());
+    task(&["gist", "1"]).wait().exits(0);
+    store.delete(&key("parts/gist/00001"));
+    task(&["gist", "1"]).wait().exits(0);
+    assert_eq!(server.requests(), sent, "what the journals have is not asked again");
+    for part in ["0", "2", "3", "4", "5"] {
+        task(&["gist", part]).wait().exits(0);
+    }
+    task(&["sums.groups", "0"]).wait().exits(0);
+    for part in ["2", "1", "0"] {
+        task(&["sums", part]).wait().exits(0);
+    }
+    assert!(server.requests() - requests <= 2 * 20, "only part 1 was doubled");
+    let before = server.requests();
+    project.run(&RUN).exits(0).says("0 calls sent");
+    assert_eq!(server.requests(), before);
+    assert!(outputs(&project) == expected);
+    let ended = task(&["gist", "1"]).wait().exits(3);
+    assert!(ended.stderr.contains("no frozen plan at `s3://study/"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_store_that_goes_down_ends_the_run_with_its_address() {
+    let Some(store) = Store::start("a_store_that_goes_down_ends_the_run_with_its_address") else { return };
+    let server = Server::new().latency_ms(50).start();
+    let project = shared(&store, &server, 120);
+    let folder = store.folder();
+    let running = project.spawn(&ON);
+    assert!(server.wait_answered(30), "{}", running.stderr());
+    drop(store);
+    let ran = running.wait().exits(3);
+    assert!(ran.stderr.contains(&format!("`{folder}")) && ran.stderr.contains("AWS_ENDPOINT_URL"), "{}", ran.stderr);
+    wait_for("the end of the workers", Duration::from_secs(120), || tasks(&folder).is_empty());
+}
+
+#[test]
+fn pods_need_no_volume_if_they_share_a_store() {
+    let Some(store) = Store::start("pods_need_no_volume_if_they_share_a_store") else { return };
+    let server = Server::new().start();
+    let project = shared(&store, &server, 40);
+    let pods = "[cluster.kubernetes]\nimage = \"lab/fanfold:1\"\n[models.llama]";
+    project.write("pipeline.toml", shared_spec(&store).replacen("[models.llama]", pods, 1));
+    let shown = project.run(&["run", "pipeline.toml", "--on", "kubernetes", "--dry-run"]).exits(0);
+    let pod = &shown.json()["spec"]["template"]["spec"];
+    let script = pod["containers"][0]["command"][2].as_str().expect("a script");
+    assert!(script.contains(&format!("fanfold task {}/runs/years-", store.folder())), "{script}");
+    assert!(pod["volumes"].is_null() && pod["containers"][0]["volumeMounts"].is_null());
 }
