@@ -86,7 +86,7 @@ struct Recursive {
     json_keys: Option<Vec<String>>,
     /// The most rounds of a row, which are the calls to the root model. Default: 10, at most 100.
     max_rounds: Option<u32>,
-    /// The most calls of a row to the sub model. Default: 100, at most 100000.
+    /// The most calls of a row to the sub model. Default: 100, at most 10000.
     max_calls: Option<u32>,
     /// The most calls of a row to the sub model that are in flight at the same time. Default: 16, at most 1000.
     max_parallel_calls: Option<u32>,

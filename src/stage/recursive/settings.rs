@@ -15,7 +15,7 @@ const fn bound(field: &'static str, default: u32, most: u32) -> Bound {
 /// In the order of the fields of [`Bounds`].
 pub(crate) const NAMES: [Bound; 7] = [
     bound("max_rounds", 10, 100),
-    bound("max_calls", 100, 100_000),
+    bound("max_calls", 100, 10_000),
     bound("max_parallel_calls", 16, 1000),
     bound("max_steps", 5_000_000, 1_000_000_000),
     bound("max_memory_mb", 256, 16_384),
