@@ -117,7 +117,7 @@ impl Resolver<'_> {
                 let message = format!("`{folder}` is not the address of an object store");
                 Err(ObjectError::new(message, "write for example `s3://bucket/study`, or leave it out"))
             });
-            if let Err(error) = found.and_then(|address| Bucket::open(&address)) {
+            if let Err(error) = found.and_then(|address| Bucket::open(&address).map(drop)) {
                 self.error("bad-value", at.key("folder"), error.message).help_if(error.help);
             }
         }
