@@ -80,6 +80,7 @@
 //! |---|---|
 //! | add a stage type that asks models, or one that makes tables without a model | the lists `STAGES` and `TRANSFORMS` in `src/stage/mod.rs`; `src/stage/filter.rs` is a small example |
 //! | add a method, such as a coefficient of agreement | `src/stage/method/frame.rs` has the trait; `src/stage/agreement/mod.rs` is an example; formulas are in `src/stats/mod.rs` |
+//! | measure how probable the labels of an answer are in another way | a variant of `Mode` in `src/prompt/distribution.rs`; the tokens of labels are in `src/prompt/label_scores.rs` |
 //! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
 //! | send batches to another kind of server | the trait `BatchWire` of `src/provider/batch.rs`; `src/provider/anthropic/batch.rs` is an example |

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::cut::{ContextSize, cut, was_cut};
 use super::cut_off::cut_off;
-use crate::prompt::{Answer, Failure, FailureKind, Item, Message, Pack, Probabilities, Prompt, label_probabilities};
+use crate::prompt::{
+    Answer, Expect, Failure, FailureKind, Field, Item, Message, Pack, Probabilities, Prompt, label_probabilities,
+    mass_key,
+};
 use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
@@ -179,9 +182,22 @@ pub(crate) fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     if prompt.pack.is_some() {
         return None;
     }
-    let label_probabilities = || label_probabilities(&reply.text, &reply.tokens, prompt.schema.as_deref()?);
-    let found = reply.probabilities.clone().or_else(label_probabilities)?;
+    let Expect::Record(fields) = &*prompt.expect else { return None };
+    let found = match &reply.probabilities {
+        Some(found) => with_masses(found.clone(), fields),
+        None => label_probabilities(&reply.text, &reply.tokens, fields)?,
+    };
     serde_json::to_string(&found).ok()
+}
+
+/// A provider that reports probabilities of labels without their masses looks at nothing but the labels.
+fn with_masses(mut found: Probabilities, fields: &[Field]) -> Probabilities {
+    for field in fields {
+        if let Some(scaled) = found.get(&field.name).cloned() {
+            found.entry(mass_key(&field.name)).or_insert(scaled);
+        }
+    }
+    found
 }
 
 fn unfit(record: &Record) -> FailureKind {

@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::distribution::TOLERANCE;
 use crate::table::{Cell, Simple, Type};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +19,12 @@ pub(crate) enum AnswerType {
     List(Box<AnswerType>),
     Labelled(Vec<(String, String)>),
     Some(Box<AnswerType>, usize),
+    /// A probability for each label, by its key in the reply.
+    Probabilities(Vec<(String, String)>),
 }
+
+/// What the probabilities of a [`AnswerType::Probabilities`] are, in its schema.
+pub(crate) const SUM_TO_ONE: &str = "probabilities that sum to 1";
 
 impl AnswerType {
     /// Any value of a column of this type.
@@ -44,7 +50,9 @@ impl AnswerType {
 
     pub(crate) fn column(&self) -> Type {
         match self {
-            AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,
+            AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) | AnswerType::Probabilities(_) => {
+                Type::Text
+            }
             AnswerType::Some(..) => Type::List(Simple::Text),
             AnswerType::Integer(..) => Type::Integer,
             AnswerType::Number(..) => Type::Number,
@@ -85,6 +93,16 @@ impl AnswerType {
                 json!({ "type": "string", "enum": labels })
             }
             AnswerType::Some(choice, most) => json!({ "type": "array", "items": choice.schema(), "maxItems": most }),
+            AnswerType::Probabilities(labels) => {
+                let keys: Vec<&str> = labels.iter().map(|(key, _)| key.as_str()).collect();
+                let number = json!({ "type": "number", "minimum": 0, "maximum": 1 });
+                let properties: Map<String, Value> =
+                    keys.iter().map(|key| ((*key).to_owned(), number.clone())).collect();
+                json!({
+                    "type": "object", "description": SUM_TO_ONE, "properties": properties, "required": keys,
+                    "additionalProperties": false,
+                })
+            }
         }
     }
 
@@ -106,6 +124,10 @@ impl AnswerType {
             AnswerType::Number(low, high) => format!("a number{}", bounds(low, high)),
             AnswerType::Boolean => "true or false".to_owned(),
             AnswerType::List(item) => format!("a list, each item {}", item.words()),
+            AnswerType::Probabilities(labels) => {
+                let keys: Vec<String> = labels.iter().map(|(key, _)| format!("\"{key}\"")).collect();
+                format!("an object with the keys {}, whose values are {SUM_TO_ONE}", keys.join(", "))
+            }
         }
     }
 
@@ -150,12 +172,28 @@ impl AnswerType {
                 });
                 Some(Cell::List(items))
             }
+            (AnswerType::Probabilities(labels), Value::Object(members)) => probabilities(labels, members),
             (AnswerType::List(item), Value::Array(values)) => {
                 values.iter().map(|v| item.read(v)).collect::<Option<Vec<_>>>().map(Cell::List)
             }
             _ => None,
         }
     }
+}
+
+/// The probability of each label, scaled to the sum 1. `None` if a label has none, if a key names no label, or if the sum
+/// is not about 1.
+fn probabilities(labels: &[(String, String)], members: &Map<String, Value>) -> Option<Cell> {
+    let named = |name: &str, key: &str| name == key || normalise_option(name) == normalise_option(key);
+    let of = |key: &str| -> Option<f64> {
+        let mut found = members.iter().filter(|(name, _)| named(name, key));
+        let (_, value) = found.next().filter(|_| members.len() == labels.len())?;
+        value.as_f64().filter(|p| found.next().is_none() && (0.0..=1.0).contains(p))
+    };
+    let stated: Vec<f64> = labels.iter().map(|(key, _)| of(key)).collect::<Option<_>>()?;
+    let sum: f64 = stated.iter().sum();
+    let scaled = labels.iter().zip(stated).map(|((_, label), p)| (label.clone(), Cell::Number(p / sum)));
+    ((sum - 1.0).abs() <= TOLERANCE + f64::EPSILON * 8.0).then(|| Cell::Object(scaled.collect()))
 }
 
 /// Returns the form in which options are compared: the canonical form of Unicode (NFC) in lower case, without invisible
@@ -271,6 +309,36 @@ mod tests {
         assert_eq!(AnswerType::any(Type::Text).read_text("3"), text("3"));
         let list = AnswerType::List(Box::new(tone));
         assert_eq!(list.read_text(r#"["GLAD"]"#), Some(Cell::List(vec![Cell::Text("glad".into())])));
+    }
+
+    #[test]
+    fn stated_probabilities_have_all_labels_and_the_sum_one() {
+        let label = |key: &str, label: &str| (key.to_owned(), label.to_owned());
+        let kind = AnswerType::Probabilities(vec![label("A", "good"), label("B", "bad")]);
+        let found = |yes: f64, no: f64| {
+            let of = |label: &str, p: f64| (label.to_owned(), Cell::Number(p));
+            Some(Cell::Object(vec![of("good", yes), of("bad", no)]))
+        };
+        assert_eq!(kind.read(&json!({ "B": 0.25, "A": 0.75 })), found(0.75, 0.25));
+        assert_eq!(kind.read(&json!({ "a": 1, "b": 0 })), found(1.0, 0.0));
+        // Rounded numbers are scaled; others are not an answer.
+        assert_eq!(kind.read(&json!({ "A": 0.84, "B": 0.21 })), found(0.84 / 1.05, 0.21 / 1.05));
+        assert_eq!(kind.read(&json!({ "A": 0.6, "B": 0.35 })), found(0.6 / 0.95, 0.35 / 0.95));
+        for wrong in [
+            json!({ "A": 0.9, "B": 0.2 }),
+            json!({ "A": 0.5, "B": 0.4 }),
+            json!({ "A": 1 }),
+            json!({ "A": 0.5, "B": 0.5, "C": 0 }),
+            json!({ "A": 1.5, "B": -0.5 }),
+            json!({ "A": 60, "B": 40 }),
+            json!({ "A": 0.5, "a": 0.5 }),
+            json!([0.5, 0.5]),
+        ] {
+            assert_eq!(kind.read(&wrong), None, "{wrong}");
+        }
+        let words = "an object with the keys \"A\", \"B\", whose values are probabilities that sum to 1";
+        assert_eq!(kind.words(), words);
+        assert_eq!(kind.schema()["required"], json!(["A", "B"]));
     }
 
     #[test]

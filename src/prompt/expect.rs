@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answer_type::{AnswerType, normalise_option};
+use super::distribution::{Distribution, mass_key};
 use super::reply::{self, Distinct};
 use super::thoughts;
 use super::{Answer, Cell, Probabilities};
@@ -24,6 +25,10 @@ pub(crate) struct Field {
     pub(crate) nullable: bool,
     /// The probability is neither in the schema nor in the prompt.
     pub(crate) prob: bool,
+    /// Whether the masses of all labels follow in the answer, as an object.
+    pub(crate) masses: bool,
+    /// How the distribution of the labels is measured.
+    pub(crate) distribution: Option<Distribution>,
     /// The key may be missing, and any scalar is accepted as text.
     pub(crate) loose: bool,
     pub(crate) unknown: Vec<String>,
@@ -31,10 +36,24 @@ pub(crate) struct Field {
 }
 
 impl Field {
+    /// A field that must have a value of this type.
+    pub(crate) fn new(name: impl Into<String>, kind: AnswerType) -> Field {
+        Field {
+            name: name.into(),
+            kind,
+            nullable: false,
+            prob: false,
+            masses: false,
+            distribution: None,
+            loose: false,
+            unknown: Vec::new(),
+            description: None,
+        }
+    }
+
     pub(crate) fn loose(name: &str) -> Field {
         let kind = AnswerType::Text(None);
-        let name = name.to_owned();
-        Field { name, kind, nullable: true, prob: false, loose: true, unknown: Vec::new(), description: None }
+        Field { nullable: true, loose: true, ..Field::new(name, kind) }
     }
 
     fn schema(&self) -> Value {
@@ -104,6 +123,27 @@ impl Field {
     }
 }
 
+impl Field {
+    /// The masses of the labels, as an object that is empty if the reply could not be followed, and null if the provider
+    /// reported nothing. An older record has only the scaled probabilities.
+    fn masses(&self, probabilities: Option<&Probabilities>) -> Result<Cell, String> {
+        let Some(probabilities) = probabilities else { return Ok(Cell::Null) };
+        let masses = probabilities.get(&mass_key(&self.name));
+        let masses = masses.ok_or_else(|| format!("the masses of \"{}\" are not recorded", self.name))?;
+        let mass = |key: &String, label: &String| Some((label.clone(), Cell::Number(*masses.get(key)?)));
+        Ok(Cell::Object(match &self.kind {
+            AnswerType::Labelled(choices) => choices.iter().filter_map(|(key, label)| mass(key, label)).collect(),
+            AnswerType::Enum(labels) => labels.iter().filter_map(|label| mass(label, label)).collect(),
+            _ => Vec::new(),
+        }))
+    }
+
+    /// The same field without what is measured about its value.
+    pub(crate) fn plain(&self) -> Field {
+        Field { prob: false, masses: false, distribution: None, ..self.clone() }
+    }
+}
+
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -157,7 +197,7 @@ impl Expect {
     }
 
     pub(crate) fn needs_probabilities(&self) -> bool {
-        matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
+        matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob || f.masses))
     }
 
     pub(crate) fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
@@ -257,7 +297,8 @@ fn cells(
     for field in fields {
         let cell = field.read(object.get(&field.name))?;
         let probability = field.prob.then(|| field.probability(&cell, probabilities));
-        cells.extend([cell].into_iter().chain(probability));
+        let masses = field.masses.then(|| field.masses(probabilities)).transpose()?;
+        cells.extend([cell].into_iter().chain(probability).chain(masses));
     }
     Ok(cells)
 }

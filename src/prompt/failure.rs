@@ -28,6 +28,8 @@ pub(crate) enum FailureKind {
     Template,
     When,
     Value,
+    /// The labels of a distribution have too little probability, or none is known.
+    OptionMass,
     Fallback,
     Missing,
     /// A program of a recursive stage exceeds a bound, or ends without an answer.
@@ -36,7 +38,7 @@ pub(crate) enum FailureKind {
     Unnamed,
 }
 
-const NAMES: [(FailureKind, &str); 19] = [
+const NAMES: [(FailureKind, &str); 20] = [
     (FailureKind::RateLimited, "rate_limited"),
     (FailureKind::Unavailable, "unavailable"),
     (FailureKind::ServerError, "server_error"),
@@ -53,6 +55,7 @@ const NAMES: [(FailureKind, &str); 19] = [
     (FailureKind::Template, "template"),
     (FailureKind::When, "when"),
     (FailureKind::Value, "value"),
+    (FailureKind::OptionMass, "option_mass"),
     (FailureKind::Fallback, "fallback"),
     (FailureKind::Missing, "missing"),
     (FailureKind::Program, "program"),

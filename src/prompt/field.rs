@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer_type::{AnswerType, normalise_option};
+use super::distribution::{Distribution, Mode};
 use super::expect::Field;
 use crate::table::Simple;
 
@@ -40,6 +41,16 @@ pub(crate) struct FieldSpec {
     /// `enum` and providers that report it. Default: false.
     #[serde(default)]
     pub(crate) prob: bool,
+    /// How probable each label is, for `enum`: a column `<column>_distribution_<mode>` for each of these modes. Default:
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) distribution: Vec<Mode>,
+    /// The number of answers of the mode `sample`, of which the first is the answer in the table. Default: 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) samples: Option<u32>,
+    /// The least probability of all labels together in the mode `logprobs`; a row with less fails. Default: 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) min_option_mass: Option<f64>,
     /// What the value means; the model reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
@@ -138,8 +149,17 @@ impl FieldSpec {
         if self.prob && !matches!(kind, AnswerType::Enum(_)) {
             return Err(("prob", "`prob` is for `enum` only".to_owned()));
         }
+        let distribution = Distribution::new(&self.distribution, self.samples, self.min_option_mass)?;
+        if distribution.is_some() && !matches!(kind, AnswerType::Enum(_)) {
+            return Err(("distribution", "`distribution` is for `enum` only".to_owned()));
+        }
+        if distribution.is_some() && self.nullable {
+            let message = "a distribution is over labels, and null is not one: leave `nullable` out, and add a label such as `unclear`";
+            return Err(("nullable", message.to_owned()));
+        }
+        let masses = distribution.as_ref().is_some_and(|distribution| distribution.has(Mode::Logprobs));
         let (nullable, prob, description) = (self.nullable, self.prob, self.description.clone());
-        Ok(Field { name: name.to_owned(), kind, nullable, prob, loose: false, unknown: Vec::new(), description })
+        Ok(Field { nullable, prob, masses, distribution, description, ..Field::new(name, kind) })
     }
 
     fn simple(&self, kind: Simple) -> Result<AnswerType, (&'static str, String)> {
@@ -217,6 +237,21 @@ mod tests {
                 json!({ "type": "array", "items": { "type": "string", "enum": ["a"] }, "prob": true }),
                 "prob",
                 "`prob` is for `enum` only",
+            ),
+            (
+                json!({ "type": "string", "distribution": ["sample"] }),
+                "distribution",
+                "`distribution` is for `enum` only",
+            ),
+            (
+                json!({ "type": "string", "enum": ["a"], "nullable": true, "distribution": ["sample"] }),
+                "nullable",
+                "a distribution is over labels, and null is not one: leave `nullable` out, and add a label such as `unclear`",
+            ),
+            (
+                json!({ "type": "string", "enum": ["a"], "samples": 5 }),
+                "samples",
+                "`samples` is for `distribution = [\"sample\"]`",
             ),
             (json!({ "type": "array" }), "type", "`array` needs `items`, such as `items = { type = \"string\" }`"),
         ];

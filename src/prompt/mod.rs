@@ -4,6 +4,7 @@ mod answer_type;
 mod compare;
 mod condition;
 mod direct;
+mod distribution;
 mod expect;
 mod failure;
 mod field;
@@ -32,12 +33,13 @@ use indexmap::IndexMap;
 
 use crate::table::Cell;
 
-pub(crate) use answer_type::{AnswerType, normalise_option};
+pub(crate) use answer_type::{AnswerType, SUM_TO_ONE, normalise_option};
 pub(crate) use condition::{BoundCondition, Claim, ConditionError, Figure};
+pub(crate) use distribution::{Distribution, Measured, Mode, draw, mass_key, read_distribution};
 pub(crate) use expect::{Expect, Field};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};
-pub(crate) use label_scores::{Token, label_probabilities};
+pub(crate) use label_scores::{Label, Token, Walk, label_probabilities};
 pub(crate) use message::{Message, Role, folded, system};
 pub(crate) use pack::{Item, Pack, PackForm, pack, together};
 pub(crate) use records::TemplateValue;
@@ -72,7 +74,8 @@ pub(crate) enum Addressee {
 
 pub(crate) type Answer = Vec<Cell>;
 
-/// The keys are field names, then labels as in the spec (null is `null`). The values range from 0 to 1.
+/// The keys are field names, then labels as in the spec (null is `null`). The values range from 0 to 1. The masses of a
+/// field have the key [`mass_key`].
 pub(crate) type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 
 /// The most characters of a rejected reply in the next prompt.

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::endpoint::{ConnectContext, Endpoint, EndpointError};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
-use crate::prompt::{Message, Probabilities};
+use crate::prompt::{Message, Probabilities, SUM_TO_ONE};
 
 const KIND: &str = "mock";
 
@@ -169,6 +169,9 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     match named {
         Some("object") => {
             let properties = schema.get("properties").and_then(Value::as_object);
+            if schema.get("description").and_then(Value::as_str) == Some(SUM_TO_ONE) {
+                return parts_of_one(properties.into_iter().flat_map(Map::keys), dice);
+            }
             let made = properties.into_iter().flatten().map(|(key, inner)| (key.clone(), made_up(inner, dice)));
             Value::Object(made.collect::<Map<_, _>>())
         }
@@ -190,6 +193,17 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
             Value::String(format!("{text:.<least$}"))
         }
     }
+}
+
+/// Returns an object with these keys, whose values sum to 1.
+fn parts_of_one<'k>(keys: impl Iterator<Item = &'k String>, dice: &mut Dice) -> Value {
+    let weights: Vec<(&String, u64)> = keys.map(|key| (key, 1 + dice.below(1000))).collect();
+    let sum = weights.iter().map(|(_, weight)| *weight).sum::<u64>() as f64;
+    weights
+        .into_iter()
+        .map(|(key, weight)| (key.clone(), Value::from(weight as f64 / sum)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// The label in `value` has the largest probability. The draw comes after the value, so that the value stays the same.

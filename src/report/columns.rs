@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use super::distributions::Distributions;
 use super::text::{count, figure, number, percent};
 use crate::plan::Plan;
 use crate::spec::{Form, StageSpec, TableId};
@@ -67,6 +68,7 @@ pub(crate) struct StageColumns {
     models: Vec<String>,
     replicates: usize,
     form: Form,
+    distributions: Distributions,
     /// The rows that people correct and that the rows so far do not include.
     lost: LostRows,
 }
@@ -130,12 +132,14 @@ impl StageColumns {
         }
         let (models, replicates) = (stage.model_names.clone(), answers.replicates);
         let order = (stage.given..stage.relation.schema.fields().len()).map(name).collect();
-        StageColumns { order, columns, labels, models, replicates, form: answers.form, lost: LostRows::new(stage) }
+        let (distributions, lost) = (Distributions::new(stage), LostRows::new(stage));
+        StageColumns { order, columns, labels, models, replicates, form: answers.form, distributions, lost }
     }
 
     /// Adds rows: all rows about each input row.
     fn add(&mut self, rows: &RecordBatch) {
         self.lost.add(rows);
+        self.distributions.add(rows);
         for column in &mut self.columns {
             let cells = rows.column(column.index);
             let (first, step) = column.rows;
@@ -372,6 +376,11 @@ impl StageColumns {
         self.columns.iter().map(|column| (column.name.as_str(), column.values.text()))
     }
 
+    /// How far the ways to measure distributions differ.
+    pub(crate) fn distributions(&self) -> &Distributions {
+        &self.distributions
+    }
+
     /// The file of corrections and the rows in it that the table does not have.
     pub(crate) fn lost_corrections(&self) -> (&str, impl Iterator<Item = &str>) {
         (&self.lost.path, self.lost.names.iter().map(String::as_str))
@@ -473,6 +482,7 @@ mod tests {
         let models = ["a", "b", "c"].map(str::to_owned)[..models].to_vec();
         let replicates = answers[0].len();
         StageColumns {
+            distributions: Distributions::default(),
             order: Vec::new(),
             columns: Vec::new(),
             labels: vec![labels],

@@ -11,6 +11,7 @@ pub(crate) mod colors;
 pub(crate) mod columns;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
+pub(crate) mod distributions;
 pub(crate) mod drift;
 pub(crate) mod explanation;
 pub(crate) mod findings;

@@ -256,6 +256,9 @@ impl Serialize for RunSummary {
             if let Some(columns) = self.columns.get(name) {
                 stage["columns"] = json!(columns.columns_json());
                 stage["agreement"] = json!(columns.agreement_json());
+                if let Some(distributions) = columns.distributions().json() {
+                    stage["distributions"] = distributions;
+                }
                 let lost: Vec<&str> = columns.lost_corrections().1.collect();
                 if !lost.is_empty() {
                     stage["lost_corrections"] = json!(lost);
@@ -371,7 +374,8 @@ impl RunSummary {
                 writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
             }
         }
-        for line in columns.iter().flat_map(|columns| columns.agreement()) {
+        let distances = columns.iter().flat_map(|columns| columns.distributions().lines());
+        for line in columns.iter().flat_map(|columns| columns.agreement()).chain(distances) {
             writeln!(f, "{:width$}  {line}", "")?;
         }
         for (kind, error) in &totals.errors {

@@ -165,11 +165,9 @@ impl Answers {
                 columns.push(Column::new("model", Type::Text));
                 columns.extend(answer);
             }
-            Form::Wide => columns.extend(
-                models
-                    .iter()
-                    .flat_map(|model| answer.iter().map(move |c| Column::new(format!("{}_{model}", c.name), c.kind))),
-            ),
+            Form::Wide => columns.extend(models.iter().flat_map(|model| {
+                answer.iter().map(move |c| Column { name: format!("{}_{model}", c.name), ..c.clone() })
+            })),
         }
         columns
     }

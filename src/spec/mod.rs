@@ -30,6 +30,7 @@ mod outputs;
 mod paths;
 mod pipeline;
 mod prices;
+mod probabilities;
 mod read;
 mod repeatability;
 mod resolve;

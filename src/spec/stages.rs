@@ -20,9 +20,8 @@ use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use super::tokens;
 use crate::document::{Diagnostic, Mark, Node, Path, Problems};
-use crate::name::{Name, listed};
+use crate::name::Name;
 use crate::prompt::BoundCondition;
-use crate::provider::{PROVIDERS, default_endpoint};
 use crate::stage::{
     self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
     TransformConfig, TransformContext, with_examples,
@@ -60,7 +59,7 @@ impl<'a> Asking<'a> {
     }
 
     /// The model that is asked where the stage's table has `name`.
-    fn model<'n>(&self, name: &'n str) -> &'n str
+    pub(super) fn model<'n>(&self, name: &'n str) -> &'n str
     where
         'a: 'n,
     {
@@ -244,8 +243,9 @@ impl Resolver<'_> {
         let mut added = None;
         if let Some(bound) = bound {
             if bound.stage.info.probabilities {
-                self.probabilities(spec, stage);
+                self.probabilities(spec, stage, &bound.stage);
             }
+            self.one_answer(spec, stage, &bound.stage);
             self.packed(at, table, &bound.stage);
             self.few_tokens(spec, stage, &bound.stage);
             added = self.assembled(spec, stage, bound, (models, when));
@@ -474,24 +474,6 @@ impl Resolver<'_> {
         self.problems.distrust(fanout);
     }
 
-    fn probabilities(&mut self, spec: &Spec, stage: &Asking<'_>) {
-        for (i, name) in stage.stage.table.models.iter().enumerate() {
-            let Some(model) = spec.models.get(stage.model(name)) else { continue };
-            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
-            if endpoint.gives_probabilities() {
-                continue;
-            }
-            let kinds = PROVIDERS.iter().map(|kind| kind.name);
-            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.gives_probabilities()));
-            let help = format!("providers that do: {}; or leave `prob` out", listed(able));
-            let message = format!(
-                "`prob` needs the probabilities of labels, which the provider of `{name}` ({}) does not report",
-                endpoint.kind()
-            );
-            self.error("no-probabilities", stage.at.key("models").index(i), message).help(help);
-        }
-    }
-
     /// Warns about models whose replies are cut off before they hold an answer of the stage.
     fn few_tokens(&mut self, spec: &Spec, asking: &Asking<'_>, stage: &Stage) {
         let Some(least) = stage.info.schema.as_ref().map(tokens::least) else { return };
@@ -524,7 +506,11 @@ impl Resolver<'_> {
             self.error("bad-value", place.clone(), message)
                 .help("leave `rows_per_prompt` out; `max_input_tokens` limits the rows in a prompt");
         }
-        if stage.info.probabilities {
+        if !stage.info.distributions.is_empty() {
+            let message = "`distribution` is not possible with `rows_per_prompt`: in a reply about several rows an answer \
+                           depends on those before it";
+            self.error("bad-value", place, message).help("leave `rows_per_prompt` or `distribution` out");
+        } else if stage.info.probabilities {
             let message = "`prob` is not possible with `rows_per_prompt`: in a reply about several rows the probability \
                            of a label depends on the answers before it";
             self.error("bad-value", place, message).help("leave `rows_per_prompt` or `prob` out");

@@ -8,17 +8,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo, distinct};
+use super::distributed::Distributions;
 use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{AnswerFields, CutOff, TextColumn, Written};
 use super::row_prompt::{RowFields, RowPrompt};
 use super::view::View;
 use crate::document::Problems;
-use crate::prompt::{self, Addressee, Answer, Expect, Failure, FieldSpec, Message, Prompt};
+use crate::prompt::{self, Addressee, Answer, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Row};
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     Kind::new::<Analysis>("analysis", "One question about each row, answered with a text or with typed columns.");
+
+/// Why a stage with a distribution has no examples.
+pub(crate) const NO_EXAMPLES: &str =
+    "an answer with `distribution` can't have examples: an example shows one answer, not how probable each is";
 
 /// One question about each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +88,7 @@ impl StageConfig for Analysis {
             text => text,
         };
         let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
+        let distributions = Distributions::of(&expect, self.system.as_deref());
         let schema = expect.schema();
         let mut meaning = json!({
             "type": KIND.name,
@@ -96,6 +102,9 @@ impl StageConfig for Analysis {
         if let Some(evidence) = &evidence {
             meaning["quote_ratio"] = json!(evidence.ratio());
         }
+        if let Some(distributions) = &distributions {
+            meaning["distributions"] = distributions.meaning();
+        }
         if let Some(block) = prompt.block() {
             meaning["prompt_columns"] = json!(block);
         }
@@ -105,10 +114,13 @@ impl StageConfig for Analysis {
             needs: text.index.into_iter().collect(),
             probabilities: expect.needs_probabilities(),
             constant,
+            refuses_examples: distributions.as_ref().map(|_| NO_EXAMPLES),
+            most_prompts: 1 + distributions.as_ref().map_or(0, Distributions::more_prompts) as u64,
             ..StageInfo::new(KIND.name, columns, schema.clone(), meaning)
         };
         let (width, schema, expect) = (info.writes.len(), schema.map(Arc::new), Arc::new(expect));
-        Some(Stage { info, ask: Box::new(BoundAnalysis { prompt, system, expect, schema, evidence, width }) })
+        let ask = BoundAnalysis { prompt, system, expect, schema, evidence, distributions, width };
+        Some(Stage { info, ask: Box::new(ask) })
     }
 }
 
@@ -119,36 +131,56 @@ struct BoundAnalysis {
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
     evidence: Option<Evidence>,
+    distributions: Option<Distributions>,
     width: usize,
 }
 
 impl Ask for BoundAnalysis {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         if !so_far.is_empty() {
-            return Ok(Vec::new());
+            let problem = self.distributions.as_ref().and_then(|distributions| distributions.problem(so_far));
+            return problem.map_or(Ok(Vec::new()), |problem| Err(FailureKind::OptionMass.because(problem)));
         }
         let question = self.prompt.message(row)?;
         let system = self.system.iter().map(|system| Message::system(system).for_all());
         let messages = system.chain([question]).collect();
         let (expect, schema) = (self.expect.clone(), self.schema.clone());
-        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None, to: Addressee::Row }])
+        let first = Prompt { messages, expect, schema, respondent: None, pack: None, to: Addressee::Row };
+        let more = self.distributions.as_ref().map(|distributions| distributions.prompts(&first)).unwrap_or_default();
+        Ok([first].into_iter().chain(more).collect())
     }
 
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
-        let (Some(evidence), Expect::Record(fields)) = (&self.evidence, &*self.expect) else { return answers.concat() };
-        let mut answer = answers.concat().into_iter();
+        let is_plain = self.evidence.is_none() && self.distributions.is_none();
+        let Expect::Record(fields) = &*self.expect else { return answers.concat() };
+        if is_plain {
+            return answers.concat();
+        }
+        let mut answer = answers.first().cloned().unwrap_or_default().into_iter();
         let mut cells = Vec::with_capacity(self.width);
-        for field in fields.iter().skip(1).step_by(2) {
-            let words = answer.next().unwrap_or(Cell::Null);
+        // A quote comes before each value.
+        let quotes = usize::from(self.evidence.is_some());
+        for field in fields.iter().skip(quotes).step_by(1 + quotes) {
+            let words = self.evidence.as_ref().map(|evidence| (evidence, answer.next().unwrap_or(Cell::Null)));
             let value: Vec<Cell> = answer.by_ref().take(field.columns().count()).collect();
-            let quote = if value.first() == Some(&Cell::Null) { NO_QUOTE } else { evidence.quote(row, words) };
-            cells.extend(value.into_iter().chain(quote));
+            answer.by_ref().take(usize::from(field.masses)).for_each(drop);
+            let quote = words.map(|(evidence, words)| match value.first() {
+                Some(Cell::Null) => NO_QUOTE,
+                _ => evidence.quote(row, words),
+            });
+            cells.extend(value);
+            cells.extend(self.distributions.iter().flat_map(|of| of.cells(&field.name, answers)));
+            cells.extend(quote.into_iter().flatten());
         }
         cells
     }
 
-    fn unanswered(&self, _: Row<'_>, _: &[Answer]) -> Vec<Cell> {
-        vec![Cell::Null; self.width]
+    fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell> {
+        match &self.distributions {
+            // Only the probabilities are missing.
+            Some(distributions) if answers.len() > distributions.more_prompts() => self.cells(row, "", answers),
+            _ => vec![Cell::Null; self.width],
+        }
     }
 
     fn views(&self, info: &StageInfo) -> Vec<View> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use arrow_schema::{DataType, SchemaRef};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::transform::{Transform, TransformContext};
 use super::view::View;
 use crate::document::{Diagnostic, Path, Problems};
-use crate::prompt::{Answer, AnswerType, Expect, Failure, Prompt};
+use crate::prompt::{Answer, AnswerType, Distribution, Expect, Failure, Mode, Prompt};
 use crate::table::{Cell, Column, Row, Type};
 
 /// The most labels of a column that are counted label by label.
@@ -102,6 +103,8 @@ pub(crate) struct StageInfo {
     pub(crate) labels: Vec<Vec<String>>,
     /// For each column of `writes`, what its values are, if they are parts of a reply.
     pub(crate) types: Vec<Option<AnswerType>>,
+    /// The distributions of answers.
+    pub(crate) distributions: Vec<Distributed>,
     /// For each column of `writes`, the keys of the stage's table that define it, for messages.
     pub(crate) origins: Vec<Vec<String>>,
     /// The most prompts that a row needs.
@@ -124,8 +127,20 @@ pub(crate) struct StageInfo {
 impl StageInfo {
     /// Returns a stage with one prompt per row that reads no column.
     pub(crate) fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
-        let AnswerColumns { writes, origins, labels, types } = columns;
-        StageInfo { kind, writes, labels, origins, types, most_prompts: 1, schema, meaning, ..StageInfo::default() }
+        let AnswerColumns { writes, origins, labels, types, distributions } = columns;
+        let most_prompts = 1;
+        StageInfo {
+            kind,
+            writes,
+            labels,
+            origins,
+            types,
+            distributions,
+            most_prompts,
+            schema,
+            meaning,
+            ..StageInfo::default()
+        }
     }
 
     /// Returns the labels of column `write` that an audit compares. For booleans only `true`, since `false` mirrors it.
@@ -137,10 +152,13 @@ impl StageInfo {
         }
     }
 
-    /// Whether column `write` is an answer. A survey also records orders, which only the seed decides, and a recursive
-    /// stage its rounds.
+    /// Whether column `write` is an answer, or a part of one. A survey also records orders, which only the seed decides,
+    /// and a recursive stage its rounds. Distributions are about an answer.
     pub(crate) fn is_answer(&self, write: usize) -> bool {
         const OTHERS: [&str; 4] = ["question_order", "rounds", "calls", "trajectory"];
+        if self.distributions.iter().any(|distributed| distributed.columns.contains(&write)) {
+            return false;
+        }
         let shown = write.checked_sub(1).map(|before| format!("{}_shown", self.writes[before].name));
         let is_other = matches!(self.origins[write].as_slice(), [only] if OTHERS.contains(&only.as_str()));
         !is_other && shown.is_none_or(|shown| self.writes[write].name != shown)
@@ -171,6 +189,15 @@ impl StageInfo {
     }
 }
 
+/// The distributions of one answer, by their places in [`StageInfo::writes`].
+#[derive(Clone, Debug)]
+pub(crate) struct Distributed {
+    pub(crate) answer: usize,
+    pub(crate) modes: Vec<(Mode, usize)>,
+    /// All columns about the answer.
+    pub(crate) columns: Range<usize>,
+}
+
 /// The columns of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerColumns {
@@ -178,6 +205,7 @@ pub(crate) struct AnswerColumns {
     pub(crate) origins: Vec<Vec<String>>,
     pub(crate) labels: Vec<Vec<String>>,
     pub(crate) types: Vec<Option<AnswerType>>,
+    pub(crate) distributions: Vec<Distributed>,
 }
 
 impl AnswerColumns {
@@ -195,6 +223,19 @@ impl AnswerColumns {
         }
     }
 
+    /// Adds the columns of the distribution of the answer at `answer`.
+    pub(crate) fn push_distribution(&mut self, answer: usize, distribution: &Distribution, labels: &[String]) {
+        let (name, origin) = (self.writes[answer].name.clone(), self.origins[answer].clone());
+        let origin: Vec<&str> = origin.iter().map(String::as_str).collect();
+        let first = self.writes.len();
+        let mut modes = Vec::new();
+        for (column, mode) in distribution.columns(&name, labels) {
+            modes.extend(mode.map(|mode| (mode, self.writes.len())));
+            self.push(column, &origin, Vec::new());
+        }
+        self.distributions.push(Distributed { answer, modes, columns: first..self.writes.len() });
+    }
+
     /// Returns the columns of an answer to stage `stage`. `more` returns further columns for each key.
     pub(crate) fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
         let mut columns = AnswerColumns::default();
@@ -208,12 +249,16 @@ impl AnswerColumns {
         };
         for field in fields {
             let origin = ["output", field.name.as_str()];
-            let mut labels = field.kind.labels();
+            let (answer, all) = (columns.writes.len(), field.kind.labels());
+            let mut labels = all.clone();
             for (i, (name, kind)) in field.columns().enumerate() {
                 columns.push(Column::new(name, kind), &origin, std::mem::take(&mut labels));
                 if i == 0 {
                     columns.type_last(field.kind.clone());
                 }
+            }
+            if let Some(distribution) = &field.distribution {
+                columns.push_distribution(answer, distribution, &all);
             }
             more(&field.name).into_iter().for_each(|column| columns.push(column, &origin, Vec::new()));
         }

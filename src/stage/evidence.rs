@@ -86,6 +86,8 @@ fn quote_of(field: &Field) -> Field {
         kind: AnswerType::Text(Some(LONGEST)),
         nullable: true,
         prob: false,
+        masses: false,
+        distribution: None,
         description: Some(format!("the exact words of the text that say the value of \"{}\"", field.name)),
         ..field.clone()
     }

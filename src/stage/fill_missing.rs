@@ -123,6 +123,9 @@ impl FillField {
             items: self.items.clone(),
             nullable: true,
             prob: false,
+            distribution: Vec::new(),
+            samples: None,
+            min_option_mass: None,
             description: self.description.clone(),
         }
     }

@@ -15,6 +15,7 @@ mod agreement;
 mod analysis;
 mod ask;
 mod calibration;
+mod distributed;
 mod ensemble;
 mod estimate;
 mod evidence;

@@ -183,7 +183,7 @@ impl View {
             }
             AnswerType::List(item) | AnswerType::Some(item, _) => Shown::Lists { column: name, items: item.labels() },
             AnswerType::Text(most) => Shown::Texts { column: name, most: most.map(std::num::NonZeroU32::get) },
-            AnswerType::Boolean | AnswerType::Enum(_) | AnswerType::Labelled(_) => {
+            AnswerType::Boolean | AnswerType::Enum(_) | AnswerType::Labelled(_) | AnswerType::Probabilities(_) => {
                 Shown::Labels { column: name, labels, probability: None }
             }
         };

@@ -132,9 +132,12 @@ pub(crate) static COLUMNS: [Column; 34] = [
     carried("system", Text, "system text as sent", |c| c.system().into()),
     carried("prompt", Text, "question as sent, with earlier turns", |c| Value::Text(c.conversation())),
     carried("reply", Text, "raw reply", |c| c.replied(&c.record.reply).into()),
-    optional("probabilities", Text, "probabilities of the labels, as JSON", |c| {
-        c.record.probabilities.as_deref().into()
-    }),
+    optional(
+        "probabilities",
+        Text,
+        "probabilities of the labels, as JSON; with `distribution` also before they are scaled",
+        |c| c.record.probabilities.as_deref().into(),
+    ),
     carried("attempts", Integer, "number of attempts", |c| i64::from(c.record.attempts).into()),
     carried("prompt_tokens", Integer, "tokens of all prompts", |c| (c.record.prompt_tokens as i64).into()),
     carried("completion_tokens", Integer, "tokens of all replies", |c| (c.record.completion_tokens as i64).into()),

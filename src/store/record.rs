@@ -60,7 +60,7 @@ pub(crate) struct Record {
     /// The earlier attempts as a JSON list of `{reply, error, then}`. `then` is what was sent after an unusable reply:
     /// `{said, seed}`. `None` without earlier attempts.
     pub(crate) tries: Option<String>,
-    /// The probabilities of the labels, as JSON: `{key: {label: probability}}`.
+    /// The probabilities of the labels, as JSON: `{key: {label: probability}}`. The masses of a key follow under a second key.
     pub(crate) probabilities: Option<String>,
     pub(crate) notes: Notes,
     /// When the call ended, in milliseconds since 1970; `None` if unknown. No field of replay files, packed records or

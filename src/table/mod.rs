@@ -173,15 +173,26 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// Every column is nullable, since every call can fail.
     pub(crate) kind: Type,
+    /// What its values are, if they are JSON text.
+    pub(crate) shape: Option<Shape>,
 }
 
 impl Column {
     pub(crate) fn new(name: impl Into<String>, kind: Type) -> Self {
-        Column { name: name.into(), kind }
+        Column { name: name.into(), kind, shape: None }
+    }
+
+    /// A column of JSON text.
+    pub(crate) fn json(name: impl Into<String>, shape: Shape) -> Self {
+        Column { name: name.into(), kind: Type::Text, shape: Some(shape) }
     }
 
     pub(crate) fn field(&self) -> Field {
-        Field::new(&self.name, self.kind.arrow(), true)
+        let field = Field::new(&self.name, self.kind.arrow(), true);
+        match &self.shape {
+            Some(shape) => shape.marked(field),
+            None => field,
+        }
     }
 }
 

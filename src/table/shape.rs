@@ -16,7 +16,7 @@ const MARK: &str = "fanfold.json";
 const KEYS: usize = 500;
 const DEEPEST: usize = 16;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// Nothing but nulls so far.
     #[default]

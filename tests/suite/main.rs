@@ -39,6 +39,7 @@ mod cut;
 mod dialects;
 mod diff;
 mod disk;
+mod distributions;
 mod documents;
 mod editors;
 #[cfg(feature = "embedded")]

@@ -11,6 +11,7 @@ mod agreement;
 mod bins;
 mod blocks;
 mod collect;
+mod distributions;
 mod labels;
 mod lists;
 mod numbers;
@@ -79,6 +80,9 @@ fn section(subject: &Subject<'_>, id: TableId, views: Vec<View>) -> Result<Optio
     }
     let audit = subject.manifest.stages.get(table.name()).and_then(|totals| totals.audit.as_ref());
     blocks.extend(audit.iter().flat_map(|audit| packs::blocks(table.name(), audit)));
+    if table.as_stage().is_some_and(|stage| !stage.stage.info.distributions.is_empty()) {
+        blocks.extend(distributions::blocks(subject, id, rows.input_rows.unwrap_or(0)));
+    }
     let name = table.name().to_owned();
     Ok((blocks.len() > 1).then(|| Section { id: format!("stage-{name}"), title: format!("Stage {name}"), blocks }))
 }

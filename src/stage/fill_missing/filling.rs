@@ -271,7 +271,7 @@ fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
         }
         (AnswerType::List(_) | AnswerType::Some(..), _) => or(None, "a list"),
         (_, Cell::List(_) | Cell::Object(_) | Cell::Null) => or(None, "a single value"),
-        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), cell) => {
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) | AnswerType::Probabilities(_), cell) => {
             or(plain(cell).map(Cell::Text), "a single value")
         }
         (AnswerType::Integer(..), cell) => or(integer(cell).map(Cell::Integer), "a whole number"),

@@ -214,6 +214,12 @@ impl StageConfig for Recursive {
             let message = "a program writes the answer, so the model reports no probability for `prob`";
             problems.error("bad-value", context.path.key("output"), message).help("leave `prob` out");
         }
+        for (name, _) in self.output.iter().flatten().filter(|(_, field)| !field.distribution.is_empty()) {
+            let message = "a program writes the answer, so its labels have no distribution";
+            problems
+                .error("bad-value", context.path.key("output").key(name).key("distribution"), message)
+                .help("leave it out; `analysis` and `survey` have distributions");
+        }
         let fields = context.input.fields();
         let visible = fields.len() - context.hidden;
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };

@@ -87,6 +87,13 @@ impl Reduce {
         if self.descending && self.order_by.is_empty() {
             bad("descending", "`descending` is for `order_by`, which is missing");
         }
+        let with_distribution = self.output.iter().flatten().filter(|(_, field)| !field.distribution.is_empty());
+        for (name, _) in with_distribution {
+            let message = "a group may be asked about in parts, which have no distribution in common";
+            problems
+                .error("bad-value", context.path.key("output").key(name).key("distribution"), message)
+                .help("leave it out; `analysis` and `survey` have distributions");
+        }
     }
 
     fn templates(&self, read: &dyn Fn(&str) -> Result<String, String>) -> Vec<(&'static str, String)> {

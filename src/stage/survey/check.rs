@@ -8,7 +8,7 @@ use super::questions::{Draft, Per, QuestionTable, QuestionType, Survey};
 use super::wording::{Choice, Form, Labels, Question};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
-use crate::prompt::{BoundCondition, ConditionError, normalise_option};
+use crate::prompt::{BoundCondition, ConditionError, Distribution, Mode, normalise_option};
 use crate::stage::ask::BindContext;
 use crate::table::Column;
 
@@ -45,9 +45,12 @@ pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &m
         }
         // An invalid question is kept, so that other questions can refer to it.
         let form = form.unwrap_or(Form::Text);
-        questions.push(Question { id: id.to_owned(), column, text, form, when, pinned: draft.table.pinned });
+        let distribution = check.distribution(draft, &form);
+        let (id, pinned) = (id.to_owned(), draft.table.pinned);
+        questions.push(Question { id, column, text, form, when, pinned, distribution });
     }
     check.names(&drafts, &questions);
+    check.unused_settings(&questions);
     Some(questions)
 }
 
@@ -73,11 +76,71 @@ impl Check<'_, '_> {
             let message = "`memory` is for `per = \"question\"`; in one call every question is seen with the others";
             self.wrong_key(at, "memory", message);
         }
+        if per == Per::Respondent && !self.survey.distribution.is_empty() {
+            self.one_call(at);
+        }
         if per == Per::Question && !memory && question_order != Order::AsGiven {
             let message = "`question_order` changes no answer here: each question is asked alone";
             self.problems
                 .warning("no-effect", at.key("question_order"), message)
                 .help("write `memory = true` or `per = \"respondent\"`");
+        }
+    }
+
+    /// Reports settings of distributions that no question uses.
+    fn unused_settings(&mut self, questions: &[Question]) {
+        let has = |mode| questions.iter().filter_map(Question::distributed).any(|(of, _)| of.has(mode));
+        let settings = [
+            ("samples", self.survey.samples.is_some(), Mode::Sample),
+            ("min_option_mass", self.survey.min_option_mass.is_some(), Mode::Logprobs),
+        ];
+        for (key, is_set, mode) in settings {
+            let at = self.context.path.key(key);
+            if is_set && !has(mode) && !self.problems.is_distrusted(&at) && self.survey.per == Per::Question {
+                self.problems
+                    .error_at_key("bad-value", at, format!("no question has `{}` in its `distribution`", mode.name()))
+                    .help("leave it out");
+            }
+        }
+    }
+
+    fn one_call(&mut self, at: &Path) {
+        let message = "a distribution needs a call for each question: in one call an answer depends on those before it";
+        self.problems
+            .error_at_key("bad-value", at.key("distribution"), message)
+            .help("write `per = \"question\"`, or leave it out");
+    }
+
+    /// The distribution of a question with one answer.
+    fn distribution(&mut self, draft: &Draft, form: &Form) -> Option<Distribution> {
+        if !matches!(form, Form::Choice(choice) if !choice.several) {
+            return None;
+        }
+        let table = &draft.table;
+        let own = table.distribution.as_ref();
+        if own.is_some_and(|modes| !modes.is_empty()) && self.survey.per == Per::Respondent {
+            self.one_call(&draft.at);
+            return None;
+        }
+        let modes = own.unwrap_or(&self.survey.distribution);
+        let samples = table.samples.or(self.survey.samples.filter(|_| modes.contains(&Mode::Sample)));
+        let mass = table.min_option_mass.or(self.survey.min_option_mass.filter(|_| modes.contains(&Mode::Logprobs)));
+        match Distribution::new(modes, samples, mass) {
+            Ok(distribution) => distribution.filter(|_| self.survey.per == Per::Question),
+            Err((key, message)) => {
+                let is_own = match key {
+                    "samples" => table.samples.is_some(),
+                    "min_option_mass" => table.min_option_mass.is_some(),
+                    _ => own.is_some(),
+                };
+                let at = if is_own { &draft.at } else { self.context.path };
+                // The stage's own fields are reported once, not for each question.
+                if is_own || !self.problems.is_distrusted(&at.key(key)) {
+                    self.wrong_key(at, key, message);
+                    self.problems.distrust(at.key(key));
+                }
+                None
+            }
         }
     }
 
@@ -96,6 +159,9 @@ impl Check<'_, '_> {
             ("options", options.is_some(), chosen, "`single` and `multiple`"),
             ("pinned_options", !draft.table.pinned_options.is_empty(), chosen, "`single` and `multiple`"),
             ("option_order", draft.table.option_order.is_some(), chosen, "`single` and `multiple`"),
+            ("distribution", draft.table.distribution.is_some(), kind == QuestionType::Single, "`single`"),
+            ("samples", draft.table.samples.is_some(), kind == QuestionType::Single, "`single`"),
+            ("min_option_mass", draft.table.min_option_mass.is_some(), kind == QuestionType::Single, "`single`"),
             ("min", min.is_some(), bounded, "`scale` and `number`"),
             ("max", max.is_some(), bounded, "`scale` and `number`"),
             ("min_label", min_label.is_some(), scale, "`scale`"),
@@ -258,8 +324,15 @@ impl Check<'_, '_> {
                     .error("duplicate-column", draft.at.key("id"), message)
                     .help("give the question another id");
             }
-            for name in question.columns().into_iter().map(|column| column.name) {
-                let what = if name == question.column { String::new() } else { format!(" (the order of `{id}`)") };
+            let measured =
+                question.distributed().map(|(distribution, options)| distribution.columns(&question.column, options));
+            let measured: Vec<String> = measured.into_iter().flatten().map(|(column, _)| column.name).collect();
+            for name in question.columns().into_iter().map(|column| column.name).chain(measured.iter().cloned()) {
+                let what = match name == question.column {
+                    true => String::new(),
+                    false if measured.contains(&name) => format!(" (the distribution of `{id}`)"),
+                    false => format!(" (the order of `{id}`)"),
+                };
                 let message = if self.context.input.index_of(&name).is_ok() {
                     format!("the column `{name}`{what} is in the input already")
                 } else if !taken.insert(name.clone()) {

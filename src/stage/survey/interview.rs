@@ -10,13 +10,19 @@ use serde_json::{Value, json};
 use super::order::{Design, Order, Respondent};
 use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
-use crate::prompt::{Addressee, Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
+use crate::prompt::{
+    Addressee, Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Field, Measured, Message, Mode, Prompt,
+    draw,
+};
 use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo, distinct};
 use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Row, Simple, Type};
 
 /// The column of survey weights. The persona leaves it out, since weights do not describe a person.
 const WEIGHT: &str = "weight";
+
+/// What a question about probabilities says after the options.
+const STATE: &str = "Do not choose. State how probable it is that this person would choose each option.";
 
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
 
@@ -124,6 +130,8 @@ struct Progress {
     /// The answer to each question: null if it was skipped, `None` if it has not been reached.
     cells: Vec<Option<Cell>>,
     answered: Vec<usize>,
+    /// What was found about the distribution of each question.
+    measured: Vec<Measured>,
     /// The next questions; empty at the end.
     next: Vec<usize>,
     failure: Option<Failure>,
@@ -134,12 +142,15 @@ impl Interview {
         let conditions = || self.questions.iter().filter_map(|q| q.when.as_ref());
         let mut columns = AnswerColumns::default();
         for question in &self.questions {
-            let mut labels = question.labels();
+            let (answer, mut labels) = (columns.writes.len(), question.labels());
             for (i, column) in question.columns().into_iter().enumerate() {
                 columns.push(column, &["questions"], std::mem::take(&mut labels));
                 if i == 0 {
                     columns.type_last(question.answer_type());
                 }
+            }
+            if let Some((distribution, options)) = question.distributed() {
+                columns.push_distribution(answer, distribution, options);
             }
         }
         if self.order.order() != Order::AsGiven {
@@ -147,10 +158,14 @@ impl Interview {
             columns.push(column, &["question_order"], Vec::new());
         }
         let meaning = self.meaning(kind, &columns.writes, seed);
+        let more = || {
+            self.questions.iter().filter_map(Question::distributed).map(|(of, _)| of.more_prompts() as u64).sum::<u64>()
+        };
         StageInfo {
             reads: distinct(self.persona.reads().into_iter().chain(conditions().flat_map(BoundCondition::reads))),
             uses: distinct(self.persona.uses().into_iter().chain(conditions().flat_map(BoundCondition::uses))),
-            most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 },
+            most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 + more() },
+            probabilities: self.questions.iter().any(Question::has_masses),
             refuses_examples: Some(
                 "a survey can't have examples: every row is a person, and the examples' answers would be attributed to this respondent",
             ),
@@ -188,6 +203,7 @@ impl Interview {
             options: self.questions.iter().map(|q| q.order(&who)).collect(),
             cells: vec![None; self.questions.len()],
             answered: Vec::new(),
+            measured: vec![Measured::default(); self.questions.len()],
             next: Vec::new(),
             failure: None,
         };
@@ -205,6 +221,7 @@ impl Interview {
                 match given.next() {
                     Some(cell) => {
                         way.cells[*question] = Some(self.questions[*question].kept(cell.clone()));
+                        way.measured[*question] = self.questions[*question].measured(cell, &mut given);
                         way.answered.push(*question);
                     }
                     None => {
@@ -259,7 +276,43 @@ impl Interview {
         if q.is_open() {
             return Expect::Text;
         }
-        Expect::Record(vec![q.field(KEY, &way.options[question], self.labels)])
+        let field = q.field(KEY, &way.options[question], self.labels);
+        Expect::Record(vec![Field { masses: q.has_masses(), ..field }])
+    }
+
+    /// Returns the prompts of one question: the question, its repetitions, and the question about its probabilities.
+    fn prompts_of(&self, way: &Progress, system: &Message, question: usize) -> Vec<Prompt> {
+        let first = self.single(way, system, question);
+        let q = &self.questions[question];
+        let Some((distribution, _)) = q.distributed() else { return vec![first] };
+        let plain = Arc::new(Expect::Record(vec![q.field(KEY, &way.options[question], self.labels)]));
+        let again = |number: usize| {
+            let respondent = Some(draw(first.respondent, number));
+            Prompt { expect: plain.clone(), respondent, ..first.clone() }
+        };
+        let kind = q.stated(&way.options[question], self.labels).filter(|_| distribution.has(Mode::Verbalized));
+        let state = kind.map(|kind| {
+            let field = Field::new(KEY, kind);
+            let (shown, words) = (q.shown(&way.options[question], self.labels), field.kind.words());
+            let text = format!(
+                "{shown}\n\n{STATE}\n\nAnswer with one JSON object and nothing else. Its key:\n- \"{KEY}\": {words}"
+            );
+            let before = first.messages.iter().take(first.messages.len() - 1).cloned();
+            let messages = before.chain([Message::user(text).for_all()]).collect();
+            prompt(way, messages, Expect::Record(vec![field]))
+        });
+        let draws: Vec<Prompt> = (1..=distribution.draws()).map(again).collect();
+        [first].into_iter().chain(draws).chain(state).collect()
+    }
+
+    /// Why a question has no probabilities.
+    fn problem(&self, way: &Progress) -> Option<Failure> {
+        let problems = way.answered.iter().filter_map(|i| {
+            let (distribution, _) = self.questions[*i].distributed()?;
+            distribution.problem(&self.questions[*i].column, &way.measured[*i])
+        });
+        let problems: Vec<String> = problems.collect();
+        (!problems.is_empty()).then(|| FailureKind::OptionMass.because(problems.join("; ")))
     }
 
     fn asked(&self, way: &Progress, question: usize) -> String {
@@ -319,7 +372,8 @@ impl Ask for Interview {
             return Err(failure);
         }
         if way.next.is_empty() {
-            return Ok(Vec::new());
+            // The whole interview comes first: its other answers are good.
+            return self.problem(&way).map_or(Ok(Vec::new()), Err);
         }
         let persona = self.persona.render(row).map_err(|message| FailureKind::Template.because(message))?;
         // The system text (first) and the rule (last) are the same for all rows. The persona between them differs.
@@ -329,7 +383,7 @@ impl Ask for Interview {
         let system = Message::system(format!("{start}{persona}{end}")).around(&start, &end);
         Ok(match self.per {
             Per::Respondent => vec![self.whole(&way, &system)],
-            Per::Question => way.next.iter().map(|question| self.single(&way, &system, *question)).collect(),
+            Per::Question => way.next.iter().flat_map(|question| self.prompts_of(&way, &system, *question)).collect(),
         })
     }
 
@@ -341,6 +395,9 @@ impl Ask for Interview {
             if let Some(choice) = question.reordered() {
                 let shown = || way.options[i].iter().map(|o| Cell::Text(choice.options[*o].clone())).collect();
                 cells.push(if way.answered.contains(&i) { Cell::List(shown()) } else { Cell::Null });
+            }
+            if let Some((distribution, options)) = question.distributed() {
+                cells.extend(distribution.cells(options, &way.measured[i]));
             }
         }
         if self.order.order() != Order::AsGiven {

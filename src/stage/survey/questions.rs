@@ -17,6 +17,7 @@ use super::order::Order;
 use super::wording::Labels;
 use crate::document::Path;
 use crate::name::Name;
+use crate::prompt::Mode;
 
 /// A questionnaire for every row.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -46,6 +47,14 @@ pub(crate) struct Survey {
     /// The labels before the options, used in the answer. Default: `none`.
     #[serde(default)]
     pub(crate) option_labels: Labels,
+    /// How probable each option of the questions with one answer is: a column `<id>_distribution_<mode>` for each of
+    /// these modes, for `per = "question"`. Default: none.
+    #[serde(default)]
+    pub(crate) distribution: Vec<Mode>,
+    /// The number of answers of the mode `sample`, of which the first is the answer in the table. Default: 20.
+    pub(crate) samples: Option<u32>,
+    /// The least probability of all options together in the mode `logprobs`; a respondent with less fails. Default: 0.5.
+    pub(crate) min_option_mass: Option<f64>,
     /// The names of the answer columns: `id`, or `text` for a short form of the question (`what_is_your_age`). Codebooks
     /// have the whole question. Conditions always use the ids. Default: `id`.
     #[serde(default)]
@@ -81,6 +90,12 @@ pub(crate) struct QuestionTable {
     pub(crate) pinned_options: Vec<String>,
     /// The order of this question's options. Default: the stage's.
     pub(crate) option_order: Option<Order>,
+    /// How probable each option is, for `single`. Default: the stage's.
+    pub(crate) distribution: Option<Vec<Mode>>,
+    /// The number of answers of the mode `sample`. Default: the stage's.
+    pub(crate) samples: Option<u32>,
+    /// The least probability of all options together in the mode `logprobs`. Default: the stage's.
+    pub(crate) min_option_mass: Option<f64>,
     /// The lower end, for `scale` (a whole number) and `number`.
     pub(crate) min: Option<f64>,
     /// The upper end, for `scale` (a whole number) and `number`.

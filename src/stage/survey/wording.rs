@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::order::{Design, Order, Respondent};
-use crate::prompt::{AnswerType, BoundCondition, Field};
+use crate::prompt::{AnswerType, BoundCondition, Distribution, Field, Measured, Mode};
 use crate::stage::ask::MOST_LABELS;
 use crate::stage::view::{Shown, View};
 use crate::table::{Cell, Column, Simple, Type};
@@ -48,6 +48,7 @@ pub(crate) struct Question {
     pub(crate) form: Form,
     pub(crate) when: Option<BoundCondition>,
     pub(crate) pinned: bool,
+    pub(crate) distribution: Option<Distribution>,
 }
 
 #[derive(Debug)]
@@ -80,7 +81,8 @@ impl Question {
         }
     }
 
-    /// Returns the column of the answer and, if the options are reordered, the column of the options as shown.
+    /// Returns the column of the answer and, if the options are reordered, the column of the options as shown. Those of
+    /// its distribution come after them.
     pub(crate) fn columns(&self) -> Vec<Column> {
         let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.column), Type::List(Simple::Text)));
         [Column::new(&self.column, self.kind())].into_iter().chain(shown).collect()
@@ -176,8 +178,40 @@ impl Question {
                 if choice.several { AnswerType::Some(Box::new(one), order.len()) } else { one }
             }
         };
-        let name = name.to_owned();
-        Field { name, kind, nullable: false, prob: false, loose: false, unknown: Vec::new(), description: None }
+        Field::new(name, kind)
+    }
+
+    /// Returns the options of a question with a distribution.
+    pub(crate) fn distributed(&self) -> Option<(&Distribution, &[String])> {
+        match &self.form {
+            Form::Choice(choice) => Some((self.distribution.as_ref()?, &choice.options)),
+            _ => None,
+        }
+    }
+
+    /// Whether the masses of the options follow the answer.
+    pub(crate) fn has_masses(&self) -> bool {
+        self.distributed().is_some_and(|(distribution, _)| distribution.has(Mode::Logprobs))
+    }
+
+    /// Takes the cells after an answer that are about its distribution.
+    pub(crate) fn measured<'c>(&self, answer: &Cell, rest: &mut impl Iterator<Item = &'c Cell>) -> Measured {
+        let Some((distribution, _)) = self.distributed() else { return Measured::default() };
+        Measured {
+            answer: Some(answer.clone()),
+            masses: if distribution.has(Mode::Logprobs) { rest.next().cloned() } else { None },
+            draws: rest.by_ref().take(distribution.draws()).cloned().collect(),
+            stated: if distribution.has(Mode::Verbalized) { rest.next().cloned() } else { None },
+        }
+    }
+
+    /// Returns the probabilities of the options as an answer, by their labels if they have some.
+    pub(crate) fn stated(&self, order: &[usize], labels: Labels) -> Option<AnswerType> {
+        let Form::Choice(choice) = &self.form else { return None };
+        let key = |place: usize, option: &String| labels.of(place).unwrap_or_else(|| option.clone());
+        let options = order.iter().map(|option| &choice.options[*option]).enumerate();
+        let keys = options.map(|(place, option)| (key(place, option), option.clone()));
+        Some(AnswerType::Probabilities(keys.collect()))
     }
 
     pub(crate) fn wanted(&self, labels: Labels) -> String {
@@ -245,6 +279,9 @@ impl Question {
         });
         if self.column != self.id {
             meaning["column"] = json!(self.column);
+        }
+        if let Some(distribution) = &self.distribution {
+            meaning["distribution"] = distribution.meaning();
         }
         meaning
     }

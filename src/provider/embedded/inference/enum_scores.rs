@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::vocabulary::Vocabulary;
-use crate::prompt::Probabilities;
+use crate::prompt::{Label, Probabilities, Walk, mass_key};
 
 #[derive(Debug, Default)]
 pub(crate) struct EnumScores {
@@ -20,7 +20,12 @@ struct Enum {
     written: Vec<String>,
     sure: Vec<f64>,
     open: f64,
+    /// The masses of the labels among all tokens.
+    walk: Walk,
 }
+
+/// Tokens with less probability do not count for the masses.
+const LEAST: f64 = 1e-7;
 
 /// A step of the sampler.
 pub(crate) struct Step<'a> {
@@ -32,12 +37,31 @@ pub(crate) struct Step<'a> {
     pub(crate) taken: u32,
 }
 
+impl Enum {
+    /// Adds the step after `value` to the masses, with the probabilities of all tokens at temperature 1.
+    fn weigh(&mut self, value: &[u8], step: &Step<'_>, vocabulary: &Vocabulary) {
+        if self.walk.is_over() {
+            return;
+        }
+        let top = step.scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |score: f32| if score.is_nan() { 0.0 } else { f64::from(score - top).exp() };
+        let sum: f64 = step.scores.iter().map(|score| weight(*score)).sum();
+        let share = |token: u32| weight(step.scores[token as usize]) / sum;
+        let others = (0..step.scores.len() as u32).filter(|token| *token != step.taken && share(*token) >= LEAST);
+        let others = others.map(|token| (vocabulary.bytes(token), share(token)));
+        let others = others.filter(|(bytes, _)| !bytes.is_empty());
+        self.walk.step(value, (vocabulary.bytes(step.taken), share(step.taken)), others);
+    }
+}
+
 impl EnumScores {
     pub(crate) fn of(schema: Option<&Value>) -> Self {
         let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
         let labels = |property: &Value| {
-            let written: Vec<String> = property.get("enum")?.as_array()?.iter().map(Value::to_string).collect();
-            Some(Enum { sure: vec![0.0; written.len()], written, open: 1.0 })
+            let values = property.get("enum")?.as_array()?;
+            let written: Vec<String> = values.iter().map(Value::to_string).collect();
+            let walk = Walk::new(values.iter().map(Label::of_json).collect());
+            Some(Enum { sure: vec![0.0; written.len()], written, open: 1.0, walk })
         };
         let enums = properties.into_iter().flatten().filter_map(|(key, p)| Some((key.clone(), labels(p)?)));
         EnumScores { enums: enums.collect() }
@@ -52,6 +76,7 @@ impl EnumScores {
         let Step { allowed, scores, taken } = *step;
         let Some((key, value)) = open_value(reply) else { return };
         let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
+        labels.weigh(value, step, vocabulary);
         let fits = |token: u32| -> Vec<usize> {
             let bytes = [value, vocabulary.bytes(token)].concat();
             let bytes = bytes.trim_ascii_start();
@@ -107,8 +132,13 @@ impl EnumScores {
             }
             (sum > 0.0).then(|| shares.collect())
         };
-        let all: Probabilities = self.enums.into_iter().filter_map(|(key, e)| Some((key, of(e)?))).collect();
-        (!all.is_empty()).then_some(all)
+        let masses: Probabilities = self.enums.iter().map(|(key, e)| (mass_key(key), e.walk.masses())).collect();
+        let mut all: Probabilities = self.enums.into_iter().filter_map(|(key, e)| Some((key, of(e)?))).collect();
+        if all.is_empty() {
+            return None;
+        }
+        all.extend(masses);
+        Some(all)
     }
 }
 
