@@ -113,6 +113,8 @@
 //! | add a function or a method of the language of these programs | `src/starlark/functions.rs`, `src/starlark/strings.rs`, `src/starlark/containers.rs` |
 //! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | change what counts as a look at the test part of a split | `look` in `src/lock/facts.rs` |
+//! | ask another kind of server for embeddings | the trait `EmbedWire` of `src/provider/embedding.rs`; `src/provider/ollama/embedding.rs` is an example |
+//! | change which texts share a request for vectors | `src/run/call/texts.rs` |
 //! | change how rows are searched | `src/search/vectors.rs` for vectors, `src/search/bm25.rs` for words; the stage is `src/stage/retrieve/mod.rs` |
 //! | make a second table in a stage without a model | `parts` and `bind_part` of `TransformConfig`; `src/stage/ensemble/mod.rs` is an example |
 //! | change what `clean` deletes | `src/store/clean.rs` |

@@ -41,7 +41,7 @@ impl Finished {
     /// cut the prompt.
     pub(crate) fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
-        if was_cut(&record, prompt, terms.context) {
+        if !prompt.expect.is_vector() && was_cut(&record, prompt, terms.context) {
             return None;
         }
         let answer = of_record(prompt, &record).ok()?;
@@ -76,6 +76,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) max_attempts: u32,
     pub(crate) overflow: Overflow,
     pub(crate) repair: Repair,
+    /// The most texts of a request for vectors.
+    pub(crate) texts: usize,
     /// The models that may answer instead, by name and index in the spec.
     pub(crate) fallback: &'a [(String, usize)],
     /// The context of the model.
@@ -85,7 +87,7 @@ pub(crate) struct Terms<'a> {
 impl<'a> Terms<'a> {
     pub(crate) fn new(stage: &StageSpec, fallback: &'a [(String, usize)], context: ContextSize) -> Terms<'a> {
         let StageSpec { max_attempts, overflow, repair, .. } = *stage;
-        Terms { max_attempts, overflow, repair, fallback, context }
+        Terms { max_attempts, overflow, repair, texts: stage.batch_size, fallback, context }
     }
 
     fn allow(&self, notes: &Notes) -> Result<(), Failure> {
@@ -132,7 +134,7 @@ pub(crate) fn usable(
     repair: Repair,
 ) -> Result<(Answer, bool), Failure> {
     let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
-    if let Some(message) = cut(reply, sent, context) {
+    if let Some(message) = cut(reply, sent, context).filter(|_| !prompt.expect.is_vector()) {
         return unusable(FailureKind::ContextTooLong, message);
     }
     let complete = |word: &str| WHOLE.contains(&word) && (word != Finish::UNSTATED || prompt.schema.is_some());

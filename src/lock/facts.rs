@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::drift::leaves;
-use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform};
+use super::file::{
+    Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform, LockedVectors,
+};
 use super::prompts::{Prompts, hash};
 use crate::models::{Models, Target};
 use crate::object::fetch;
@@ -91,6 +94,10 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
         audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
         when: stage.when.as_ref().map(|when| when.source().to_owned()),
         corrections: stage.corrections.as_ref().map(|corrections| corrections.hash()),
+        vectors: info.embeds.then(|| LockedVectors {
+            dimensions: info.meaning["dimensions"].as_u64(),
+            normalised: info.meaning["normalise"] == true,
+        }),
         settings: hash(&stage.settings()),
         rows: plan.rows(stage.input),
         ..LockedStage::default()
@@ -174,6 +181,9 @@ impl Lock {
         let parts: HashMap<TableId, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
         for (i, PartFacts { counts, .. }) in &parts {
             if let Some(locked) = self.stages.get_mut(spec.stage(*i).name.as_str()) {
+                if let Some(vectors) = &mut locked.vectors {
+                    vectors.dimensions = vectors.dimensions.or_else(|| dimensions(plan, dir, *i));
+                }
                 locked.rows = Some(counts.total());
                 [locked.answered, locked.failed, locked.skipped] = known(counts, 1);
             }
@@ -242,6 +252,20 @@ fn look(plan: &Plan, dir: &RunDir, id: TableId) -> Option<(String, String)> {
     let prompts: Vec<&Value> = stages.map(|stage| &stage.stage.info.meaning).collect();
     let [seen, prompts] = [json!(part.facts.inputs), json!(prompts)].map(|of| hash(&of)[..16].to_owned());
     Some((seen, prompts))
+}
+
+/// The length of the first vector that a stage wrote.
+fn dimensions(plan: &Plan, dir: &RunDir, id: TableId) -> Option<u64> {
+    let stage = plan.spec.stage(id);
+    let mut parts = plan.parts(id, rows_of(plan, dir, stage.input)?);
+    parts.find_map(|part| {
+        let table = dir.committed(stage.name.as_str(), part.number)?.table;
+        let mut batches = table.read(0, table.rows(), LOOKED).ok()?.flatten();
+        batches.find_map(|batch| {
+            let lists = batch.columns().iter().skip(stage.given).find_map(|column| column.as_list_opt::<i32>())?;
+            (0..lists.len()).find(|row| lists.is_valid(*row)).map(|row| lists.value_length(row) as u64)
+        })
+    })
 }
 
 fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {

@@ -170,6 +170,9 @@ pub(crate) struct LockedStage {
     /// The hash of the values of people that replace answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) corrections: Option<String>,
+    /// Of an `embed`, what its vectors are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vectors: Option<LockedVectors>,
     /// The hash of all other settings: templates, questions, answer columns, attempts.
     pub(crate) settings: String,
     /// The hash of the first prompts of all rows, in the order of the rows.
@@ -180,6 +183,15 @@ pub(crate) struct LockedStage {
     pub(crate) answered: Option<u64>,
     pub(crate) failed: Option<u64>,
     pub(crate) skipped: Option<u64>,
+}
+
+/// The vectors of a stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockedVectors {
+    /// Their length. Before the run, only that of the spec is known.
+    pub(crate) dimensions: Option<u64>,
+    pub(crate) normalised: bool,
 }
 
 /// An output; if it is a stage's table, `rows = answered + failed + skipped` after the run.

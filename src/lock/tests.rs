@@ -35,6 +35,7 @@ fn lock() -> Lock {
             audit: None,
             corrections: None,
             when: None,
+            vectors: None,
             settings: "x".into(),
             prompts: Some("p".into()),
             answers: Some("a".into()),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::ask::{Asked, ContextSize, Replicate, call_key};
-use crate::prompt::Prompt;
-use crate::provider::{BatchRetries, Build, Call, CallError, Model, Provider};
+use crate::prompt::{Expect, Prompt};
+use crate::provider::{BatchRetries, Build, Call, CallError, Embedding, Model, Provider, Sampling};
 use crate::spec::{ListedPrice, Price};
 use crate::store::Key;
 
@@ -164,6 +164,12 @@ impl Target {
     }
 
     fn model_of(&self, prompt: &Prompt, Replicate { number: replicate, .. }: Replicate) -> Cow<'_, Model> {
+        if let Expect::Vector(dimensions) = *prompt.expect {
+            let Sampling { num_ctx, extra, .. } = self.model.sampling.clone();
+            let embedding = Some(Embedding { dimensions });
+            let sampling = Sampling { num_ctx, extra, embedding, ..Sampling::default() };
+            return Cow::Owned(Model { id: self.model.id.clone(), sampling });
+        }
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
         if replicate == 0 && respondent.is_none() && !logprobs && items_of(prompt) == 1 {

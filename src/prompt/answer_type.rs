@@ -35,6 +35,7 @@ impl AnswerType {
             Type::Number => AnswerType::Number(None, None),
             Type::Boolean => AnswerType::Boolean,
             Type::List(item) => AnswerType::List(Box::new(AnswerType::any(item.into()))),
+            Type::Vector => AnswerType::List(Box::new(AnswerType::Number(None, None))),
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Expect {
     /// A text that may be cut off, and whether it was.
     CutText,
     Record(Vec<Field>),
+    /// A vector, of this length if it is given.
+    Vector(Option<u32>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +155,10 @@ fn shown(value: &Value) -> String {
 }
 
 impl Expect {
+    pub(crate) fn is_vector(&self) -> bool {
+        matches!(self, Expect::Vector(_))
+    }
+
     pub(crate) fn is_text(&self) -> bool {
         matches!(self, Expect::Text | Expect::CutText)
     }
@@ -187,7 +193,7 @@ impl Expect {
 
     pub(super) fn reminder(&self) -> &'static str {
         match self {
-            Expect::Text | Expect::CutText => "Answer again.",
+            Expect::Text | Expect::CutText | Expect::Vector(_) => "Answer again.",
             Expect::Record(_) => "Answer again, with the JSON object and nothing else.",
         }
     }
@@ -206,6 +212,7 @@ impl Expect {
             Expect::Text | Expect::CutText if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text | Expect::CutText => Ok(self.of_text(text, false)),
             Expect::Record(fields) => answer(fields, &reply::maps(text)?, probabilities),
+            Expect::Vector(length) => vector(text, *length).map(|vector| vec![vector]),
         }
     }
 
@@ -225,6 +232,7 @@ impl Expect {
             }
             (Expect::Text | Expect::CutText, Value::String(text)) => Ok(text.trim().to_owned()),
             (Expect::Text | Expect::CutText, other) => Err(format!("it must be text, not {}", shown(other))),
+            (Expect::Vector(_), _) => Err("a vector can't be written by hand".to_owned()),
             (Expect::Record(fields), Value::Object(object)) => {
                 let known = |key: &String| fields.iter().any(|field| field.name == *key);
                 if let Some(key) = object.keys().find(|key| !known(key)) {
@@ -249,6 +257,7 @@ impl Expect {
                 Ok(text) => Ok(self.of_text(text.trim(), false)),
                 Err(_) => Err("the answer is not text".to_owned()),
             },
+            Expect::Vector(_) => Err("a vector is about one row".to_owned()),
             Expect::Record(fields) => match serde_json::from_str::<Distinct>(part) {
                 Ok(Distinct { map, contradicted: None }) => cells(fields, &map, None),
                 _ => Err("the answer is not an object with keys of its own".to_owned()),
@@ -286,6 +295,24 @@ fn answer(
     let tried: Vec<_> = objects.iter().filter(asked).map(read).collect();
     let last = || objects.last().map_or_else(|| Err("there is no JSON object in it".to_owned()), read);
     tried.iter().rfind(|tried| tried.is_ok()).or(tried.last()).cloned().unwrap_or_else(last)
+}
+
+/// Reads a vector of finite numbers, with the precision of 32 bits.
+fn vector(reply: &str, length: Option<u32>) -> Result<Cell, String> {
+    let numbers: Vec<Option<f32>> =
+        serde_json::from_str(reply).map_err(|_| "the reply is not a list of numbers".to_owned())?;
+    if numbers.is_empty() {
+        return Err("the vector is empty".to_owned());
+    }
+    if let Some(length) = length.filter(|length| *length as usize != numbers.len()) {
+        return Err(format!("the vector has {} numbers, not {length} (`dimensions`)", numbers.len()));
+    }
+    let number = |number: Option<f32>| {
+        // The shortest decimal of 32 bits, as cells of a table have it.
+        number.filter(|number| number.is_finite()).and_then(|number| number.to_string().parse().ok()).map(Cell::Number)
+    };
+    let cells: Option<Vec<Cell>> = numbers.into_iter().map(number).collect();
+    cells.map(Cell::List).ok_or_else(|| "the vector contains a value that is not a finite number".to_owned())
 }
 
 fn cells(
@@ -490,6 +517,22 @@ mod tests {
         }
         assert_eq!(Expect::Text.written(&json!(" Trade. ")), Ok("Trade.".to_owned()));
         assert!(Expect::Text.written(&json!("  ")).is_err() && Expect::Text.written(&json!(3)).is_err());
+    }
+
+    #[test]
+    fn a_vector_is_a_list_of_finite_numbers() {
+        let read = |reply: &str, length| Expect::Vector(length).read(reply, None);
+        let vector = Cell::List(vec![Cell::Number(0.1), Cell::Number(-2.0), Cell::Number(1e-7)]);
+        assert_eq!(read("[0.1, -2, 1e-7]", None), Ok(vec![vector.clone()]));
+        assert_eq!(read("[0.1,-2.0,0.0000001]", Some(3)), Ok(vec![vector]));
+        assert_eq!(read("[0.1]", Some(3)).unwrap_err(), "the vector has 1 numbers, not 3 (`dimensions`)");
+        for reply in ["[0.1, null]", "[1e99]"] {
+            let said = read(reply, None).unwrap_err();
+            assert_eq!(said, "the vector contains a value that is not a finite number", "{reply}");
+        }
+        assert_eq!(read("[]", None).unwrap_err(), "the vector is empty");
+        assert_eq!(read("{\"a\": 1}", None).unwrap_err(), "the reply is not a list of numbers");
+        assert!(Expect::Vector(None).schema().is_none() && !Expect::Vector(None).is_text());
     }
 
     #[test]

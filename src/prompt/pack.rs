@@ -169,6 +169,7 @@ fn ending(ids: &[String], expect: &Expect, form: PackForm) -> String {
     let answer = match expect {
         Expect::Text | Expect::CutText => "\"the answer, as text\"",
         Expect::Record(_) => "{the JSON object that is the answer}",
+        Expect::Vector(_) => "a list of numbers",
     };
     let (first, count, all) = (&ids[0], ids.len(), ids.join(", "));
     let (form, entries) = match form {

@@ -25,6 +25,9 @@ pub(crate) struct Sampling {
     pub(crate) extra: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) system_role: Option<SystemRole>,
+    /// The settings of a vector, if the call asks for one instead of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) embedding: Option<Embedding>,
     /// Whether the seed is only a part of the call key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) hides_seed: bool,
@@ -40,6 +43,13 @@ impl Sampling {
     pub(super) fn stops(&self) -> Option<&[String]> {
         Some(self.stop.as_slice()).filter(|stop| !stop.is_empty())
     }
+}
+
+/// The settings of a call for a vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Embedding {
+    /// The length of the vector, for models that offer several.
+    pub(crate) dimensions: Option<u32>,
 }
 
 /// How a model is sent the text for all rows: the stage's `system`, and how to answer.

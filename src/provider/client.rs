@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use super::batch::BatchClient;
 use super::call::{Build, Call, Encoded, Model, Reply, Sampling};
-use super::failure::CallError;
+use super::failure::{CallError, CallErrorKind};
 use super::inventory::Inventory;
 use super::timing::Timings;
 
@@ -50,6 +50,12 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
 
     fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
         Box::pin(async move { Ok((self.send(call).await?, Timings::default())) })
+    }
+
+    /// Makes one request for the vectors of several texts. Returns a reply for each call, in their order.
+    fn embed(&self, _calls: Vec<Encoded>) -> Boxed<'_, Result<Vec<Result<Reply, CallError>>, CallError>> {
+        let message = "the provider has no embeddings";
+        Box::pin(std::future::ready(Err(CallError::new(CallErrorKind::Rejected, message))))
     }
 
     /// The endpoint for jobs of many calls, if the server has one.

@@ -72,6 +72,11 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether models of embeddings can be asked for vectors.
+    fn has_embeddings(&self) -> bool {
+        false
+    }
+
     fn uses_num_ctx(&self) -> bool {
         false
     }

@@ -6,6 +6,7 @@
 //! <https://ai.google.dev/gemini-api/docs/structured-output>. Pure.
 
 mod batch;
+mod embedding;
 
 use std::borrow::Cow;
 
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::address::Address;
 use super::answer::Answer;
 use super::batch::BatchWire;
+use super::embedding::EmbedWire;
 use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
@@ -47,6 +49,7 @@ impl Dialect for Gemini {
         about_address: "The address without `/v1beta`.",
     };
     const HIGHEST_TEMPERATURE: f64 = 2.0;
+    const HAS_EMBEDDINGS: bool = true;
     const ABOUT_STRUCTURED_OUTPUT: &'static str =
         "How the server is asked for JSON: `json_schema`, `json_object`, or `none` for models that know neither.";
 
@@ -256,6 +259,10 @@ impl Wire for Gemini {
         }
     }
 
+    fn embeddings(&self) -> Option<&dyn EmbedWire> {
+        Some(self)
+    }
+
     fn batches(&self) -> Option<&dyn BatchWire> {
         Some(self)
     }
@@ -269,8 +276,10 @@ impl Wire for Gemini {
         let known: Option<ModelEntry> = model_page(model, endpoint, answer, "NOT_FOUND")?;
         let Some(known) = known else { return Ok(Build::default()) };
         let methods = known.supported_generation_methods.unwrap_or_default();
-        if !methods.is_empty() && !methods.iter().any(|method| method == "generateContent") {
-            let message = format!("the model `{}` on {endpoint} doesn't generate text", model.id);
+        if !methods.is_empty()
+            && !methods.iter().any(|method| ["generateContent", "embedContent"].contains(&method.as_str()))
+        {
+            let message = format!("the model `{}` on {endpoint} makes neither texts nor vectors", model.id);
             return Err(CallError::raw(CallErrorKind::UnknownModel, message));
         }
         Ok(Build { digest: known.version.filter(|version| !version.is_empty()), ..Build::default() })

@@ -29,6 +29,7 @@ pub(super) trait Dialect: Wire + Sized + 'static {
 
     const HOME: Home;
     const HIGHEST_TEMPERATURE: f64;
+    const HAS_EMBEDDINGS: bool = false;
     const ABOUT_STRUCTURED_OUTPUT: &'static str;
 
     fn new(structured_output: Self::StructuredOutput, address: &Address) -> Self;
@@ -228,6 +229,10 @@ impl<D: Dialect> Endpoint for Hosted<D> {
 
     fn batch(&self) -> Option<BatchRetries> {
         self.batch.then_some(self.batch_retries.unwrap_or_default())
+    }
+
+    fn has_embeddings(&self) -> bool {
+        D::HAS_EMBEDDINGS
     }
 
     fn gives_probabilities(&self) -> bool {

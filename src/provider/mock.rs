@@ -53,6 +53,10 @@ impl Endpoint for Mock {
         Some(option.to_owned())
     }
 
+    fn has_embeddings(&self) -> bool {
+        true
+    }
+
     fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         Ok(Arc::new(Answers { pick: self.pick }))
     }
@@ -96,15 +100,24 @@ impl Provider for Answers {
         Box::pin(ready(answer(&call)))
     }
 
+    fn embed(&self, calls: Vec<Encoded>) -> Boxed<'_, Result<Vec<Result<Reply, CallError>>, CallError>> {
+        Box::pin(ready(Ok(calls.iter().map(vector).collect())))
+    }
+
     fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
         Box::pin(ready(Ok(Build { digest: Some(BUILD.to_owned()), ..Build::default() })))
     }
 }
 
+fn body(call: &Encoded) -> Result<Body<'_>, CallError> {
+    let keyed = &call.body[..call.keyed.min(call.body.len())];
+    let wrong = |e| CallError::new(CallErrorKind::Rejected, format!("this is not a call of the mock: {e}"));
+    serde_json::from_slice(keyed).map_err(wrong)
+}
+
 fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let keyed = &call.body[..call.keyed.min(call.body.len())];
-    let asked: Body<'_> = serde_json::from_slice(keyed)
-        .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is not a call of the mock: {e}")))?;
+    let asked = body(call)?;
     let mut dice = Dice { numbers: blake3::Hasher::new().update(keyed).finalize_xof(), pick: asked.pick };
     let (text, probabilities) = match &asked.schema {
         Some(schema) => {
@@ -119,6 +132,30 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
         completion_tokens: Some((text.len() as u64).div_ceil(4)),
         build: Some(BUILD.to_owned()),
         probabilities,
+        ..Reply::new(text, Finish::Stop)
+    })
+}
+
+/// The length of a vector, if the call does not say it.
+const DIMENSIONS: u32 = 64;
+
+/// A vector whose cosine similarity grows with the words that two texts share: each word adds a direction.
+fn vector(call: &Encoded) -> Result<Reply, CallError> {
+    let asked = body(call)?;
+    let length = asked.sampling.embedding.and_then(|embedding| embedding.dimensions).unwrap_or(DIMENSIONS);
+    let mut numbers = vec![0.0f32; length as usize];
+    let text = asked.messages.iter().map(|message| message.content.to_lowercase()).collect::<Vec<_>>().join("\n");
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let mut dice =
+            Dice { numbers: blake3::Hasher::new().update(word.as_bytes()).finalize_xof(), pick: Pick::First };
+        numbers.iter_mut().for_each(|number| *number += dice.below(2001) as f32 / 1000.0 - 1.0);
+    }
+    let tokens = Some((text.len() as u64).div_ceil(4));
+    let text = serde_json::to_string(&numbers).unwrap_or_default();
+    Ok(Reply {
+        prompt_tokens: tokens,
+        completion_tokens: Some(0),
+        build: Some(BUILD.to_owned()),
         ..Reply::new(text, Finish::Stop)
     })
 }

@@ -14,6 +14,7 @@ mod batch;
 mod call;
 mod client;
 mod embedded;
+mod embedding;
 mod endpoint;
 mod extra;
 pub(crate) mod failure;
@@ -46,7 +47,7 @@ pub(crate) use address::server_of;
 pub(crate) use answer::Answer;
 pub(crate) use batch::{BatchCall, BatchClient, BatchJob, BatchResult, BatchState, LostJob};
 
-pub(crate) use call::{Build, Call, Encoded, Finish, Model, Reply, Sampling, Service, SystemRole, Thoughts};
+pub(crate) use call::{Build, Call, Embedding, Encoded, Finish, Model, Reply, Sampling, Service, SystemRole, Thoughts};
 pub(crate) use client::{Boxed, Provider};
 pub(crate) use embedded::weights;
 pub(crate) use endpoint::{BatchRetries, ConnectContext, Endpoint, EndpointError, Env, Ignored};

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::address::Address;
 use super::batch::BatchClient;
+use super::embedding;
 use super::form::formed;
 use super::http::{Http, Received};
 use super::wire::Wire;
@@ -38,6 +39,19 @@ impl<W: Wire> Server<W> {
         };
         body.drain(..unsent);
         self.http.post(url, body, || self.unreachable()).await
+    }
+
+    async fn vectors(&self, calls: Vec<Encoded>) -> Result<Vec<Result<Reply, CallError>>, CallError> {
+        let none = || CallError::raw(CallErrorKind::Rejected, "the provider has no embeddings");
+        let wire = self.wire.embeddings().ok_or_else(none)?;
+        let (path, body) = embedding::request(wire, &calls);
+        let received = self.http.post(self.address.join(&path), body, || self.unreachable()).await?;
+        let embedded = wire.read(received.answer(), calls.len())?;
+        let cleaned = |reply: Result<Reply, CallError>| match reply {
+            Ok(reply) => Ok(Reply { quotas: received.quotas, ..reply }),
+            Err(error) => Err(self.http.clean(error)),
+        };
+        Ok(embedding::replies(&calls, embedded).into_iter().map(cleaned).collect())
     }
 
     async fn look(&self, model: &Model) -> Result<Build, CallError> {
@@ -104,7 +118,10 @@ impl<W: Wire> Provider for Server<W> {
     }
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
-        formed(call, |call| self.wire.encode(call))
+        match self.wire.embeddings().zip(call.model.sampling.embedding) {
+            Some((wire, embedding)) => embedding::encode(wire, call, embedding),
+            None => formed(call, |call| self.wire.encode(call)),
+        }
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
@@ -143,6 +160,10 @@ impl<W: Wire> Provider for Server<W> {
             };
             timed.await.map_err(|error| self.http.clean(error))
         })
+    }
+
+    fn embed(&self, calls: Vec<Encoded>) -> Boxed<'_, Result<Vec<Result<Reply, CallError>>, CallError>> {
+        Box::pin(async move { self.vectors(calls).await.map_err(|error| self.http.clean(error)) })
     }
 
     fn batches(&self) -> Option<BatchClient<'_>> {

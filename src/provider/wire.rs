@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::batch::BatchWire;
 use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
+use super::embedding::EmbedWire;
 use super::extra::{added_fields, merge};
 use super::failure::{CallError, CallErrorKind};
 use super::fault::Fault;
@@ -61,6 +62,11 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
 
     /// Error messages contain the server's own words; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
+
+    /// The protocol of embeddings, if the dialect has one.
+    fn embeddings(&self) -> Option<&dyn EmbedWire> {
+        None
+    }
 
     /// The protocol of batches, if the dialect has one.
     fn batches(&self) -> Option<&dyn BatchWire> {

@@ -193,6 +193,7 @@ impl Values {
             _ if name.ends_with("_quote_found") => Some(Values::Quotes { asked: 0, found: 0 }),
             _ if ["_quote", "_quote_start", "_quote_end"].iter().any(|end| name.ends_with(end)) => None,
             Type::Integer | Type::Number => Some(Values::Numbers(Vec::new())),
+            Type::Vector => None,
             Type::List(_) => Some(Values::Lists(IndexMap::new(), Vec::new())),
             Type::Text => Some(Values::Texts(Vec::new())),
             Type::Boolean => None,

@@ -111,7 +111,8 @@ fn retrieved_lines(f: &mut Formatter<'_>, retrieved: &RetrievedRows) -> fmt::Res
     writeln!(f, "  {column}: {} of {from}", count(rows.len() as u64, "row"))?;
     for item in rows {
         let rest = item.iter().filter(|(name, _)| *name != "rank");
-        let cells: Vec<String> = rest.map(|(name, value)| format!("{name} = {}", start_of(&rounded(value)))).collect();
+        let short = |value: &Value| if value.is_f64() { start_of(&rounded(value)) } else { start_of(value) };
+        let cells: Vec<String> = rest.map(|(name, value)| format!("{name} = {}", short(value))).collect();
         writeln!(f, "    {}. {}", item.get("rank").unwrap_or(&Value::Null), cells.join(", "))?;
     }
     Ok(())

@@ -11,7 +11,9 @@ use super::builds::Occasion;
 use super::error::RunError;
 use super::finish::finish;
 use super::job::Job;
+use super::vector_lengths::{VectorLengths, found};
 use crate::plan::Part;
+use crate::stage::DataError;
 use crate::store::{PartFacts, PartWriter, StoreError};
 use crate::table::parquet::TableError;
 
@@ -40,6 +42,7 @@ struct Open {
 /// Assembles parts until the channel closes. Unfinished parts are dropped; the ledger has their calls.
 pub(crate) async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
     let mut open: HashMap<u64, Open> = HashMap::new();
+    let mut lengths = VectorLengths::default();
     let mut commits: JoinSet<Result<(), RunError>> = JoinSet::new();
     while let Some(piece) = pieces.recv().await {
         let number = match piece {
@@ -67,7 +70,8 @@ pub(crate) async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -
         };
         let Some(part) = open.get_mut(&number) else { continue };
         while let Some(block) = part.early.remove(&part.written) {
-            write(&job, part, block).await?;
+            let found = write(&job, part, block).await?;
+            lengths.add(found).map_err(|error| failed(&job, error))?;
         }
         if part.blocks == Some(part.written)
             && let Some(part) = open.remove(&number)
@@ -96,19 +100,21 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
     blocking(move || job.dir.write_part(job.stage().name.as_str(), part, job.stage().relation.schema.clone())).await
 }
 
-async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
-    let Some(mut writer) = part.writer.take() else { return Ok(()) };
+/// Writes a block. Returns the lengths of its vectors.
+async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<Vec<(String, usize)>, RunError> {
+    let Some(mut writer) = part.writer.take() else { return Ok(Vec::new()) };
     let job = job.clone();
-    let (writer, facts) = blocking(move || {
+    let (writer, facts, lengths) = blocking(move || {
         let done = finish(&block, &job.plan, job.stage(), &job.calls).map_err(TableError::at(job.dir.root()))?;
+        let lengths = found(job.stage(), &done.rows);
         writer.write(done.rows, Some(done.calls))?;
-        Ok((writer, done.facts))
+        Ok((writer, done.facts, lengths))
     })
     .await?;
     part.writer = Some(writer);
     part.facts.add(facts);
     part.written += 1;
-    Ok(())
+    Ok(lengths)
 }
 
 /// Commits a part once all its calls are synced to disk.
@@ -131,6 +137,10 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     job.progress().part_committed();
     job.output.commit(number, committed);
     Ok(())
+}
+
+fn failed(job: &Job, error: DataError) -> RunError {
+    RunError::Transform { spec: job.plan.spec.file.clone(), stage: job.stage().name.to_string(), error }
 }
 
 fn mark() -> String {

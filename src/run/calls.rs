@@ -195,7 +195,8 @@ impl Calls {
 
     /// Whether the call may be in a batch, which takes hours.
     fn may_take_long(&self, request: &CallRequest<'_>) -> bool {
-        self.batches().is_some() && self.target(request.model).batch.is_some()
+        let goes = self.batches().is_some() && self.target(request.model).batch.is_some();
+        goes && !request.prompt.expect.is_vector()
     }
 
     fn finished(

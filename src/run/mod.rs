@@ -40,6 +40,7 @@ mod stop;
 mod task;
 mod transform;
 mod under_way;
+mod vector_lengths;
 pub(crate) mod wait;
 
 pub(crate) use batch::{Standing, standing};

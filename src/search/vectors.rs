@@ -92,6 +92,19 @@ impl Vectors {
         blocks.into_iter().flatten().collect()
     }
 
+    /// The vectors at these places.
+    pub(super) fn part(&self, places: Range<usize>) -> Vectors {
+        let units = self.view(places.clone()).to_vec();
+        Vectors { width: self.width, units, norms: self.norms[places].to_vec() }
+    }
+
+    /// Adds a vector of `others`.
+    pub(super) fn push_from(&mut self, others: &Vectors, place: usize) {
+        self.width = others.width;
+        self.units.extend_from_slice(others.unit(place));
+        self.norms.push(others.norms[place]);
+    }
+
     /// The cosine similarity of one of these vectors and one of `others`.
     pub(crate) fn similarity(&self, place: usize, others: &Vectors, other: usize) -> f64 {
         let cosine = product(self.unit(place), others.unit(other)) / (self.norms[place] * others.norms[other]);

@@ -20,8 +20,9 @@ use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use super::tokens;
 use crate::document::{Diagnostic, Mark, Node, Path, Problems};
-use crate::name::Name;
+use crate::name::{Name, listed};
 use crate::prompt::BoundCondition;
+use crate::provider::{PROVIDERS, default_endpoint};
 use crate::stage::{
     self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
     TransformConfig, TransformContext, with_examples,
@@ -246,6 +247,7 @@ impl Resolver<'_> {
                 self.probabilities(spec, stage, &bound.stage);
             }
             self.one_answer(spec, stage, &bound.stage);
+            self.embeddings(spec, stage, &bound.stage);
             self.packed(at, table, &bound.stage);
             self.few_tokens(spec, stage, &bound.stage);
             added = self.assembled(spec, stage, bound, (models, when));
@@ -372,6 +374,8 @@ impl Resolver<'_> {
         let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
         let (given, writes) = (relation.shown(), info.writes.len());
         let relation = answers.relation(&relation, &columns, (writes, &info.fills), &guards);
+        let batch_size =
+            table.batch_size.map_or(info.batch_size.unwrap_or(BATCH_SIZE.of(table)), |size| size.get()) as usize;
         let grid = stage.universe.map(|universe| universe.grid.clone());
         let stage = Corrected { info, answers: &answers, models: &models.names, relation: &relation, given };
         let corrections = table.corrections.as_deref().and_then(|path| self.corrections(at, path, &stage));
@@ -389,7 +393,7 @@ impl Resolver<'_> {
             when: when.map(Arc::new),
             guards,
             workers: WORKERS.of(table) as usize,
-            batch_size: BATCH_SIZE.of(table) as usize,
+            batch_size,
             chunk_size: u64::from(CHUNK_SIZE.of(table)).next_multiple_of(rows_per_prompt),
             rows_per_prompt,
             audit: table.audit,
@@ -489,6 +493,28 @@ impl Resolver<'_> {
         }
     }
 
+    /// Only some providers have models of embeddings.
+    fn embeddings(&mut self, spec: &Spec, stage: &Asking<'_>, bound: &Stage) {
+        if !bound.info.embeds {
+            return;
+        }
+        for (i, name) in stage.stage.table.models.iter().enumerate() {
+            let Some(model) = spec.models.get(stage.model(name)) else { continue };
+            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
+            if endpoint.has_embeddings() {
+                continue;
+            }
+            let kinds = PROVIDERS.iter().map(|kind| kind.name);
+            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.has_embeddings()));
+            let help = format!("use a model of embeddings of {}", listed(able));
+            let message = format!(
+                "an `embed` asks for vectors, which the provider of `{name}` ({}) does not have",
+                endpoint.kind()
+            );
+            self.error("no-embeddings", stage.at.key("models").index(i), message).help(help);
+        }
+    }
+
     fn packed(&mut self, at: &Path, table: &StageTable, stage: &Stage) {
         let place = at.key("rows_per_prompt");
         if ROWS_PER_PROMPT.of(table) == 1 {
@@ -497,6 +523,10 @@ impl Resolver<'_> {
                 self.error("bad-value", at.key("audit"), message).help("write `rows_per_prompt`, or leave `audit` out");
             }
             return;
+        }
+        if stage.info.embeds {
+            let message = "a vector is about one row: `rows_per_prompt` is for answers of chat models";
+            self.error("bad-value", place.clone(), message).help("leave it out; a request has `batch_size` texts");
         }
         if stage.info.most_sub_prompts > 0 {
             let message = "each row needs its own rounds, so several rows can't share a prompt";

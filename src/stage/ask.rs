@@ -115,6 +115,10 @@ pub(crate) struct StageInfo {
     pub(crate) at_once: bool,
     /// Whether the columns contain probabilities of labels, which only some providers report.
     pub(crate) probabilities: bool,
+    /// Whether the stage asks for vectors, which only some providers have.
+    pub(crate) embeds: bool,
+    /// The default of `batch_size`, if it is not that of other stages.
+    pub(crate) batch_size: Option<u32>,
     /// The problem of a prompt that is the same for all rows, unless several answers to one question are wanted.
     pub(crate) constant: Option<Diagnostic>,
     /// Why the stage can't have examples; a sentence.

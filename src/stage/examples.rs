@@ -15,7 +15,7 @@ use super::view::View;
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
-use crate::table::{Cell, Row, Type, array_of};
+use crate::table::{Cell, Row, Simple, Type, array_of};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Example {
@@ -207,6 +207,7 @@ fn anything(kind: Type) -> Cell {
         Type::Number => Cell::Number(1.5),
         Type::Boolean => Cell::Boolean(true),
         Type::List(item) => Cell::List(vec![anything(item.into())]),
+        Type::Vector => Cell::List(vec![anything(Type::Number)]),
     }
 }
 
@@ -231,6 +232,7 @@ fn cell(kind: Type, value: &Value) -> Option<Cell> {
         (Type::Integer, value) => value.as_i64().map(Cell::Integer),
         (Type::Number, value) => value.as_f64().map(Cell::Number),
         (Type::Boolean, value) => value.as_bool().map(Cell::Boolean),
+        (Type::Vector, value) => cell(Type::List(Simple::Number), value),
         (Type::List(item), value) => {
             let items = value.as_array()?.iter().map(|value| cell(item.into(), value));
             items.collect::<Option<_>>().map(Cell::List)

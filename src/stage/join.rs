@@ -118,7 +118,7 @@ impl Join {
                     Type::Integer => Some("integer"),
                     Type::Number => Some("number"),
                     Type::Boolean => Some("boolean"),
-                    Type::Text | Type::List(_) => None,
+                    Type::Text | Type::List(_) | Type::Vector => None,
                 });
                 let help = match text.zip(kind) {
                     Some(((text, _), kind)) => format!("write {} in its source", declaration(text.name(), kind)),

@@ -15,7 +15,9 @@ mod agreement;
 mod analysis;
 mod ask;
 mod calibration;
+mod deduplicate;
 mod distributed;
+mod embed;
 mod ensemble;
 mod estimate;
 mod evidence;
@@ -59,12 +61,13 @@ pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 pub(crate) use wordings::{Paraphrase, Wordings};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
-    &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND, recursive::KIND];
+    &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND, recursive::KIND, embed::KIND];
 
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[
     split::KIND,
     join::KIND,
     retrieve::KIND,
+    deduplicate::KIND,
     filter::KIND,
     repeatability::KIND,
     agreement::KIND,

@@ -3,15 +3,15 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field};
 
 use super::transform::DataError;
 use crate::search::{VectorFault, Vectors};
+use crate::table::Shape;
 
-/// Whether a column of this type can hold vectors.
-pub(super) fn is_vector(kind: &DataType) -> bool {
-    let DataType::List(item) = kind else { return false };
-    matches!(item.data_type(), DataType::Float32 | DataType::Float64 | DataType::Int64)
+/// Whether a column can hold vectors: it has lists of numbers, or JSON text of them.
+pub(super) fn is_vector(field: &Field) -> bool {
+    matches!(Shape::of(field), Shape::List(item) if matches!(*item, Shape::Number | Shape::Integer))
 }
 
 /// The vector in row `row` of a column for which [`is_vector`] holds. `None` if the cell is null or empty. A null among
@@ -20,8 +20,12 @@ pub(super) fn vector_at(column: &dyn Array, row: usize) -> Option<Vec<f32>> {
     if column.is_null(row) {
         return None;
     }
-    let items = column.as_list_opt::<i32>()?.value(row);
     let nan = f32::NAN;
+    if let Some(texts) = column.as_string_opt::<i32>() {
+        let numbers: Vec<Option<f32>> = serde_json::from_str(texts.value(row)).ok()?;
+        return (!numbers.is_empty()).then(|| numbers.into_iter().map(|n| n.unwrap_or(nan)).collect());
+    }
+    let items = column.as_list_opt::<i32>()?.value(row);
     let numbers: Vec<f32> = match items.data_type() {
         DataType::Float32 => items.as_primitive::<Float32Type>().iter().map(|n| n.unwrap_or(nan)).collect(),
         DataType::Float64 => items.as_primitive::<Float64Type>().iter().map(|n| n.map_or(nan, |n| n as f32)).collect(),

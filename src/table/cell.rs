@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, RunArray, StringArray,
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, RunArray,
+    StringArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
@@ -299,16 +300,26 @@ pub(crate) fn array_of<'a>(kind: Type, cells: impl Iterator<Item = &'a Cell>) ->
         Type::Integer => array!(Int64Array, Integer(number) => *number),
         Type::Number => array!(Float64Array, Number(number) => *number),
         Type::Boolean => array!(BooleanArray, Boolean(truth) => *truth),
-        Type::List(item) => {
-            let lists: Vec<Option<&Vec<Cell>>> =
-                cells.map(|cell| if let Cell::List(items) = cell { Some(items) } else { None }).collect();
-            let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
-            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
-            let items = array_of(item.into(), lists.iter().flatten().copied().flatten());
-            let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-            Arc::new(ListArray::new(field, offsets, items, Some(nulls)))
-        }
+        Type::List(item) => lists(cells, |items| array_of(item.into(), items)),
+        Type::Vector => lists(cells, |items| {
+            let number = |cell| if let &Cell::Number(number) = cell { Some(number as f32) } else { None };
+            Arc::new(items.map(number).collect::<Float32Array>())
+        }),
     }
+}
+
+/// A list of the items of each cell; `array` makes an array of all items.
+fn lists<'a>(
+    cells: impl Iterator<Item = &'a Cell>,
+    array: impl FnOnce(&mut dyn Iterator<Item = &'a Cell>) -> ArrayRef,
+) -> ArrayRef {
+    let lists: Vec<Option<&Vec<Cell>>> =
+        cells.map(|cell| if let Cell::List(items) = cell { Some(items) } else { None }).collect();
+    let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
+    let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
+    let items = array(&mut lists.iter().flatten().copied().flatten());
+    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+    Arc::new(ListArray::new(field, offsets, items, Some(nulls)))
 }
 
 #[cfg(test)]
@@ -323,6 +334,7 @@ mod tests {
             (Type::Number, vec![Cell::Null, Cell::Number(0.5)]),
             (Type::Boolean, vec![Cell::Boolean(true), Cell::Null, Cell::Boolean(false)]),
             (Type::List(Simple::Text), vec![Cell::List(vec![Cell::Text("x".into()), Cell::Null]), Cell::Null]),
+            (Type::Vector, vec![Cell::List(vec![Cell::Number(0.1), Cell::Number(-2.5)]), Cell::Null]),
             (Type::List(Simple::Integer), vec![Cell::List(vec![]), Cell::List(vec![Cell::Integer(1)])]),
         ];
         for (kind, cells) in cases {
@@ -347,7 +359,7 @@ mod tests {
     #[test]
     fn narrow_floats_have_their_shortest_decimal() {
         let numbers = [4.7, 0.1, 799.32, 1e-45, f32::MAX, -0.0, 16_777_216.0, 1.0e10];
-        let array = arrow_array::Float32Array::from(numbers.to_vec());
+        let array = Float32Array::from(numbers.to_vec());
         for (i, number) in numbers.iter().enumerate() {
             let Cell::Number(cell) = cell_at(&array, i) else { panic!("{number} is not a number") };
             assert_eq!(cell.to_string(), number.to_string());
@@ -356,7 +368,7 @@ mod tests {
         let halves = [4.7, 0.1, 65504.0, 0.3333].map(half_of);
         let array = arrow_array::Float16Array::from(halves.to_vec());
         assert_eq!(shown(&array), ["4.7", "0.1", "65500.0", "0.3333"]);
-        let special = arrow_array::Float32Array::from(vec![f32::NAN, f32::INFINITY]);
+        let special = Float32Array::from(vec![f32::NAN, f32::INFINITY]);
         assert!(matches!(cell_at(&special, 0), Cell::Number(n) if n.is_nan()));
         assert_eq!(cell_at(&special, 1), Cell::Number(f64::INFINITY));
     }

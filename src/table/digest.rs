@@ -122,6 +122,7 @@ pub(crate) fn type_words(field: &Field) -> String {
     match Type::of(field.data_type()) {
         None => field.data_type().to_string(),
         Some(Type::List(item)) => format!("list of {}", word(item)),
+        Some(Type::Vector) => "list of 32-bit number".to_owned(),
         Some(simple) => word(simple.simple()).to_owned(),
     }
 }

@@ -80,6 +80,8 @@ pub(crate) enum Type {
     Number,
     Boolean,
     List(Simple),
+    /// A list of numbers of 32 bits.
+    Vector,
 }
 
 /// The types that a list can contain.
@@ -140,6 +142,7 @@ impl Type {
             Type::Number => Simple::Number,
             Type::Boolean => Simple::Boolean,
             Type::List(item) => item,
+            Type::Vector => Simple::Number,
         }
     }
 
@@ -154,6 +157,7 @@ impl Type {
             Type::Number => "numbers",
             Type::Boolean => "true and false",
             Type::List(_) => "lists",
+            Type::Vector => "vectors",
         }
     }
 
@@ -164,6 +168,7 @@ impl Type {
             Type::Number => DataType::Float64,
             Type::Boolean => DataType::Boolean,
             Type::List(item) => DataType::new_list(Type::from(item).arrow(), true),
+            Type::Vector => DataType::new_list(DataType::Float32, true),
         }
     }
 }

@@ -165,6 +165,7 @@ impl From<Type> for Shape {
         };
         match kind {
             Type::List(item) => Shape::List(Box::new(simple(item))),
+            Type::Vector => Shape::List(Box::new(Shape::Number)),
             other => simple(other.simple()),
         }
     }

@@ -36,6 +36,7 @@ mod coding;
 mod command;
 mod corrections;
 mod cut;
+mod deduplicate;
 mod dialects;
 mod diff;
 mod disk;
@@ -43,6 +44,7 @@ mod distributions;
 mod documents;
 mod editors;
 #[cfg(feature = "embedded")]
+mod embed;
 mod embedded;
 mod english;
 mod ensemble;

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub(crate) use answer::{answer, hash};
 use batch::Batches;
 pub(crate) use batch::{Course, Job};
-pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{Dialect, embedded, vector, with_vectors};
 use dialect::{about, in_dialect, wrong_key};
 pub(crate) use http::read_request;
 use http::{Request, forward, send};

@@ -1,6 +1,7 @@
 //! Ollama, a server of open models. The spec's fields are in this file, the protocol in `wire`, the models in
 //! `inventory`.
 
+mod embedding;
 mod host;
 mod inventory;
 mod keep_alive;
@@ -109,6 +110,10 @@ impl Endpoint for Ollama {
 
     fn setting_envs(&self) -> Vec<&str> {
         self.credentials().variables().collect()
+    }
+
+    fn has_embeddings(&self) -> bool {
+        true
     }
 
     fn uses_num_ctx(&self) -> bool {

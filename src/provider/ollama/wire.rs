@@ -14,6 +14,7 @@ use super::pages::{ModelPage, Tags, Version, failed, tagged};
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
+use crate::provider::embedding::EmbedWire;
 use crate::provider::fault::is_about_format;
 use crate::provider::lenient::{Count, Known, Said, first_said};
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
@@ -35,6 +36,7 @@ pub(super) struct OllamaWire {
     pub(super) structured_output: StructuredOutput,
     /// The end of every body, after the keyed part: `keep_alive` does not change an answer.
     tail: Vec<u8>,
+    keep_alive: Option<Value>,
 }
 
 /// The value of `format` for any JSON.
@@ -97,7 +99,12 @@ struct MessageBody {
 impl OllamaWire {
     pub(super) fn new(structured_output: StructuredOutput, keep_alive: Option<&KeepAlive>) -> Self {
         let field = keep_alive.map(|keep_alive| format!(",\"keep_alive\":{}", keep_alive.value()));
-        OllamaWire { structured_output, tail: format!("{}}}", field.unwrap_or_default()).into_bytes() }
+        let tail = format!("{}}}", field.unwrap_or_default()).into_bytes();
+        OllamaWire { structured_output, tail, keep_alive: keep_alive.map(|keep_alive| keep_alive.value().clone()) }
+    }
+
+    pub(super) fn keep_alive(&self) -> Option<&Value> {
+        self.keep_alive.as_ref()
     }
 
     fn format<'a>(&self, schema: &'a Value) -> Option<&'a Value> {
@@ -173,6 +180,10 @@ impl Wire for OllamaWire {
             Some(body) => read(Answer { body: &body, ..answer }),
             None => read(answer),
         }
+    }
+
+    fn embeddings(&self) -> Option<&dyn EmbedWire> {
+        Some(self)
     }
 
     fn models_path(&self, _: &Model) -> Cow<'static, str> {

@@ -4,6 +4,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Pure.
 
 mod batch;
+mod embedding;
 mod inventory;
 mod quirks;
 mod reply;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::address::Address;
 use super::answer::Answer;
 use super::batch::BatchWire;
+use super::embedding::EmbedWire;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::scores::LIKELIEST;
@@ -49,6 +51,7 @@ impl Dialect for OpenAi {
     };
     // OpenAI's limit is 2, but similar servers have other limits.
     const HIGHEST_TEMPERATURE: f64 = 5.0;
+    const HAS_EMBEDDINGS: bool = true;
     const ABOUT_STRUCTURED_OUTPUT: &'static str =
         "How the server is asked for JSON: `json_schema`, `json_object`, or `none` for servers that know neither.";
 
@@ -149,6 +152,10 @@ impl Wire for OpenAi {
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
+    }
+
+    fn embeddings(&self) -> Option<&dyn EmbedWire> {
+        Some(self)
     }
 
     fn batches(&self) -> Option<&dyn BatchWire> {

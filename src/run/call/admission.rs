@@ -12,6 +12,7 @@ use super::context::USUAL_REPLY;
 use super::endpoint::{EndpointState, Endpoints};
 use super::limiter::{Turn, Verdict};
 use super::residency::{Residencies, Stay};
+use super::waiting::Waiting;
 use crate::models::{Models, Target};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::batch::Batches;
@@ -30,6 +31,7 @@ pub(crate) struct Admission {
     pub(crate) stop: Stop,
     /// `None` if every call is sent at once.
     pub(crate) batches: Option<Batches>,
+    pub(super) texts: Waiting,
     calls: AtomicU64,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Batched<'a> {
 }
 
 /// What the limiter says about a call that ended without a reply.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ended {
     /// `None` if the server did not refuse the call.
     pub(crate) verdict: Option<Verdict>,
@@ -63,7 +65,16 @@ pub(crate) struct Ended {
 impl Admission {
     pub(crate) fn new(models: &Models, budget: BudgetMeter, endpoints: Endpoints, stop: Stop) -> Self {
         let (builds, residencies) = (Arc::new(Builds::new(models, stop.clone())), Residencies::new(models));
-        Admission { budget, endpoints, builds, residencies, stop, batches: None, calls: AtomicU64::new(0) }
+        Admission {
+            budget,
+            endpoints,
+            builds,
+            residencies,
+            stop,
+            batches: None,
+            texts: Waiting::default(),
+            calls: AtomicU64::new(0),
+        }
     }
 
     /// The age of a new call: the number of calls before it.
@@ -228,6 +239,9 @@ impl Admitted<'_> {
 
 /// Estimates the tokens of prompt and reply: one token per 4 bytes, and the longest reply allowed.
 fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
-    let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
+    let reply = match call.model.sampling.embedding {
+        Some(_) => 0,
+        None => call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from),
+    };
     (encoded.body.len() as u64 / 4, reply)
 }

@@ -14,6 +14,7 @@ use super::limiter::Verdict;
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
+use super::texts::Texts;
 use crate::models::Target;
 use crate::prompt::{Answer, Failure, FailureKind, Message};
 use crate::provider::{BatchRetries, Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
@@ -132,7 +133,8 @@ impl Attempts<'_> {
             is_last: tally.counted + 1 >= self.request.terms.max_attempts,
             attempts: tally.counted + 1,
             spent: tally.spent(),
-            jitter: rand::random(),
+            // Texts of one request are tried again together.
+            jitter: if self.request.prompt.expect.is_vector() { 0.5 } else { rand::random() },
         }
     }
 
@@ -157,8 +159,25 @@ impl Attempts<'_> {
         shortening.next(&prompt.messages, self.target.context(), self.target.model.sampling.max_tokens)
     }
 
+    /// Asks for the vector of a text, in one request with others.
+    async fn send_text(&self, messages: &[Message], age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
+        let model = self.model(0);
+        let call = Call { model: &model, messages, schema: None };
+        let most = self.request.terms.texts;
+        let texts = Texts { admission: self.admission, target: self.target, progress: self.progress, most };
+        tally.begin();
+        let result = texts.ask(&call, age).await?;
+        if let Ok(reply) = &result {
+            tally.count(reply, self.progress);
+        }
+        Some(result)
+    }
+
     /// Makes one attempt. Returns `None` if the run stops before the attempt begins.
     async fn send(&self, messages: &[Message], age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
+        if self.request.prompt.expect.is_vector() {
+            return self.send_text(messages, age, tally).await;
+        }
         if let Some(message) = too_long(messages, self.target.context_size()) {
             let error = CallError { kind: CallErrorKind::ContextTooLong, message };
             return Some(Err(SendError { error, ended: Ended::default() }));
@@ -263,7 +282,8 @@ impl Attempts<'_> {
 
     /// The batches, if the model's first requests go in them.
     fn batches(&self) -> Option<(&Batches, BatchRetries)> {
-        self.admission.batches.as_ref().zip(self.target.batch)
+        let batches = self.admission.batches.as_ref().filter(|_| !self.request.prompt.expect.is_vector());
+        batches.zip(self.target.batch)
     }
 
     /// Whether the next request goes in a batch: the first one about a row, until a failed attempt counts, or all.

@@ -15,6 +15,8 @@ mod residency;
 mod retry;
 mod structured_output;
 mod tally;
+mod texts;
+mod waiting;
 
 pub(crate) use admission::Admission;
 pub(crate) use attempts::Attempts;

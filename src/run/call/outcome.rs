@@ -88,6 +88,8 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
     let again = match kind {
         // The same prompt would be cut off in the same way, and a briefer answer is none either.
         FailureKind::Truncated if !has_answer(&reply.text) => None,
+        // The same text has the same vector.
+        _ if at.prompt.expect.is_vector() => None,
         FailureKind::Malformed | FailureKind::Truncated => {
             Some(at.prompt.again(at.sent, &reply.text, &failure, at.reasons))
         }

@@ -111,7 +111,7 @@ impl BoundReduce {
                 let texts = Cell::List(answers.iter().filter_map(|answer| answer.first().cloned()).collect());
                 self.rendered(combine, row, &[("answers", TemplateValue::Cell(&texts))])
             }
-            Expect::Record(_) => {
+            Expect::Record(_) | Expect::Vector(_) => {
                 let answers: Vec<&[Cell]> = answers.iter().map(Vec::as_slice).collect();
                 self.rendered(combine, row, &[("answers", TemplateValue::Records(&self.keys, &answers))])
             }

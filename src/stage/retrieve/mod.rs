@@ -123,7 +123,7 @@ impl Retrieve {
         let from_column = from.column(at(key), self.from_vector_column.as_ref().unwrap_or(name), problems);
         for (schema, column, key) in [(input.schema, input_column, "vector_column"), (from.schema, from_column, key)] {
             let Some(field) = column.map(|column| schema.field(column)) else { continue };
-            if !is_vector(field.data_type()) {
+            if !is_vector(field) {
                 let words = Type::of_cells(field.data_type()).words();
                 let problem =
                     problems.error("bad-value", at(key), format!("`{}` holds {words}, not vectors", field.name()));

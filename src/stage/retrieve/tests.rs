@@ -96,7 +96,7 @@ fn words_find_the_rows_that_have_them() {
     assert_eq!(names, ["rank", "score", "id", "text"]);
     assert_eq!((&first["rank"], &first["text"]), (&json!(1), &json!("The war for the railway, the war")));
     assert!(first["score"].as_f64() > found[0][1]["score"].as_f64());
-    assert_eq!((&found[1], &found[2]), (&json!([]), &Value::Null), "no words are found; there is no query");
+    assert_eq!((&found[1], &found[2]), (&json!([]), &Value::Null), "no words are found; the query is missing");
 }
 
 #[test]

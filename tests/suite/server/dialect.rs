@@ -39,7 +39,8 @@ impl Dialect {
     /// The dialect of a call; none for other requests.
     pub(crate) fn of(method: &str, path: &str) -> Option<Dialect> {
         match (method, path) {
-            ("POST", "/api/chat") => Some(Dialect::Ollama),
+            ("POST", "/api/chat" | "/api/embed") => Some(Dialect::Ollama),
+            ("POST", path) if path.ends_with("/embeddings") => Some(Dialect::OpenAi),
             ("POST", path) if path.ends_with("/chat/completions") => Some(Dialect::OpenAi),
             ("POST", "/v1/messages") => Some(Dialect::Anthropic),
             ("POST", path) if gemini_model(path).is_some() => Some(Dialect::Gemini),
@@ -69,6 +70,8 @@ impl Dialect {
             (Dialect::Gemini, _) => (text(&message["role"]), text(&message["parts"][0]["text"])),
             _ => (text(&message["role"]), text(&message["content"])),
         });
+        let texts = embedded(body).into_iter().map(|text| ("user".to_owned(), text));
+        let talk = talk.chain(texts);
         let messages = system.map(|text| ("system".to_owned(), text)).into_iter().chain(talk).collect();
         Said { model, messages, schema: schema.cloned() }
     }
@@ -100,12 +103,48 @@ impl Dialect {
 
 /// The model in the path of a call of Gemini's.
 fn gemini_model(path: &str) -> Option<&str> {
-    path.strip_prefix("/v1beta/models/")?.strip_suffix(":generateContent")
+    path.strip_prefix("/v1beta/models/")?
+        .strip_suffix(":generateContent")
+        .or_else(|| path.strip_prefix("/v1beta/models/")?.strip_suffix(":batchEmbedContents"))
+}
+
+/// The texts of a request for vectors.
+pub(crate) fn embedded(body: &Value) -> Vec<String> {
+    let inputs = body["input"].as_array().into_iter().flatten().map(text);
+    let requests = body["requests"].as_array().into_iter().flatten();
+    inputs.chain(requests.map(|request| text(&request["content"]["parts"][0]["text"]))).collect()
+}
+
+/// The vector of a text: four numbers by its hash.
+pub(crate) fn vector(text: &str) -> Vec<f64> {
+    let bits = hash(&[text]);
+    (0..4).map(|i| f64::from((bits >> (16 * i)) as u16) / 1024.0 - 32.0).collect()
+}
+
+/// A reply with these vectors, one for each text.
+pub(crate) fn with_vectors(asked: &Asked, vectors: Vec<Value>) -> Value {
+    match asked.dialect {
+        Dialect::Ollama => json!({"model": asked.model, "embeddings": vectors, "prompt_eval_count": asked.tokens()}),
+        Dialect::Gemini => {
+            json!({"embeddings": vectors.into_iter().map(|values| json!({"values": values})).collect::<Vec<_>>()})
+        }
+        _ => {
+            let entry = |(i, vector): (usize, Value)| json!({"object": "embedding", "index": i, "embedding": vector});
+            json!({
+                "object": "list", "model": asked.model, "data": vectors.into_iter().enumerate().map(entry).collect::<Vec<_>>(),
+                "usage": {"prompt_tokens": asked.tokens(), "total_tokens": asked.tokens()},
+            })
+        }
+    }
 }
 
 /// A reply in the dialect of the request, which ends as OpenAI's word `finish` says; `None`: one that has no answer in
 /// it.
 pub(crate) fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
+    let texts = embedded(&asked.body);
+    if !texts.is_empty() {
+        return with_vectors(asked, texts.iter().map(|text| json!(vector(text))).collect()).to_string();
+    }
     // A prompt beyond the context of an Ollama at `/v1` is cut without a word.
     let prompt_tokens = asked.context.unwrap_or(u64::MAX).min(asked.tokens());
     let reply_tokens = text.unwrap_or_default().len().div_ceil(4) as u64;
