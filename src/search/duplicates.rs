@@ -145,7 +145,11 @@ mod tests {
             rows in prop::collection::vec(prop::collection::vec(-3i8..4, 3), 0..60), least in 0.5f64..1.0,
         ) {
             let mut vectors = Vectors::default();
-            rows.iter().for_each(|row| drop(vectors.push(&row.iter().map(|n| f32::from(*n)).collect::<Vec<_>>())));
+            for row in rows {
+                let numbers: Vec<f32> = row.iter().map(|n| f32::from(*n)).collect();
+                // A vector of zeros is refused.
+                let _ = vectors.push(&numbers);
+            }
             let found = like_vectors(&vectors, least);
             let similarity = |a: usize, b: usize| vectors.similarity(a, &vectors, b);
             prop_assert_eq!(found, reference(vectors.len(), least, similarity));
