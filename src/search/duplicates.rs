@@ -23,10 +23,10 @@ pub(crate) fn like_vectors(vectors: &Vectors, least: f64) -> Vec<Option<Hit>> {
         let before = firsts.len();
         for (i, earlier) in earlier.into_iter().enumerate() {
             let mut best = earlier.first().map(|hit| Hit { place: places[hit.place], score: hit.score });
-            for first in before..firsts.len() {
+            for (first, place) in places.iter().enumerate().skip(before) {
                 let score = firsts.similarity(first, &block, i);
                 if score >= best.map_or(least, |best| best.score.next_up()) {
-                    best = Some(Hit { place: places[first], score });
+                    best = Some(Hit { place: *place, score });
                 }
             }
             if best.is_none() {
