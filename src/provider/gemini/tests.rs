@@ -198,9 +198,10 @@ fn a_models_page_tells_its_build() {
     let page = r#"{"name":"models/gemini-2.5-flash","version":"001","displayName":"Gemini 2.5 Flash","inputTokenLimit":1048576,"outputTokenLimit":65536,"supportedGenerationMethods":["generateContent","countTokens"]}"#;
     assert_eq!(find(200, page).unwrap().digest.as_deref(), Some("001"));
     let embedding = page.replace("generateContent", "embedContent");
-    let error = find(200, &embedding).unwrap_err();
+    assert_eq!(find(200, &embedding).unwrap().digest.as_deref(), Some("001"));
+    let error = find(200, &page.replace("generateContent", "predict")).unwrap_err();
     assert_eq!(error.kind, CallErrorKind::UnknownModel);
-    assert_eq!(error.message, "the model `gemini-2.5-flash` on http://h doesn't generate text");
+    assert_eq!(error.message, "the model `gemini-2.5-flash` on http://h makes neither texts nor vectors");
     let missing = r#"{"error":{"code":404,"message":"models/x is not found","status":"NOT_FOUND"}}"#;
     assert_eq!(find(404, missing).unwrap_err().message, "http://h doesn't serve the model `gemini-2.5-flash`");
     for (status, body) in [(404, "<html>"), (501, ""), (200, "[]"), (200, "{}")] {
