@@ -1,8 +1,11 @@
 //! Typed answers fit their schema, and their probabilities are sound.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
+use crate::prompt::mass_key;
 use crate::provider::Finish;
 
 /// An object of these properties, all of them required.
@@ -73,8 +76,13 @@ fn replies_fit_their_schema() {
             assert!(enums.is_empty(), "{schema}: no probabilities");
             continue;
         };
-        assert!(probabilities.keys().eq(enums.iter().copied()), "{schema}: {probabilities:?}");
-        for (key, shares) in probabilities {
+        let with_masses: BTreeSet<String> = enums.iter().flat_map(|key| [(*key).clone(), mass_key(key)]).collect();
+        let found: BTreeSet<String> = probabilities.keys().cloned().collect();
+        assert_eq!(found, with_masses, "{schema}");
+        for key in enums {
+            let (shares, masses) = (&probabilities[key], &probabilities[&mass_key(key)]);
+            // The tokens of the schema are not the only ones of the model.
+            assert!(shares.keys().eq(masses.keys()) && masses.values().sum::<f64>() < 1.0 + 1e-9, "{masses:?}");
             assert!(shares.keys().eq(&names(&properties[key]).expect("labels")), "{schema}: {shares:?}");
             assert!(shares.values().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
             assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
