@@ -39,7 +39,9 @@ pub(crate) use distribution::{Distribution, Measured, Mode, draw, mass_key, read
 pub(crate) use expect::{Expect, Field};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};
-pub(crate) use label_scores::{Label, Token, Walk, label_probabilities};
+#[cfg(feature = "embedded")]
+pub(crate) use label_scores::{Label, Walk};
+pub(crate) use label_scores::{Token, label_probabilities};
 pub(crate) use message::{Message, Role, folded, system};
 pub(crate) use pack::{Item, Pack, PackForm, pack, together};
 pub(crate) use records::TemplateValue;

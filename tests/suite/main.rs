@@ -43,8 +43,8 @@ mod disk;
 mod distributions;
 mod documents;
 mod editors;
-#[cfg(feature = "embedded")]
 mod embed;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod english;
 mod ensemble;
