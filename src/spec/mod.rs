@@ -39,6 +39,7 @@ mod secret;
 mod sheets;
 mod spelling;
 mod stability;
+mod stage_checks;
 mod stages;
 mod suffixes;
 mod table;

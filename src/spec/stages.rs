@@ -5,11 +5,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::assumed;
-use super::columns::{Answers, Form, Relation};
+use super::columns::{Answers, Relation};
 use super::correction_file::Corrected;
-use super::language::{
-    BATCH_SIZE, CHUNK_SIZE, Layout, MAX_ATTEMPTS, NUMBERS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS,
-};
+use super::language::{BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS};
 use super::origins::origins;
 use super::paths;
 use super::pipeline::Spec;
@@ -18,16 +16,14 @@ use super::resolve::Resolver;
 use super::stability::ANSWERS;
 use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
-use super::tokens;
 use crate::document::{Diagnostic, Mark, Node, Path, Problems};
-use crate::name::{Name, listed};
+use crate::name::Name;
 use crate::prompt::BoundCondition;
-use crate::provider::{PROVIDERS, default_endpoint};
 use crate::stage::{
     self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
     TransformConfig, TransformContext, with_examples,
 };
-use crate::table::{Column, Guard};
+use crate::table::Guard;
 
 struct Input {
     /// `None` if the columns are assumed.
@@ -76,7 +72,7 @@ struct BoundStage {
     input: Input,
 }
 
-struct StageModels {
+pub(super) struct StageModels {
     /// Indices into [`Spec::models`].
     pub(crate) known: Vec<usize>,
     pub(crate) names: Vec<String>,
@@ -412,176 +408,6 @@ impl Resolver<'_> {
         move |path: &str| {
             reads.borrow_mut().insert(path.to_owned());
             read(path)
-        }
-    }
-}
-
-/// Checks of a stage that asks models: its models, its numbers, and whether its columns fit its input.
-impl Resolver<'_> {
-    fn stage_models(&mut self, spec: &Spec, raw: &Raw, stage: &Asking<'_>) -> StageModels {
-        let Asking { at, stage: RawAsking { table, own, .. }, .. } = stage;
-        let roles = own.value.as_ref().and_then(|config| config.roles());
-        let mut models = StageModels { known: Vec::new(), names: Vec::new(), answering: 0, fallback: Some(false) };
-        if table.models.is_empty() {
-            self.error("bad-value", at.key("models"), "`models` is empty; a stage asks at least one model");
-        }
-        for (i, name) in table.models.iter().enumerate() {
-            let path = at.key("models").index(i);
-            if models.names.contains(name) && roles.is_none() {
-                self.error("duplicate-model", path, format!("`{name}` is listed in `models` twice"))
-                    .help("leave one out; to ask a model several times about each row, write `replicates = 2`");
-                continue;
-            }
-            models.names.push(name.clone());
-            let asked = stage.model(name);
-            match spec.models.get_index_of(asked) {
-                Some(model) => models.known.push(model),
-                // A variant is made of each known model.
-                None => self.known_model(raw, path, if raw.models.contains_key(asked) { asked } else { name }),
-            }
-            let answers = roles.is_none() || i == 0;
-            models.answering += usize::from(answers);
-            models.fallback = match raw.models.get(asked) {
-                _ if !answers => models.fallback,
-                Some(Some(_)) => models.fallback.map(|fallback| fallback || raw.has_fallback(asked)),
-                _ => None,
-            };
-        }
-        match roles {
-            Some([root, _]) => self.one_root(at, table, root),
-            None => self.fanout(at, table, &models.names),
-        }
-        models
-    }
-
-    /// A stage that names its models in fields has one model for each row.
-    fn one_root(&mut self, at: &Path, table: &StageTable, root: &str) {
-        let fields = [("fanout", table.fanout == Some(true)), ("layout", table.layout != Layout::default())];
-        for (field, _) in fields.into_iter().filter(|(_, is_given)| *is_given) {
-            let message = format!("`{field}` is for several models, and `{root}` is one");
-            self.error("bad-value", at.key(field), message)
-                .help(format!("leave it out; for another `{root}`, write another stage or a `grid`"));
-        }
-    }
-
-    /// Several models must not mix in one column unless the spec says so.
-    fn fanout(&mut self, at: &Path, table: &StageTable, models: &[String]) {
-        let fanout = at.key("fanout");
-        if models.len() < 2 || table.fanout.is_some() || self.problems.is_distrusted(&fanout) {
-            return;
-        }
-        let message = format!("this stage asks {} models and does not say how they read the rows", models.len());
-        self.error("missing-fanout", at.key("models"), message).help(
-            "write `fanout = true` (every model reads every row) or `fanout = false` (the models share the rows, so \
-             each row has the answer of one model)",
-        );
-        self.problems.distrust(fanout);
-    }
-
-    /// Warns about models whose replies are cut off before they hold an answer of the stage.
-    fn few_tokens(&mut self, spec: &Spec, asking: &Asking<'_>, stage: &Stage) {
-        let Some(least) = stage.info.schema.as_ref().map(tokens::least) else { return };
-        for name in asking.stage.table.models.iter().map(|name| asking.model(name)) {
-            let Some(tokens) = spec.models.get(name).and_then(|model| model.model.sampling.max_tokens) else {
-                continue;
-            };
-            if tokens > 0 && u64::from(tokens) < least {
-                let message = format!("an answer needs about {least} tokens or more, so {tokens} cut every reply off");
-                let at = Path::of(["models", name, "max_tokens"]);
-                self.problems.warning("few-tokens", at, message).help("write a larger `max_tokens`, or leave it out");
-            }
-        }
-    }
-
-    /// Only some providers have models of embeddings.
-    fn embeddings(&mut self, spec: &Spec, stage: &Asking<'_>, bound: &Stage) {
-        if !bound.info.embeds {
-            return;
-        }
-        for (i, name) in stage.stage.table.models.iter().enumerate() {
-            let Some(model) = spec.models.get(stage.model(name)) else { continue };
-            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
-            if endpoint.has_embeddings() {
-                continue;
-            }
-            let kinds = PROVIDERS.iter().map(|kind| kind.name);
-            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.has_embeddings()));
-            let help = format!("use a model of embeddings of {}", listed(able));
-            let message = format!(
-                "an `embed` asks for vectors, which the provider of `{name}` ({}) does not have",
-                endpoint.kind()
-            );
-            self.error("no-embeddings", stage.at.key("models").index(i), message).help(help);
-        }
-    }
-
-    fn packed(&mut self, at: &Path, table: &StageTable, stage: &Stage) {
-        let place = at.key("rows_per_prompt");
-        if ROWS_PER_PROMPT.of(table) == 1 {
-            if table.audit.is_some() && !self.problems.is_distrusted(&place) {
-                let message = "`audit` compares rows that are asked together with the same rows asked one by one";
-                self.error("bad-value", at.key("audit"), message).help("write `rows_per_prompt`, or leave `audit` out");
-            }
-            return;
-        }
-        if stage.info.embeds {
-            let message = "a vector is about one row: `rows_per_prompt` is for answers of chat models";
-            self.error("bad-value", place.clone(), message).help("leave it out; a request has `batch_size` texts");
-        }
-        if stage.info.most_sub_prompts > 0 {
-            let message = "each row needs its own rounds, so several rows can't share a prompt";
-            self.error("bad-value", place.clone(), message).help("leave `rows_per_prompt` out");
-        } else if stage.info.at_once {
-            let message = "a group's rows are together in one prompt already";
-            self.error("bad-value", place.clone(), message)
-                .help("leave `rows_per_prompt` out; `max_input_tokens` limits the rows in a prompt");
-        }
-        if !stage.info.distributions.is_empty() {
-            let message = "`distribution` is not possible with `rows_per_prompt`: in a reply about several rows an answer \
-                           depends on those before it";
-            self.error("bad-value", place, message).help("leave `rows_per_prompt` or `distribution` out");
-        } else if stage.info.probabilities {
-            let message = "`prob` is not possible with `rows_per_prompt`: in a reply about several rows the probability \
-                           of a label depends on the answers before it";
-            self.error("bad-value", place, message).help("leave `rows_per_prompt` or `prob` out");
-        }
-    }
-
-    fn bounded(&mut self, at: &Path, table: &StageTable) {
-        for number in NUMBERS.iter().filter(|number| number.of(table) > number.most) {
-            let message = format!("`{}` must be {} or less", number.field, number.most);
-            self.error("bad-value", at.key(number.field), message);
-        }
-    }
-
-    fn in_place(&mut self, at: &Path, answers: &Answers, stage: &Stage) {
-        if answers.form == Form::Wide && !stage.info.fills.is_empty() {
-            let message = "every model answers every row, so that a column can't be filled in place";
-            self.error("bad-value", at.key("fanout"), message)
-                .help("leave `target = \"in_place\"` out, or write `layout = \"long\"`");
-        }
-    }
-
-    fn collisions(&mut self, at: &Path, input: &Relation, stage: &Stage, columns: &[Column]) {
-        for (i, column) in columns.iter().enumerate() {
-            let name = &column.name;
-            let message = if input.schema.index_of(name).is_ok() {
-                format!("this stage writes the column `{name}`, which its input has already")
-            } else if columns[..i].iter().any(|c| c.name == *name) {
-                format!("this stage writes the column `{name}` twice")
-            } else {
-                continue;
-            };
-            // The field of the stage's table that defines the column. The column's name may have a model suffix.
-            let comes = |w: &Column| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('_'));
-            let writes = &stage.info.writes;
-            let write = writes.iter().position(|w| w.name == *name);
-            let write = write.or_else(|| writes.iter().position(comes));
-            let origin = write.iter().flat_map(|write| &stage.info.origins[*write]);
-            let place = origin.fold(at.clone(), |path, key| path.key(key));
-            self.problems
-                .error_at_key("duplicate-column", place, message)
-                .help("give the key, the stage or the model another name");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! The parts of Starlark that are left out: `load`, sets, bytes, integers beyond 64 bits and recursion. Added are
 //! f-strings, `sum` and `is`, which compares as `==` does, since models write them.
 //!
-//! - `lexer`, `parser`: from the text to the tree of `syntax`
+//! - `lexer`, `parser`, `expressions`: from the text to the tree of `syntax`
 //! - `value`, `heap`: the values, and the memory that they take
 //! - `host`: the host of a program
 //! - `machine`, `comprehension`: statements, expressions and calls
@@ -16,6 +16,7 @@
 mod characters;
 mod comprehension;
 mod containers;
+mod expressions;
 mod functions;
 mod heap;
 mod host;
