@@ -9,13 +9,15 @@ use parking_lot::Mutex;
 
 use super::stop::{Stop, StopReason};
 use crate::models::{BuildChange, Models, Target, differences};
-use crate::provider::{Build, CallError, Model, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, Model, Provider};
 use crate::store::{Ledger, Retired, RunDir, StoreError};
 
 /// The least time between two looks when parts are committed.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The time after which an answer causes a look, so that a long part does not stay on trial as a whole.
 const INTERVAL: Duration = Duration::from_secs(300);
+/// After a look that an outage prevented: the time until an answer causes another one.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// When a look may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,8 @@ struct Trial {
     /// The parts by stage and number.
     parts: Vec<(String, u64)>,
     looked: Instant,
-    /// Whether the connection was lost since, so that another server may answer now.
-    lost: bool,
+    /// From when a look is due because the connection was lost, so that another server may answer now.
+    lost: Option<Instant>,
     new: Option<Build>,
     /// Why the server has not confirmed the build.
     unchecked: Option<String>,
@@ -65,7 +67,7 @@ struct Mark(usize, usize);
 
 impl Trial {
     fn new(unchecked: Option<String>) -> Self {
-        let lost = unchecked.is_some();
+        let lost = unchecked.is_some().then(Instant::now);
         Trial { answers: Vec::new(), parts: Vec::new(), looked: Instant::now(), lost, new: None, unchecked }
     }
 
@@ -76,11 +78,11 @@ impl Trial {
             Occasion::Commit => since >= PAUSE,
             Occasion::End => true,
         };
-        self.new.is_none() && !self.answers.is_empty() && (late || self.lost)
+        self.new.is_none() && !self.answers.is_empty() && (late || self.lost.is_some_and(|from| now >= from))
     }
 
     fn begin(&mut self) -> Mark {
-        self.lost = false;
+        self.lost = None;
         Mark(self.answers.len(), self.parts.len())
     }
 
@@ -99,6 +101,9 @@ impl Trial {
                 true
             }
             Err(error) => {
+                if matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::Lost) {
+                    self.lost.get_or_insert(self.looked + AGAIN);
+                }
                 self.unchecked = Some(error.message);
                 false
             }
@@ -149,7 +154,7 @@ impl Builds {
     pub(crate) fn lost(&self, model: usize) {
         let Some(lost) = self.of(model) else { return };
         for watched in self.models.iter().filter(|other| Arc::ptr_eq(&other.provider, &lost.provider)) {
-            watched.trial.lock().lost = true;
+            watched.trial.lock().lost = Some(Instant::now());
         }
     }
 
@@ -202,7 +207,6 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::CallErrorKind;
 
     fn build(digest: &str) -> Build {
         Build { digest: Some(digest.to_owned()), ..Build::default() }
@@ -221,7 +225,7 @@ mod tests {
         assert!(!due(&trial, Occasion::Answer, 60) && due(&trial, Occasion::Answer, 300));
         assert!(due(&trial, Occasion::End, 0));
         for occasion in [Occasion::Answer, Occasion::Commit, Occasion::End] {
-            assert!(due(&Trial { lost: true, ..on_trial(&[1]) }, occasion, 0), "after an outage at once");
+            assert!(due(&Trial { lost: Some(start), ..on_trial(&[1]) }, occasion, 0), "after an outage at once");
             assert!(!due(&Trial { looked: start, ..on_trial(&[]) }, occasion, 1000));
             assert!(!due(&Trial { new: Some(build("b")), ..on_trial(&[1]) }, occasion, 1000));
         }
@@ -251,10 +255,20 @@ mod tests {
 
     #[test]
     fn an_outage_concerns_the_next_look_also_if_it_falls_into_one() {
-        let mut trial = Trial { lost: true, ..on_trial(&[1]) };
+        let mut trial = Trial { lost: Some(Instant::now()), ..on_trial(&[1]) };
         let mark = trial.begin();
-        trial.lost = true;
+        trial.lost = Some(Instant::now());
         trial.end(mark, &build("a"), Ok(build("a")));
-        assert!(trial.lost);
+        assert!(trial.lost.is_some());
+    }
+
+    #[test]
+    fn a_look_that_an_outage_prevented_is_due_again() {
+        let mut trial = Trial { lost: Some(Instant::now()), ..on_trial(&[1]) };
+        let mark = trial.begin();
+        let down = CallError::new(CallErrorKind::Unavailable { retry_after: None }, "connection refused");
+        trial.end(mark, &build("a"), Err(down));
+        let looked = trial.looked;
+        assert!(!trial.is_due(Occasion::Answer, looked) && trial.is_due(Occasion::Answer, looked + AGAIN));
     }
 }
