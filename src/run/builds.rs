@@ -16,7 +16,7 @@ use crate::store::{Ledger, Retired, RunDir, StoreError};
 const PAUSE: Duration = Duration::from_secs(2);
 /// The time after which an answer causes a look, so that a long part does not stay on trial as a whole.
 const INTERVAL: Duration = Duration::from_secs(300);
-/// After a look that an outage prevented: the time until an answer causes another one.
+/// The time after which an answer causes a look again if an outage prevented the last look.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// When a look may be due.
