@@ -16,7 +16,7 @@ const LOOKAHEAD: usize = 16;
 /// The same for a stage whose questions go in batches: a batch of short rows reaches the limits of the providers.
 const LOOKAHEAD_OF_BATCHES: usize = 128;
 /// A group of rows that is asked model by model ends at this many bytes.
-const GROUP_BYTES: usize = 64 << 20;
+const GROUP_BYTES: usize = 24 << 20;
 
 /// Permits for blocks. The unit is a row of an ordinary block; a block costs units for its rows and its bytes. A stage
 /// that runs model by model holds whole groups of blocks, so there the unit is a group, and two groups fit.

@@ -342,7 +342,7 @@ impl RunDir {
 
 /// How the project's own tables are written: so that equal rows of several runs can be stored once.
 pub(super) fn own_options() -> Options {
-    Options { cut_by_content: true, ..Options::default() }
+    Options { is_own: true, ..Options::default() }
 }
 
 /// The tables in a folder, in order. A table that is cut has the name of the whole file.

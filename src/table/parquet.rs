@@ -35,8 +35,8 @@ const STEP_BYTES: usize = 8 << 20;
 const READ_BYTES: u64 = 32 << 20;
 /// Columns beyond this number share the memory of this number.
 const USUAL_COLUMNS: usize = 64;
-/// A table with more columns has no dictionaries, and another compression: a dictionary needs 64 KB from the start, and
-/// Zstandard 100 KB for each column that is written or read.
+/// A table with more columns has no dictionaries, and another compression: a dictionary needs 64 KB from the start,
+/// Zstandard 100 KB for each column that is written or read, and Snappy 40 KB for each that is written.
 const DICTIONARY_COLUMNS: usize = 512;
 /// The most rows in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
@@ -46,8 +46,11 @@ const DICTIONARY_BYTES: usize = 128 << 10;
 const PAGE_BYTES: usize = 256 << 10;
 /// The bytes of a page that ends where its content says, before compression.
 const CUT_BYTES: Range<usize> = 32 << 10..96 << 10;
-/// A row group ends early at about this many encoded bytes.
+/// A row group ends early at about this many encoded bytes. The writer keeps them in memory.
 const GROUP_BYTES: usize = 32 << 20;
+/// The same for the project's own tables, unless they have so many columns that the places of their pages need more
+/// memory than the pages.
+const OWN_GROUP_BYTES: usize = 8 << 20;
 /// The writer that a file names, which is part of its bytes: the same answers make the same file in every version. It
 /// changes only with the layout of the files.
 const WRITER: &str = "fanfold 0.1.0";
@@ -69,8 +72,9 @@ impl TableError {
 pub(crate) struct Options {
     /// Columns without a dictionary, because their values hardly repeat.
     pub(crate) distinct: Vec<&'static str>,
-    /// Whether pages end where their content says, so that tables with some equal rows have equal pages.
-    pub(crate) cut_by_content: bool,
+    /// Whether the table is one of the project's own. Its pages end where their content says, so that tables with some
+    /// equal rows have equal pages, and its row groups are small, because several are written at the same time.
+    pub(crate) is_own: bool,
     pub(crate) facts: Vec<(String, String)>,
 }
 
@@ -82,6 +86,8 @@ pub(crate) struct TableWriter {
     steps: BatchCoalescer,
     /// The most rows of a step.
     most: usize,
+    /// The encoded bytes at which a row group ends.
+    group_bytes: usize,
     /// The rows in the last step, and the bytes of their texts.
     step: (usize, usize),
     rows: u64,
@@ -93,19 +99,16 @@ impl TableWriter {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(TableError::at(path))?;
         let file = new_file(path).map_err(TableError::at(path))?;
+        let is_wide = schema.fields().len() > DICTIONARY_COLUMNS;
         let share = |bytes: usize| bytes * USUAL_COLUMNS / schema.fields().len().max(USUAL_COLUMNS);
         let mut properties = WriterProperties::builder()
-            .set_dictionary_enabled(schema.fields().len() <= DICTIONARY_COLUMNS)
-            .set_compression(if schema.fields().len() <= DICTIONARY_COLUMNS {
-                Compression::ZSTD(ZstdLevel::default())
-            } else {
-                Compression::SNAPPY
-            })
+            .set_dictionary_enabled(!is_wide)
+            .set_compression(if is_wide { Compression::LZ4_RAW } else { Compression::ZSTD(ZstdLevel::default()) })
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_dictionary_page_size_limit(share(DICTIONARY_BYTES))
             .set_data_page_size_limit(share(PAGE_BYTES))
             .set_created_by(WRITER.to_owned());
-        if options.cut_by_content && schema.fields().len() <= DICTIONARY_COLUMNS {
+        if options.is_own && !is_wide {
             let Range { start: min_chunk_size, end: max_chunk_size } = CUT_BYTES;
             let cuts = CdcOptions { min_chunk_size, max_chunk_size, ..CdcOptions::default() };
             properties = properties.set_content_defined_chunking(Some(cuts));
@@ -119,11 +122,12 @@ impl TableWriter {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let writer = writer.map_err(TableError::at(path))?;
-        let most = if schema.fields().len() <= DICTIONARY_COLUMNS { STEP } else { WIDE_STEP };
+        let most = if is_wide { WIDE_STEP } else { STEP };
         Ok(TableWriter {
             path: path.to_owned(),
             writer,
             most,
+            group_bytes: if options.is_own && !is_wide { OWN_GROUP_BYTES } else { GROUP_BYTES },
             steps: BatchCoalescer::new(schema, most),
             step: (0, 0),
             rows: 0,
@@ -158,7 +162,7 @@ impl TableWriter {
     fn encode(&mut self) -> Result<(), TableError> {
         while let Some(step) = self.steps.next_completed_batch() {
             self.writer.write(&step).map_err(TableError::at(&self.path))?;
-            if self.writer.in_progress_size() > GROUP_BYTES {
+            if self.writer.in_progress_size() > self.group_bytes {
                 self.writer.flush().map_err(TableError::at(&self.path))?;
             }
         }
