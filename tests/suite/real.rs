@@ -114,9 +114,9 @@ fn killed_half_way(llama: &Llama, fanout: bool, rows: usize) -> Table {
 #[test]
 fn split_over_a_real_model_killed_half_way() {
     let Some(llama) = Llama::or_skip("split_over_a_real_model_killed_half_way") else { return };
-    let table = killed_half_way(&llama, false, 24);
-    assert_eq!(table.len(), 24);
-    assert_eq!(table.nulls("tone_error"), 24, "{:?}", table.strings("tone_error"));
+    let table = killed_half_way(&llama, false, 12);
+    assert_eq!(table.len(), 12);
+    assert_eq!(table.nulls("tone_error"), 12, "{:?}", table.strings("tone_error"));
     assert!(table.texts("label").iter().all(|label| LABELS.contains(&label.as_str())));
     assert!(table.ints("score").iter().all(|score| score.is_some_and(|s| (0..=10).contains(&s))));
     assert_eq!(table.texts("tone_model")[..4], ["small", "twin", "small", "twin"]);
@@ -125,9 +125,9 @@ fn split_over_a_real_model_killed_half_way() {
 #[test]
 fn fan_out_over_a_real_model_killed_half_way() {
     let Some(llama) = Llama::or_skip("fan_out_over_a_real_model_killed_half_way") else { return };
-    let table = killed_half_way(&llama, true, 12);
-    assert_eq!(table.len(), 12);
-    assert_eq!((table.nulls("tone_error_small"), table.nulls("tone_error_twin")), (12, 12));
+    let table = killed_half_way(&llama, true, 6);
+    assert_eq!(table.len(), 6);
+    assert_eq!((table.nulls("tone_error_small"), table.nulls("tone_error_twin")), (6, 6));
     // The same model at temperature 0: both columns must hold the same answers.
     assert_eq!(table.texts("label_small"), table.texts("label_twin"));
     assert_eq!(table.ints("score_small"), table.ints("score_twin"));
