@@ -48,8 +48,8 @@ const PAGE_BYTES: usize = 256 << 10;
 const CUT_BYTES: Range<usize> = 32 << 10..96 << 10;
 /// A row group ends early at about this many encoded bytes. The writer keeps them in memory.
 const GROUP_BYTES: usize = 32 << 20;
-/// The same for the project's own tables, unless they have so many columns that the places of their pages need more
-/// memory than the pages.
+/// The same for the project's own tables. With thousands of columns it would not help: the metadata of many row groups
+/// would need the memory instead.
 const OWN_GROUP_BYTES: usize = 8 << 20;
 /// The writer that a file names, which is part of its bytes: the same answers make the same file in every version. It
 /// changes only with the layout of the files.
