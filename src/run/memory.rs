@@ -24,7 +24,7 @@ pub(crate) struct MemoryPermits<'a> {
     job: &'a Job,
     by_group: bool,
     units: Arc<Semaphore>,
-    /// The first block shows how large rows are. Then each of these lanes adds units for two rows or packs.
+    /// The first block shows how large rows are. Then each of these lanes adds units for a row or pack.
     lanes: Option<usize>,
     group: Option<Arc<OwnedSemaphorePermit>>,
     group_bytes: usize,
@@ -66,7 +66,7 @@ impl<'a> MemoryPermits<'a> {
         let units = rows.max(bytes * BLOCK_ROWS / BLOCK_BYTES).clamp(1, LOOKAHEAD * BLOCK_ROWS);
         if let Some(lanes) = self.lanes.take() {
             let pack = self.job.stage().rows_per_prompt as usize;
-            self.units.add_permits(2 * lanes * pack.min(rows) * units.div_ceil(rows));
+            self.units.add_permits(lanes * pack.min(rows) * units.div_ceil(rows));
         }
         self.wait(handle, units as u32)
     }
