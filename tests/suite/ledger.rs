@@ -150,7 +150,7 @@ fn answers_that_no_run_uses_are_dropped() {
 #[test]
 fn an_unfinished_run_keeps_its_answers_and_keeps_gc_out() {
     let server = Server::new().latency_ms(100).start();
-    let project = project(&server, &one_model(), 60);
+    let project = project(&server, &one_model(), 400);
     let running = project.spawn(&RUN);
     assert!(server.wait_answered(10));
     project.run(&["ledger", "gc"]).exits(3).says("the ledger is in use by a run");
