@@ -26,7 +26,7 @@ use crate::table::{Cell, Row};
 pub(crate) type Exchange = (AskedPrompt, Finished);
 
 /// The prompt of an answered question. Messages that the prompt before it has too are kept only there, so that a long
-/// conversation is kept once and not once for each of its questions.
+/// conversation is kept once and not once for each of its questions; such a prompt has no schema either.
 #[derive(Clone, Debug)]
 pub(crate) struct AskedPrompt {
     prompt: Arc<Prompt>,
@@ -46,8 +46,8 @@ impl AskedPrompt {
             return AskedPrompt::whole(prompt.clone());
         }
         let messages = prompt.messages[earlier..].to_vec();
-        let (expect, schema, pack) = (prompt.expect.clone(), prompt.schema.clone(), prompt.pack.clone());
-        let prompt = Prompt { messages, expect, schema, respondent: prompt.respondent, pack, to: prompt.to };
+        let (expect, pack) = (prompt.expect.clone(), prompt.pack.clone());
+        let prompt = Prompt { messages, expect, schema: None, respondent: prompt.respondent, pack, to: prompt.to };
         AskedPrompt { prompt: Arc::new(prompt), earlier }
     }
 

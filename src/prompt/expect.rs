@@ -176,6 +176,11 @@ impl Expect {
         }
     }
 
+    /// Whether the answer has a field with this name.
+    pub(crate) fn has_key(&self, name: &str) -> bool {
+        matches!(self, Expect::Record(fields) if fields.iter().any(|field| field.name == name))
+    }
+
     pub(crate) fn schema(&self) -> Option<Value> {
         let Expect::Record(fields) = self else { return None };
         let properties: Map<String, Value> = fields.iter().map(|f| (f.name.clone(), f.schema())).collect();

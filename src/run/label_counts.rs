@@ -58,9 +58,8 @@ impl LabelCounts {
                 Cell::Integer(number) => column.share.labels.get_mut(&number.to_string()),
                 Cell::Boolean(truth) => column.share.labels.get_mut(if *truth { "true" } else { "false" }),
                 Cell::Null => {
-                    let wanted = asked.unwrap_or_default().iter().filter_map(|(prompt, _)| prompt.schema.as_deref());
-                    let mut wanted = wanted.map(|schema| &schema["properties"]);
-                    column.share.null += u64::from(wanted.any(|keys| keys.get(&column.key).is_some()));
+                    let mut asked = asked.unwrap_or_default().iter();
+                    column.share.null += u64::from(asked.any(|(prompt, _)| prompt.expect.has_key(&column.key)));
                     None
                 }
                 Cell::Number(_) | Cell::List(_) | Cell::Object(_) => None,

@@ -319,6 +319,30 @@ fn one_row_that_fails_fails_alone() {
 }
 
 #[test]
+fn an_answer_of_null_counts_in_a_pack_too() {
+    let answer = |text: &str| match number(text) % 3 {
+        0 => json!({ "label": null, "score": 1 }),
+        _ => truth(text),
+    };
+    let server = Server::new().script(move |asked, _| match items(asked) {
+        Some(items) => {
+            let answers = items.iter().map(|(id, text)| json!({ "id": id, "answer": answer(text) }));
+            Say::Json(json!({ "answers": answers.collect::<Vec<_>>() }))
+        }
+        None => Say::Json(answer(asked.question())),
+    });
+    let server = server.start();
+    let shares = |size: usize| {
+        let nullable = packs_of(size, "").replace("\"negative\"]", "\"negative\"], nullable = true");
+        let project = project(&server, &nullable, 12);
+        project.run(&["run", "pipeline.toml", "--format", "json"]).exits(0).json()["stages"]["tone"]["shares"].clone()
+    };
+    let packed = shares(4);
+    assert_eq!((&packed["label"]["null"], &packed["label"]["of"]), (&json!(4), &json!(12)), "{packed:#}");
+    assert_eq!(packed, shares(1));
+}
+
+#[test]
 fn equal_rows_are_one_item() {
     let server = corrupting(0).start();
     let project = project(&server, &packs_of(4, ""), 0);

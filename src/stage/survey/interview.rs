@@ -3,7 +3,7 @@
 //! No state is kept between rounds. Each round derives it from the answers, so a resumed run sends the same prompts.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -121,6 +121,21 @@ pub(crate) struct Interview {
     pub(crate) labels: Labels,
     pub(crate) key: Option<usize>,
     pub(crate) fold: u64,
+    /// What the questions want whose options have one order for all respondents, who share it.
+    pub(crate) fixed: Vec<OnceLock<Wanted>>,
+}
+
+/// The answer that a prompt wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    expect: Arc<Expect>,
+    schema: Option<Arc<Value>>,
+}
+
+impl Wanted {
+    fn new(expect: Expect) -> Wanted {
+        Wanted { schema: expect.schema().map(Arc::new), expect: Arc::new(expect) }
+    }
 }
 
 struct Progress {
@@ -271,13 +286,14 @@ impl Interview {
         when.holds(row, &known).map(Some)
     }
 
-    fn expect(&self, way: &Progress, question: usize) -> Expect {
+    fn wanted(&self, way: &Progress, question: usize) -> Wanted {
         let q = &self.questions[question];
-        if q.is_open() {
-            return Expect::Text;
-        }
-        let field = q.field(KEY, &way.options[question], self.labels);
-        Expect::Record(vec![Field { masses: q.has_masses(), ..field }])
+        let new = || {
+            let field = || q.field(KEY, &way.options[question], self.labels);
+            let record = || Expect::Record(vec![Field { masses: q.has_masses(), ..field() }]);
+            Wanted::new(if q.is_open() { Expect::Text } else { record() })
+        };
+        if q.reordered().is_some() { new() } else { self.fixed[question].get_or_init(new).clone() }
     }
 
     /// Returns the prompts of one question: the question, its repetitions, and the question about its probabilities.
@@ -299,7 +315,7 @@ impl Interview {
             );
             let before = first.messages.iter().take(first.messages.len() - 1).cloned();
             let messages = before.chain([Message::user(text).for_all()]).collect();
-            prompt(way, messages, Expect::Record(vec![field]))
+            prompt(way, messages, Wanted::new(Expect::Record(vec![field])))
         });
         let draws: Vec<Prompt> = (1..=distribution.draws()).map(again).collect();
         [first].into_iter().chain(draws).chain(state).collect()
@@ -334,7 +350,7 @@ impl Interview {
             messages.extend([Message::user(self.asked(way, *earlier)).for_all(), Message::assistant(said)]);
         }
         messages.push(Message::user(self.asked(way, question)).for_all());
-        prompt(way, messages, self.expect(way, question))
+        prompt(way, messages, self.wanted(way, question))
     }
 
     fn whole(&self, way: &Progress, system: &Message) -> Prompt {
@@ -349,20 +365,12 @@ impl Interview {
         text.push_str(&format!("Answer with one JSON object and nothing else. Its keys:{keys}"));
         let field = |q: &usize| self.questions[*q].field(&self.questions[*q].id, &way.options[*q], self.labels);
         let messages = vec![system.clone(), Message::user(text).for_all()];
-        prompt(way, messages, Expect::Record(way.order.iter().map(field).collect()))
+        prompt(way, messages, Wanted::new(Expect::Record(way.order.iter().map(field).collect())))
     }
 }
 
-fn prompt(way: &Progress, messages: Vec<Message>, expect: Expect) -> Prompt {
-    let schema = expect.schema().map(Arc::new);
-    Prompt {
-        messages,
-        schema,
-        expect: Arc::new(expect),
-        respondent: Some(way.respondent),
-        pack: None,
-        to: Addressee::Row,
-    }
+fn prompt(way: &Progress, messages: Vec<Message>, Wanted { expect, schema }: Wanted) -> Prompt {
+    Prompt { messages, expect, schema, respondent: Some(way.respondent), pack: None, to: Addressee::Row }
 }
 
 impl Ask for Interview {

@@ -9,6 +9,8 @@ mod questions;
 mod tests;
 mod wording;
 
+use std::sync::OnceLock;
+
 use super::ask::{BindContext, Stage, StageConfig};
 use super::question::{self, TextColumn};
 use crate::document::Problems;
@@ -40,6 +42,7 @@ impl StageConfig for Survey {
         let interview = Interview {
             system: self.system.clone(),
             persona: persona?,
+            fixed: questions.iter().map(|_| OnceLock::new()).collect(),
             questions,
             blocks,
             order: Design::new(self.question_order, seed, &["questions"], &pinned),

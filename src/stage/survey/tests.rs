@@ -169,6 +169,22 @@ fn answers_that_fit_no_option_or_two_are_malformed() {
 }
 
 #[test]
+fn respondents_share_what_is_wanted_unless_their_options_have_other_orders() {
+    let one_round = |settings: &str| {
+        let stage = survey(&format!("{settings}\n{ALL}"));
+        let [first, second] = [0, 1].map(|row| next(&stage, row, &[]).unwrap().0);
+        let are_shared = |(a, b): (&Prompt, &Prompt)| {
+            assert_eq!(a.schema.is_some(), a.expect.schema().is_some());
+            Arc::ptr_eq(&a.expect, &b.expect)
+                && a.schema.as_ref().zip(b.schema.as_ref()).is_none_or(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        first.iter().zip(&second).map(are_shared).collect::<Vec<bool>>()
+    };
+    assert_eq!(one_round(""), [true; 5]);
+    assert_eq!(one_round("option_order = 'random'"), [false, false, true, true, true]);
+}
+
+#[test]
 fn with_memory_a_question_sees_the_ones_before_and_equal_answers_make_equal_calls() {
     let stage = survey(&format!("memory = true\noption_labels = 'letters'\n{ALL}"));
     let (prompts, _) =
