@@ -163,7 +163,7 @@ impl Follower<'_> {
     /// Follows `batch`, the rows of `input` from number `first` on, through the stages that read it.
     fn follow(&mut self, input: TableId, batch: &RecordBatch, first: u64, unknown: &Unknown) -> Result<(), StoreError> {
         match self.retained.open.get_mut(&input) {
-            Some(writer) if unknown.is_empty() => writer.write(batch.clone(), None)?,
+            Some(writer) if unknown.is_empty() => writer.write(batch.clone())?,
             // A transform needs all cells of its rows.
             _ => drop(self.retained.open.remove(&input)),
         }

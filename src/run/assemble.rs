@@ -15,7 +15,6 @@ use super::vector_lengths::{VectorLengths, found};
 use crate::plan::Part;
 use crate::stage::DataError;
 use crate::store::{PartFacts, PartWriter, StoreError};
-use crate::table::parquet::TableError;
 
 /// The most commits in progress; more would only use up file handles.
 const COMMITS: usize = 8;
@@ -105,10 +104,10 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<Vec
     let Some(mut writer) = part.writer.take() else { return Ok(Vec::new()) };
     let job = job.clone();
     let (writer, facts, lengths) = blocking(move || {
-        let done = finish(&block, &job.plan, job.stage(), &job.calls).map_err(TableError::at(job.dir.root()))?;
-        let lengths = found(job.stage(), &done.rows);
-        writer.write(done.rows, Some(done.calls))?;
-        Ok((writer, done.facts, lengths))
+        let (rows, facts) = finish(&job, &block, &mut writer)?;
+        let lengths = found(job.stage(), &rows);
+        writer.write(rows)?;
+        Ok((writer, facts, lengths))
     })
     .await?;
     part.writer = Some(writer);

@@ -10,18 +10,19 @@ use arrow_schema::ArrowError;
 use super::block::{Block, Slot};
 use super::calls::Calls;
 use super::changes::changes;
+use super::job::Job;
 use super::label_counts::LabelCounts;
 use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, asked_model, columns, correct};
 use crate::plan::Plan;
 use crate::spec::StageSpec;
-use crate::store::{Audit, CallRow, PackRow, PartFacts, Replies, RowCounts, Shares, calls_schema};
+use crate::store::{
+    Audit, CallRow, PackRow, PartFacts, PartWriter, Replies, RowCounts, Shares, StoreError, calls_schema,
+};
+use crate::table::parquet::TableError;
 use crate::table::{Cell, TableBuilder};
 
-pub(crate) struct Done {
-    pub(crate) rows: RecordBatch,
-    pub(crate) calls: RecordBatch,
-    pub(crate) facts: PartFacts,
-}
+/// The bytes of the texts of calls to write at once. A call in a long conversation has all its messages.
+const CALLS_BYTES: usize = 1 << 20;
 
 struct Finish<'a> {
     block: &'a Block,
@@ -31,26 +32,37 @@ struct Finish<'a> {
     audits: BTreeMap<usize, Slot>,
 }
 
-/// Makes the results of a block, moving the answers out of it.
-pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
+/// Writes the calls of a block, moving the answers out of it. Returns its output rows, which are not written yet, and
+/// its counts.
+pub(crate) fn finish(
+    job: &Job,
+    block: &Block,
+    writer: &mut PartWriter,
+) -> Result<(RecordBatch, PartFacts), StoreError> {
+    let (plan, stage) = (&job.plan, job.stage());
+    let failed = |error: ArrowError| StoreError::from(TableError::at(job.dir.root())(error));
     let (slots, audits) = block.take();
     let finish = Finish { block, plan, stage, slots, audits };
     let mut outputs = finish.outputs();
     let audit = stage.audit.map(|_| finish.audit(&outputs));
     correct(stage, &block.input, block.place.first_row, &mut outputs);
-    let rows = columns(stage, &block.input, &outputs)?;
-    let changes = changes(stage, &finish.slots, calls);
-    let calls = finish.calls(calls)?;
+    let rows = columns(stage, &block.input, &outputs).map_err(failed)?;
+    let mut count = 0;
+    finish.calls(&job.calls, |table| {
+        let calls = table.finish().map_err(failed)?;
+        count += sent(&calls);
+        writer.write_calls(calls)
+    })?;
     let facts = PartFacts {
-        calls: sent(&calls),
+        calls: count,
         shares: finish.shares(&outputs),
         audit,
         replies: finish.replies(),
-        changes,
+        changes: changes(stage, &finish.slots, &job.calls),
         counts: finish.counts(),
         ..PartFacts::default()
     };
-    Ok(Done { rows, calls, facts })
+    Ok((rows, facts))
 }
 
 impl Finish<'_> {
@@ -142,7 +154,12 @@ impl Finish<'_> {
         audit
     }
 
-    fn calls(&self, calls: &Calls) -> Result<RecordBatch, ArrowError> {
+    /// Passes the calls to `write`, some at a time.
+    fn calls(
+        &self,
+        calls: &Calls,
+        mut write: impl FnMut(&mut TableBuilder) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let (width, models) = (self.stage.width(), self.stage.answers.models_per_row());
         let key_column = self.plan.spec.relation(self.stage.input).key;
         let mut table = TableBuilder::new(calls_schema());
@@ -174,9 +191,12 @@ impl Finish<'_> {
                     usd: by.price.map(|price| price.cost(direct, false) + price.cost(batched, true)),
                 };
                 table.push(call.values());
+                if table.text_bytes() >= CALLS_BYTES {
+                    write(&mut table)?;
+                }
             }
         }
-        table.finish()
+        write(&mut table)
     }
 }
 

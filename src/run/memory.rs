@@ -6,7 +6,6 @@ use arrow_array::RecordBatch;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::block_size::RowBytes;
 use super::job::Job;
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS};
 use crate::spec::Order;
@@ -47,7 +46,7 @@ impl<'a> MemoryPermits<'a> {
     }
 
     /// Whether the group ends before a block of `input`.
-    pub(crate) fn ends_group(&self, input: &RecordBatch, row: RowBytes) -> bool {
+    pub(crate) fn ends_group(&self, input: &RecordBatch, row: usize) -> bool {
         self.by_group && self.group_bytes > 0 && self.group_bytes + bytes(input, row) > GROUP_BYTES
     }
 
@@ -56,7 +55,7 @@ impl<'a> MemoryPermits<'a> {
         &mut self,
         handle: &Handle,
         input: &RecordBatch,
-        row: RowBytes,
+        row: usize,
     ) -> Option<Arc<OwnedSemaphorePermit>> {
         let (rows, bytes) = (input.num_rows(), bytes(input, row));
         if self.by_group {
@@ -77,8 +76,9 @@ impl<'a> MemoryPermits<'a> {
     }
 }
 
-/// The bytes of a block: its rows, which may be a slice of a larger batch, and what its calls keep.
-fn bytes(input: &RecordBatch, row: RowBytes) -> usize {
+/// The bytes of a block: its rows, which may be a slice of a larger batch, and the `row` bytes that the calls of each
+/// keep.
+fn bytes(input: &RecordBatch, row: usize) -> usize {
     let rows: usize = input.columns().iter().filter_map(|column| column.to_data().get_slice_memory_size().ok()).sum();
-    rows + row.kept * input.num_rows()
+    rows + row * input.num_rows()
 }

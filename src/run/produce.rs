@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::batch::{Batches, Hold};
 use super::block::{Block, BlockPlace};
-use super::block_size::{RowBytes, pieces};
+use super::block_size::{pieces, row_bytes};
 use super::call::alike;
 use super::error::RunError;
 use super::job::Job;
@@ -108,16 +108,16 @@ impl Producer<'_> {
         let mut place = BlockPlace { part: part.number, index: 0, first_row: part.start };
         for batch in packs(job.stage(), slices) {
             let batch = batch?;
-            let size = RowBytes::of(job.stage(), &batch);
-            for input in pieces(&batch, size, job.stage().rows_per_prompt as usize) {
+            let row = row_bytes(job.stage(), &batch);
+            for input in pieces(&batch, row, job.stage().rows_per_prompt as usize) {
                 let rows = input.num_rows() as u64;
-                if self.memory.ends_group(&input, size) {
+                if self.memory.ends_group(&input, row) {
                     if !self.send(Produced::Group) {
                         return Ok(false);
                     }
                     self.begin_group();
                 }
-                let Some(memory) = self.take_memory(&input, size) else { return Ok(false) };
+                let Some(memory) = self.take_memory(&input, row) else { return Ok(false) };
                 let produced = self.block(Block::new(place, input, job.stage(), memory))?;
                 if job.stop.is_draining() || !self.send(Produced::Block(produced)) {
                     return Ok(false);
@@ -145,11 +145,11 @@ impl Producer<'_> {
         }
     }
 
-    fn take_memory(&mut self, input: &RecordBatch, size: RowBytes) -> Option<Arc<OwnedSemaphorePermit>> {
+    fn take_memory(&mut self, input: &RecordBatch, row: usize) -> Option<Arc<OwnedSemaphorePermit>> {
         let (memory, handle) = (&mut self.memory, &self.handle);
         match &self.hold {
-            Some(hold) => hold.release_while(|| memory.take(handle, input, size)),
-            None => memory.take(handle, input, size),
+            Some(hold) => hold.release_while(|| memory.take(handle, input, row)),
+            None => memory.take(handle, input, row),
         }
     }
 

@@ -38,13 +38,13 @@ pub(crate) fn carry_out(
             let batches = part.table.read(0, part.table.rows(), batch_rows(&part.table)).map_err(StoreError::from)?;
             for batch in batches {
                 for made in work.take(place, &batch.map_err(StoreError::from)?).map_err(failed)? {
-                    writer.write(made, None)?;
+                    writer.write(made)?;
                 }
             }
         }
     }
     for made in work.finish().map_err(failed)? {
-        writer.write(made, None)?;
+        writer.write(made)?;
     }
     let facts = PartFacts { id: id.clone(), inputs: marks, ..PartFacts::default() };
     Ok(PartTables { id, table: writer.commit(facts)?.table })

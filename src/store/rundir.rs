@@ -406,12 +406,13 @@ pub(crate) struct PartWriter {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl PartWriter {
-    pub(crate) fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
-        self.rows.write(rows)?;
-        if let Some((writer, calls)) = self.calls.as_mut().zip(calls) {
-            writer.write(calls)?;
-        }
-        Ok(())
+    pub(crate) fn write(&mut self, rows: RecordBatch) -> Result<(), StoreError> {
+        Ok(self.rows.write(rows)?)
+    }
+
+    /// Does nothing in the table of a transform.
+    pub(crate) fn write_calls(&mut self, calls: RecordBatch) -> Result<(), StoreError> {
+        Ok(self.calls.as_mut().map_or(Ok(()), |writer| writer.write(calls))?)
     }
 
     /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.

@@ -89,22 +89,30 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 pub(crate) struct TableBuilder {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
+    text_bytes: usize,
 }
 
 impl TableBuilder {
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let columns = schema.fields().iter().map(|field| ColumnBuilder::new(field.data_type())).collect();
-        TableBuilder { schema, columns }
+        TableBuilder { schema, columns, text_bytes: 0 }
     }
 
     pub(crate) fn push<'a>(&mut self, row: impl Iterator<Item = Value<'a>>) {
         for (column, value) in self.columns.iter_mut().zip(row) {
+            self.text_bytes += if let Value::Text(text) = &value { text.len() } else { 0 };
             column.push(value);
         }
     }
 
+    /// The bytes of all texts so far.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
     /// Returns the rows so far and empties the builder.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.text_bytes = 0;
         RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(ColumnBuilder::finish).collect())
     }
 }
