@@ -18,7 +18,7 @@ use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{CdcOptions, WriterProperties};
+use parquet::file::properties::{CdcOptions, EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 use tempfile::NamedTempFile;
@@ -31,6 +31,8 @@ const STEP: usize = 1024;
 const WIDE_STEP: usize = 128;
 /// A step of long texts ends before this many bytes. Where it ends depends on the rows alone.
 const STEP_BYTES: usize = 8 << 20;
+/// The same for the project's own tables.
+const OWN_STEP_BYTES: usize = 1 << 20;
 /// The most bytes to read at once.
 const READ_BYTES: u64 = 32 << 20;
 /// Columns beyond this number share the memory of this number.
@@ -84,8 +86,8 @@ pub(crate) struct TableWriter {
     writer: ArrowWriter<NamedTempFile>,
     /// Gathers the rows into steps.
     steps: BatchCoalescer,
-    /// The most rows of a step.
-    most: usize,
+    /// The most rows of a step, and the most bytes of their texts.
+    most: (usize, usize),
     /// The encoded bytes at which a row group ends.
     group_bytes: usize,
     /// The rows in the last step, and the bytes of their texts.
@@ -108,6 +110,10 @@ impl TableWriter {
             .set_dictionary_page_size_limit(share(DICTIONARY_BYTES))
             .set_data_page_size_limit(share(PAGE_BYTES))
             .set_created_by(WRITER.to_owned());
+        if options.is_own {
+            // The writer would keep the indexes of all pages until the end, and fanfold does not read them.
+            properties = properties.set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true);
+        }
         if options.is_own && !is_wide {
             let Range { start: min_chunk_size, end: max_chunk_size } = CUT_BYTES;
             let cuts = CdcOptions { min_chunk_size, max_chunk_size, ..CdcOptions::default() };
@@ -122,13 +128,14 @@ impl TableWriter {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let writer = writer.map_err(TableError::at(path))?;
-        let most = if is_wide { WIDE_STEP } else { STEP };
+        let rows = if is_wide { WIDE_STEP } else { STEP };
+        let most = (rows, if options.is_own { OWN_STEP_BYTES } else { STEP_BYTES });
         Ok(TableWriter {
             path: path.to_owned(),
             writer,
             most,
             group_bytes: if options.is_own && !is_wide { OWN_GROUP_BYTES } else { GROUP_BYTES },
-            steps: BatchCoalescer::new(schema, most),
+            steps: BatchCoalescer::new(schema, rows),
             step: (0, 0),
             rows: 0,
         })
@@ -149,7 +156,7 @@ impl TableWriter {
                 self.step = (self.step.0 + rows, self.step.1 + bytes);
                 rest = rest.slice(rows, rest.num_rows() - rows);
             }
-            if self.step.0 == self.most || rest.num_rows() > 0 {
+            if self.step.0 == self.most.0 || rest.num_rows() > 0 {
                 self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
                 self.step = (0, 0);
                 self.encode()?;
@@ -192,18 +199,18 @@ impl TableWriter {
     }
 }
 
-/// How many rows of a batch fit into a step of `step` rows that has `rows` rows and `bytes` bytes, and the bytes of their texts. An
-/// empty step takes at least one row.
-fn fitting(batch: &RecordBatch, (rows, bytes): (usize, usize), step: usize) -> (usize, usize) {
-    let most = (step - rows).min(batch.num_rows());
+/// How many rows of a batch fit into a step that has `rows` rows and `bytes` bytes of texts and may have `most`, and the
+/// bytes of their texts. An empty step takes at least one row.
+fn fitting(batch: &RecordBatch, (rows, bytes): (usize, usize), most: (usize, usize)) -> (usize, usize) {
+    let (most, most_bytes) = ((most.0 - rows).min(batch.num_rows()), most.1);
     let whole = text_bytes(batch, 0..most);
-    if bytes + whole <= STEP_BYTES {
+    if bytes + whole <= most_bytes {
         return (most, whole);
     }
     let (mut taken, mut sum) = (0, 0);
     while taken < most {
         let next = text_bytes(batch, taken..taken + 1);
-        if rows + taken > 0 && bytes + sum + next > STEP_BYTES {
+        if rows + taken > 0 && bytes + sum + next > most_bytes {
             break;
         }
         (taken, sum) = (taken + 1, sum + next);
