@@ -338,7 +338,7 @@ fn an_answer_of_null_counts_in_a_pack_too() {
         project.run(&["run", "pipeline.toml", "--format", "json"]).exits(0).json()["stages"]["tone"]["shares"].clone()
     };
     let packed = shares(4);
-    assert_eq!((&packed["label"]["null"], &packed["label"]["of"]), (&json!(4), &json!(12)), "{packed:#}");
+    assert_eq!((&packed["label"]["null"], &packed["label"]["of"]), (&json!(4), &json!(8)), "{packed:#}");
     assert_eq!(packed, shares(1));
 }
 
