@@ -238,19 +238,25 @@ impl Attempts<'_> {
         }
         // Calls that know the form need no turn: in batches, each would wait for the one before it.
         let _turn = state.known(schema).is_none().then_some(turn);
-        let mut is_unavoidable = true;
-        for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
-            let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };
+        let (mut next, mut are_alike) = (1, true);
+        let is_unavoidable = loop {
             // One call finds out the form. Those that know it may go in a batch.
-            let is_search = state.known(schema).is_none();
+            let known = state.known(schema);
+            let level = known.unwrap_or(next);
+            if level < next {
+                // Other calls are answered in a form in which this one was rejected.
+                break false;
+            }
+            next = known.map_or(level + 1, |_| usize::MAX);
+            let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break are_alike };
             let encode = || encoded.clone();
-            let sent = match is_search && !self.is_in_batch(tally).await {
+            let sent = match known.is_none() && !self.is_in_batch(tally).await {
                 true => self.request_now(call, encode(), (age, tally)).await?,
                 false => self.request(call, &encode, (age, tally)).await?,
             };
             match sent {
                 Err(failed) if failed.error.kind == CallErrorKind::Rejected && failed.is_of_call() => {
-                    is_unavoidable &= alike(&failed.error.into(), &rejected.error.clone().into());
+                    are_alike &= alike(&failed.error.into(), &rejected.error.clone().into());
                 }
                 Err(failed) => return Some(Err(failed)),
                 Ok(reply) => {
@@ -260,7 +266,7 @@ impl Attempts<'_> {
                     return Some(Ok(reply));
                 }
             }
-        }
+        };
         if is_unavoidable {
             state.unavoidable(&rejected.error);
         }
