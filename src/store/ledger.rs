@@ -4,31 +4,31 @@
 //! survives a kill immediately, and a power cut after the next [`LedgerSync::sync`]. Failed calls are kept as history
 //! and never served. The functions here block; `run` decides when to commit and sync.
 
+mod add;
 mod attempts;
 mod batches;
 mod care;
+mod find;
 mod reading;
 mod salvage;
 mod since;
 mod totals;
 
-use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use tempfile::TempDir;
 
 use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
-use crate::table::{Type, Value};
+use crate::table::Type;
 
+pub(crate) use add::Added;
 pub(crate) use batches::{Batch, NewBatch, Placed};
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
@@ -108,15 +108,6 @@ pub(crate) enum Retired {
     Changed,
 }
 
-/// What became of a record that was added.
-#[derive(Debug)]
-pub(crate) struct Added {
-    /// The id of the record in the ledger.
-    pub(crate) id: i64,
-    /// The earlier answer to the call, if there is one. The record was then dropped.
-    pub(crate) earlier: Option<Record>,
-}
-
 impl Retired {
     fn error(self) -> &'static str {
         match self {
@@ -170,31 +161,14 @@ fn definition(field: &Field) -> String {
     format!("{} {kind}{}", field.name, if field.is_optional() { "" } else { " NOT NULL" })
 }
 
-/// The columns that [`read`] reads.
+/// The columns that `find.rs` reads.
 fn columns(format: i64) -> String {
     let names = FIELDS.iter().map(|field| if field.since > format { "NULL" } else { field.name });
     names.chain(["checksum", "at"]).collect::<Vec<_>>().join(", ")
 }
 
-static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let values = vec!["?"; FIELDS.len() + 3].join(", ");
-    format!("INSERT OR IGNORE INTO calls (key, {}) VALUES ({values})", columns(FORMAT))
-});
-
-static FIND: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND NOT {OLD}", columns(FORMAT)));
-
 /// Whether a record is older than a [`Since`].
 const OLD: &str = "(id <= ?2 OR at < ?3)";
-
-/// The last old call that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
-static REPLACED: LazyLock<String> = LazyLock::new(|| {
-    let columns = columns(FORMAT);
-    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND {OLD} ORDER BY id DESC LIMIT 1")
-});
-
-/// Older versions ignore this table.
-const IMPORTS: &str = "CREATE TABLE IF NOT EXISTS imports (at INTEGER PRIMARY KEY) STRICT";
 
 const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) WHERE error IS NOT NULL";
 
@@ -247,44 +221,6 @@ impl Ledger {
         Ok(LedgerSync { log: Some(opened) })
     }
 
-    /// Adds records in one transaction. A record without a time is imported. If the ledger already has an answer to a call, the new answer is dropped.
-    /// Returns these earlier answers, in the order of the records.
-    pub(crate) fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
-        Ok(self.add(records)?.into_iter().map(|added| added.earlier).collect())
-    }
-
-    /// Like [`Self::append`]; also returns the ids of the records.
-    pub(crate) fn add<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Added>, LedgerError> {
-        let at = chrono::Utc::now().timestamp_millis();
-        let is_import = records.iter().any(|record| record.borrow().at.is_none());
-        let mut add = || {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if is_import {
-                transaction.execute_batch(IMPORTS)?;
-                transaction.execute("INSERT OR IGNORE INTO imports VALUES (?1)", [at])?;
-                self.imports.insert(at);
-            }
-            let mut added = Vec::with_capacity(records.len());
-            {
-                let mut insert = transaction.prepare_cached(&INSERT)?;
-                for record in records.iter().map(Borrow::borrow) {
-                    let mut before = Ok(None);
-                    if !add_one(&mut insert, record, at)? {
-                        before = look_up(&transaction, record.key, Since::ALWAYS, &self.imports)?;
-                        if before.is_err() {
-                            transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error()])?;
-                            add_one(&mut insert, record, at)?;
-                        }
-                    }
-                    added.push(Added { id: transaction.last_insert_rowid(), earlier: before.unwrap_or_default() });
-                }
-            }
-            transaction.commit()?;
-            Ok(added)
-        };
-        add().map_err(LedgerError::sqlite(&self.path))
-    }
-
     pub(crate) fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
         self.connection.execute(RETIRE, params![key.0, why.error()]).map(drop).map_err(self.failed())
     }
@@ -330,60 +266,9 @@ impl Ledger {
         retire().map_err(self.failed())
     }
 
-    /// Returns the answered calls of `keys`, in order. Never returns records with a wrong checksum, and
-    /// retires them.
-    pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        self.find_since(keys, Since::ALWAYS)
-    }
-
-    /// Like [`Self::find`], but returns only answers that are not older than `since`.
-    pub(crate) fn find_since(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
-        let mut corrupt = Vec::new();
-        let mut all = || {
-            // One read transaction covers all keys. Separate look-ups would lock the file each time.
-            let reading = self.connection.unchecked_transaction()?;
-            let mut found = Vec::with_capacity(keys.len());
-            for key in keys {
-                let answer = look_up(&self.connection, *key, since, &self.imports)?;
-                if answer.is_err() {
-                    corrupt.push(*key);
-                }
-                found.push(answer.unwrap_or_default());
-            }
-            reading.commit()?;
-            Ok(found)
-        };
-        let mut found = all().map_err(self.failed())?;
-        if let Some(behind) = self.behind.as_ref().filter(|_| since == Since::ALWAYS) {
-            let missing = |place: &usize| found[*place].is_none();
-            let places: Vec<usize> = (0..keys.len()).filter(missing).collect();
-            let sought: Vec<Key> = places.iter().map(|place| keys[*place]).collect();
-            places.into_iter().zip(behind(&sought)).for_each(|(place, record)| found[place] = record);
-        }
-        if !self.is_read_only {
-            corrupt.into_iter().try_for_each(|key| self.retire(key, Retired::Corrupt))?;
-        }
-        Ok(found)
-    }
-
     /// Makes [`Self::replaced`] fast.
     pub(crate) fn index_history(&self) -> Result<(), LedgerError> {
         self.connection.execute_batch(INDEX_HISTORY).map_err(self.failed())
-    }
-
-    /// Returns for each of `keys`, in order, the last call older than `since` if a fresh run repeats it: a
-    /// retired answer, or a failed call.
-    pub(crate) fn replaced(&self, keys: &[Key], since: Since) -> Result<Vec<Option<Record>>, LedgerError> {
-        let all = || {
-            let reading = self.connection.unchecked_transaction()?;
-            let mut find = reading.prepare_cached(&REPLACED)?;
-            let of = |key: &Key| {
-                find.query_row(params![key.0, since.id, since.ms], |row| read_replaced(*key, row)).optional()
-            };
-            let found = keys.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-            Ok(found.into_iter().map(Option::flatten).collect())
-        };
-        all().map_err(self.failed())
     }
 
     pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
@@ -468,34 +353,6 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.commit()
 }
 
-/// Adds a record. Returns `false` if the ledger already has an answer to the call.
-fn add_one(insert: &mut Statement<'_>, record: &Record, at: i64) -> Result<bool, rusqlite::Error> {
-    insert.raw_bind_parameter(1, record.key.0)?;
-    for (i, field) in FIELDS.iter().enumerate() {
-        insert.raw_bind_parameter(2 + i, field.get(record))?;
-    }
-    insert.raw_bind_parameter(2 + FIELDS.len(), record.checksum())?;
-    insert.raw_bind_parameter(3 + FIELDS.len(), record.at.unwrap_or(at))?;
-    Ok(insert.raw_execute()? > 0)
-}
-
-struct Corrupt;
-
-fn look_up(
-    connection: &Connection,
-    key: Key,
-    since: Since,
-    imports: &HashSet<i64>,
-) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
-    let mut find = connection.prepare_cached(&FIND)?;
-    let read = |row: &Row<'_>| {
-        let at = Some(row.get(FIELDS.len() + 1)?).filter(|at| !imports.contains(at));
-        Ok(read(key, row)?.map(|record| Record { at, ..record }))
-    };
-    let found = find.query_row(params![key.0, since.id, since.ms], read).optional()?;
-    Ok(found.map(|record| record.ok_or(Corrupt)).transpose())
-}
-
 fn imports(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
     let there = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'imports')";
     if !connection.query_row(there, [], |row| row.get::<_, bool>(0))? {
@@ -503,33 +360,6 @@ fn imports(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
     }
     let mut times = connection.prepare("SELECT at FROM imports")?;
     times.query_map([], |row| row.get(0))?.collect()
-}
-
-/// Reads the record in a row that begins with [`columns`]. Returns `None` if the record was altered.
-fn read(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
-    let sum = row.get_ref(FIELDS.len())?.as_i64();
-    Ok(read_fields(key, row)?.filter(|record| sum.is_ok_and(|sum| record.fits(sum))))
-}
-
-/// Like [`read`], for a row with an error. An answer that is retired as fresh has its error removed.
-fn read_replaced(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
-    let sum = row.get_ref(FIELDS.len())?.as_i64();
-    let record = read_fields(key, row)?.map(|mut record| {
-        record.error.take_if(|error| *error == Retired::Fresh.error());
-        record
-    });
-    Ok(record.filter(|record| sum.is_ok_and(|sum| record.fits(sum))))
-}
-
-fn read_fields(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
-    let mut record = Record { key, ..Record::default() };
-    for (i, field) in FIELDS.iter().enumerate() {
-        let value = Value::of_sql(row.get_ref(i)?);
-        if value.and_then(|value| field.set(&mut record, value)).is_none() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(record))
 }
 
 fn count(row: &Row<'_>, column: usize) -> Result<u64, rusqlite::Error> {

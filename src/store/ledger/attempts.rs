@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 
 use rusqlite::params;
 
-use super::{FORMAT, Key, Ledger, LedgerError, RETIRE, Record, Retired, columns, read};
+use super::find::read;
+use super::{FORMAT, Key, Ledger, LedgerError, RETIRE, Record, Retired, columns};
 
 impl Ledger {
     /// Calls `each` with the answers of `models`, sorted by key. Corrupt answers are skipped.

@@ -6,9 +6,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{
-    FIELDS, Key, Ledger, LedgerError, NOTES, Record, Retired, STATE, columns, count, format, known_format, read,
-};
+use super::find::read;
+use super::{FIELDS, Key, Ledger, LedgerError, NOTES, Record, Retired, STATE, columns, count, format, known_format};
 use crate::store::record::Notes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use rusqlite::types::ValueRef;
 
-use super::{FIELDS, Key, LedgerError, Record, Value};
+use super::{FIELDS, Key, LedgerError, Record};
 use crate::store::record::Bytes;
+use crate::table::Value;
 
 const USUAL_PAGE: usize = 4096;
 const LEAF: u8 = 0x0d;

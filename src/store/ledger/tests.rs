@@ -1,5 +1,11 @@
 //! The ledger keeps what it receives, serves only sound answers, and opens files of older versions.
 
+use std::collections::HashMap;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
 use super::care::VerifyCounts;
 use super::*;
 use crate::store::Notes;
@@ -181,5 +187,42 @@ fn the_time_of_a_call_is_known_unless_it_was_imported() {
     for ledger in [ledger, Ledger::open(&path).unwrap()] {
         let found = ledger.find(&[made.key, Key([2; 16])]).unwrap();
         assert_eq!(found.iter().flatten().map(|record| record.at).collect::<Vec<_>>(), [made.at, None]);
+    }
+}
+
+#[test]
+fn many_keys_in_any_order_give_the_answers_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    let mut dice = StdRng::seed_from_u64(7);
+    let mut keys: Vec<Key> = (0..500).map(|_| Key(dice.random())).collect();
+    let record = |(place, key): (usize, &Key)| {
+        let error = (place % 11 == 0).then_some("timeout: x");
+        Record { key: *key, reply: format!("reply {place}"), ..call(1, error) }
+    };
+    let records: Vec<Record> = keys.iter().enumerate().map(record).collect();
+    ledger.append(&records).unwrap();
+    ledger.connection.execute("UPDATE calls SET reply = 'forged' WHERE id % 37 = 0", []).unwrap();
+    ledger.retire_ids(&[40, 41, 42], Retired::Unfit).unwrap();
+    let is_served = |place: usize| !place.is_multiple_of(11) && (place + 1) % 37 > 0 && !(39..42).contains(&place);
+    let expected: HashMap<Key, Record> = keys
+        .iter()
+        .zip(&records)
+        .enumerate()
+        .filter(|(i, _)| is_served(*i))
+        .map(|(_, (k, r))| (*k, r.clone()))
+        .collect();
+    let unknown: Vec<Key> = (0..50).map(|_| Key(dice.random())).collect();
+    let again = keys[100..150].to_vec();
+    let in_order = keys.clone();
+    keys.extend(unknown.into_iter().chain(again));
+    let reversed = keys.iter().rev().copied().collect();
+    let every_fifth = in_order.iter().step_by(5).copied().collect();
+    let every_thirtieth = in_order.iter().step_by(30).copied().collect();
+    let mut shuffled = keys.clone();
+    shuffled.shuffle(&mut dice);
+    for sought in [in_order, keys, reversed, every_fifth, every_thirtieth, shuffled] {
+        let found = ledger.find(&sought).unwrap();
+        assert_eq!(found, sought.iter().map(|key| expected.get(key).cloned()).collect::<Vec<_>>());
     }
 }
