@@ -107,10 +107,14 @@ impl Field {
     }
 
     fn says_unknown(&self, text: &str) -> bool {
+        let is_option = |same: &dyn Fn(&str) -> bool| matches!(&self.kind, AnswerType::Enum(options) if options.iter().any(|option| same(option)));
+        // Most replies are an option to the letter.
+        if self.unknown.is_empty() || is_option(&|option| option == text) {
+            return false;
+        }
         let text = normalise_option(text);
-        let option =
-            matches!(&self.kind, AnswerType::Enum(options) if options.iter().any(|o| normalise_option(o) == text));
-        !option && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
+        !is_option(&|option| normalise_option(option) == text)
+            && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = (String, Type)> {
