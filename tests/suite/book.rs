@@ -113,9 +113,9 @@ fn the_output_is_what_is_printed() {
     let ran = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
     // A slow machine also prints lines about the progress and about what the model waits for.
     let progress =
-        |line: &String| line.contains("/40 calls") || line.starts_with("small: ") || line.starts_with("disk: ");
-    let printed: Vec<String> = lasting(&ran.stderr).into_iter().filter(|line| !progress(line)).collect();
-    assert_eq!(lasting(&shown), printed);
+        |line: &&str| line.contains("/40 calls") || line.starts_with("small: ") || line.starts_with("disk: ");
+    let printed: Vec<&str> = ran.stderr.lines().filter(|line| !progress(line)).collect();
+    assert_eq!(lasting(&shown), lasting(&printed.join("\n")));
     let again = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
     assert!(again.stderr.contains("0 calls sent, 40 rows kept from before"), "{}", again.stderr);
     let verify = ["verify", "pipelines/quickstart.toml", "--models"];
