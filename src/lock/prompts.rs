@@ -23,7 +23,8 @@ pub(crate) struct Prompts {
 
 /// BLAKE3 is several times as fast with many bytes at once as with those of one prompt.
 const HASHED_AT_ONCE: usize = 64 << 10;
-const MOST_THREADS: usize = 8;
+/// More threads would hold more rows at a time: each has some megabytes of a wide table.
+const MOST_THREADS: usize = 2;
 
 #[derive(Debug, Default)]
 pub(crate) struct PromptDigest {
