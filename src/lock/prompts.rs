@@ -52,7 +52,7 @@ impl PromptDigest {
         self.schemas.append(&mut self.encoded.schemas);
     }
 
-    /// The digest of a stage's rows. Some threads render the prompts, and this one hashes them in the order of the rows.
+    /// The digest of a stage's rows. Other threads render the prompts, and this one hashes them in the order of the rows.
     pub(crate) fn of_rows<E>(
         stage: &StageSpec,
         batches: impl Iterator<Item = Result<RecordBatch, E>>,

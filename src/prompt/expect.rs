@@ -107,14 +107,14 @@ impl Field {
     }
 
     fn says_unknown(&self, text: &str) -> bool {
-        let is_option = |same: &dyn Fn(&str) -> bool| matches!(&self.kind, AnswerType::Enum(options) if options.iter().any(|option| same(option)));
+        let options = if let AnswerType::Enum(options) = &self.kind { options.as_slice() } else { &[] };
         // Most replies are an option to the letter.
-        if self.unknown.is_empty() || is_option(&|option| option == text) {
+        if self.unknown.is_empty() || options.iter().any(|option| option == text) {
             return false;
         }
         let text = normalise_option(text);
-        !is_option(&|option| normalise_option(option) == text)
-            && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
+        let is_said = |word: &String| normalise_option(word) == text;
+        !options.iter().any(is_said) && self.unknown.iter().any(is_said)
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = (String, Type)> {
