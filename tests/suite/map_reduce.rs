@@ -154,7 +154,7 @@ fn a_group_that_does_not_fit_is_a_tree_whatever_the_lanes_and_the_parts() {
     assert_eq!(of_sums, calls);
     assert_eq!(table.texts("reply").last(), project.table(OUT).texts("sums").last());
     // The leaves of one group are asked about at once; only they are new here.
-    let other = Server::new().latency_ms(50).start();
+    let other = Server::new().latency_ms(300).start();
     let project = project.env("OLLAMA_HOST", &other.url());
     project.write("pipeline.toml", of_all(&spec(tree)).replace("Of all:", "Of them all:"));
     project.run(&RUN).exits(0);

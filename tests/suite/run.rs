@@ -165,7 +165,7 @@ fn fan_out_long_has_a_row_per_row_and_model() {
 fn rows_keep_their_order_when_answers_do_not() {
     let server = Server::new()
         .script(|asked, _| {
-            Say::Late((asked.question().len() as u64 * 7 + asked.number as u64 * 13) % 40, Say::Default.into())
+            Say::Late((asked.question().len() as u64 * 70 + asked.number as u64 * 130) % 400, Say::Default.into())
         })
         .start();
     let project = project(&server, &spec("models = [\"llama\"]\nworkers = 4\nbatch_size = 4\nchunk_size = 7"), 60);

@@ -137,8 +137,11 @@ fn with_fallback(stage: &str) -> String {
 
 #[test]
 fn a_fallback_that_answers_keeps_the_run_going() {
-    let script = |a: &Asked, _| if a.model == "mistral" { Say::Default } else { status(400, "no such parameter") };
-    let server = Server::new().latency_ms(20).script(script).start();
+    let script = |a: &Asked, _| match a.model.as_str() {
+        "mistral" => Say::Late(300, Say::Default.into()),
+        _ => status(400, "no such parameter"),
+    };
+    let server = Server::new().script(script).start();
     let fallback = project(&server, &with_fallback(MODEL), 60);
     fallback.run(&RUN).exits(0).says("60 rows = 60 answered + 0 failed");
     assert!(server.max_in_flight() > 8, "the answers of the fallback open the gate: {}", server.max_in_flight());
