@@ -346,7 +346,8 @@ fn a_second_sigint_aborts() {
     running.sigint();
     let second = Instant::now();
     running.wait().exits(130);
-    assert!(second.elapsed() < Duration::from_secs(3), "it took {:?}", second.elapsed());
+    // The calls in flight would take 30 s.
+    assert!(second.elapsed() < Duration::from_secs(15), "it took {:?}", second.elapsed());
     let good = Server::new().start();
     let answered = server.answered();
     let project: Project = project.env("OLLAMA_HOST", &good.url());
