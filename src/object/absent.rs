@@ -13,7 +13,10 @@ pub(crate) enum Bucket {}
 impl Bucket {
     pub(crate) fn open(folder: &Address) -> Result<Bucket, ObjectError> {
         let message = format!("`{folder}` is on an object store, and this program was built without object stores");
-        Err(ObjectError::new(message, "install one that has them: `cargo install fanfold --features cloud`"))
+        Err(ObjectError::new(
+            message,
+            "install one that has them: the program of a release, or `cargo install fanfold --features cloud`",
+        ))
     }
 
     pub(crate) fn put_new(&self, _: &str, _: Vec<u8>) -> Result<bool, ObjectError> {

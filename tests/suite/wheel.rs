@@ -46,6 +46,8 @@ fn output(command: &mut Command) -> Result<String, String> {
 struct Wheel {
     file: PathBuf,
     site: PathBuf,
+    /// The arguments that maturin gave to `cargo` to build the program.
+    arguments: String,
 }
 
 impl Wheel {
@@ -83,8 +85,11 @@ impl Wheel {
             },
         });
         let end = r#"{"reason":"build-finished","success":true}"#;
+        let arguments = folder.join("arguments");
+        let shown = arguments.display();
         let script = format!(
-            "#!/bin/sh\ncase \"$1\" in\nrustc) cat <<'END'\n{artifact}\n{end}\nEND\n;;\n*) exec '{cargo}' \"$@\";;\nesac\n"
+            "#!/bin/sh\ncase \"$1\" in\nrustc) echo \"$@\" > '{shown}'\ncat <<'END'\n{artifact}\n{end}\nEND\n;;\n\
+             *) exec '{cargo}' \"$@\";;\nesac\n"
         );
         executable(&bin.join("cargo"), &script)?;
         let path = std::env::var("PATH").unwrap_or_default();
@@ -98,7 +103,8 @@ impl Wheel {
         let [file] = wheels.as_slice() else { return Err(format!("maturin made {wheels:?}")) };
         let target = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"];
         output(Command::new(maturin.with_file_name("python")).args(target).arg(&site).arg(file))?;
-        Ok(Wheel { file: file.clone(), site })
+        let arguments = fs::read_to_string(&arguments).map_err(|error| error.to_string())?;
+        Ok(Wheel { file: file.clone(), site, arguments })
     }
 
     /// Runs tests of `python/tests` with the installed wheel.
@@ -143,6 +149,7 @@ fn the_wheel_has_the_program_and_the_module() {
         assert!(files.contains(&wanted), "{wanted} is not in {files:?}");
     }
     assert!(files.iter().any(|file| file.ends_with("licenses/LICENSE")), "{files:?}");
+    assert!(wheel.arguments.contains("--features cloud"), "a wheel without object stores: {}", wheel.arguments);
     let is_known = |file: &&&str| file.starts_with("fanfold/") || file.starts_with(&format!("fanfold-{VERSION}."));
     assert_eq!(files.iter().filter(is_known).count(), files.len(), "{files:?}");
     // A fresh environment, as a person has one.
