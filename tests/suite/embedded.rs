@@ -138,7 +138,9 @@ fn neither_lanes_nor_signals_change_the_table() {
     running.sigint();
     std::thread::sleep(Duration::from_millis(50));
     running.sigint();
+    let second = Instant::now();
     running.wait().exits(130);
+    assert!(second.elapsed() < Duration::from_secs(3), "it took {:?}", second.elapsed());
     assert!(!aborted.has(OUT));
     aborted.run(&RUN).exits(0);
     assert!(aborted.bytes(OUT) == expected, "dropped and gone on: the bytes differ");
