@@ -10,6 +10,7 @@
 //! [`schema`] is the language as a JSON Schema. Checking reads the headers of sources and the prompt files. It opens no
 //! connection and writes nothing.
 
+mod abilities;
 mod assertions;
 mod assumed;
 mod columns;
@@ -30,7 +31,6 @@ mod outputs;
 mod paths;
 mod pipeline;
 mod prices;
-mod probabilities;
 mod read;
 mod repeatability;
 mod resolve;

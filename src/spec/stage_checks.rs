@@ -8,8 +8,6 @@ use super::resolve::Resolver;
 use super::stages::{Asking, StageModels};
 use super::tokens;
 use crate::document::Path;
-use crate::name::listed;
-use crate::provider::{PROVIDERS, default_endpoint};
 use crate::stage::Stage;
 use crate::table::Column;
 
@@ -86,28 +84,6 @@ impl Resolver<'_> {
                 let at = Path::of(["models", name, "max_tokens"]);
                 self.problems.warning("few-tokens", at, message).help("write a larger `max_tokens`, or leave it out");
             }
-        }
-    }
-
-    /// Only some providers have models of embeddings.
-    pub(super) fn embeddings(&mut self, spec: &Spec, stage: &Asking<'_>, bound: &Stage) {
-        if !bound.info.embeds {
-            return;
-        }
-        for (i, name) in stage.stage.table.models.iter().enumerate() {
-            let Some(model) = spec.models.get(stage.model(name)) else { continue };
-            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
-            if endpoint.has_embeddings() {
-                continue;
-            }
-            let kinds = PROVIDERS.iter().map(|kind| kind.name);
-            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.has_embeddings()));
-            let help = format!("use a model of embeddings of {}", listed(able));
-            let message = format!(
-                "an `embed` asks for vectors, which the provider of `{name}` ({}) does not have",
-                endpoint.kind()
-            );
-            self.error("no-embeddings", stage.at.key("models").index(i), message).help(help);
         }
     }
 

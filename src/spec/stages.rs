@@ -239,9 +239,7 @@ impl Resolver<'_> {
         });
         let mut added = None;
         if let Some(bound) = bound {
-            if bound.stage.info.probabilities {
-                self.probabilities(spec, stage, &bound.stage);
-            }
+            self.probabilities(spec, stage, &bound.stage);
             self.one_answer(spec, stage, &bound.stage);
             self.embeddings(spec, stage, &bound.stage);
             self.packed(at, table, &bound.stage);

@@ -11,7 +11,7 @@ use crate::book::block;
 use crate::project::{Project, Ran};
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::{Say, Server};
-use crate::weights;
+use crate::venv::skipped;
 
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 const TEST: [&str; 2] = ["test", "pipeline.toml"];
@@ -326,7 +326,7 @@ fn tests_do_not_change_the_meaning_of_a_spec() {
 fn the_shipped_run_passes_its_tests() {
     let test = "the_shipped_run_passes_its_tests";
     if !cfg!(feature = "embedded") {
-        return weights::skipped(test, "this build has no built-in models");
+        return skipped(test, "this build has no built-in models");
     }
     let project = Project::new().file("nothing/here", "");
     for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet"] {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::pipelines::json_of;
 use crate::project::Project;
+use crate::venv::skipped;
 use crate::weights;
 
 mod fields;
@@ -133,7 +134,7 @@ fn the_output_is_what_is_printed() {
 #[test]
 fn the_diff_is_what_is_printed() {
     if !cfg!(feature = "embedded") {
-        return weights::skipped("the_diff_is_what_is_printed", "this build has no built-in models");
+        return skipped("the_diff_is_what_is_printed", "this build has no built-in models");
     }
     let replay = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/replay/quickstart.parquet");
     let chance = QUICKSTART.replace("provider = \"embedded\"", "provider = \"mock\"");

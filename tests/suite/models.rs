@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::project::{Project, Ran};
-use crate::weights::{skipped, with_pip};
+use crate::venv::skipped;
+use crate::weights::with_pip;
 
 const FILE: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 const BYTES: u64 = 98_362_432;

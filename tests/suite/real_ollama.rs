@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::server::{Ollama, Server};
-use crate::weights::skipped;
+use crate::venv::skipped;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real-ollama.sh");
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::project::Project;
 use crate::recipe::{TYPED, openai_spec, project, rows, spec};
 use crate::server::{Say, Server};
-use crate::weights;
+use crate::venv::skipped;
 
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
@@ -71,7 +71,7 @@ fn a_replay_needs_no_network() {
         command
     };
     if !alone("true").output().is_ok_and(|ran| ran.status.success()) {
-        return weights::skipped(test, "`unshare -rn` makes no network namespace here");
+        return skipped(test, "`unshare -rn` makes no network namespace here");
     }
     let server = Server::new().start();
     let project = project(&server, &fanned_out(), 12);
@@ -244,7 +244,7 @@ fn a_damaged_file_never_makes_a_wrong_table() {
 fn the_shipped_run_is_replayed() {
     let test = "the_shipped_run_is_replayed";
     if !cfg!(feature = "embedded") {
-        return weights::skipped(test, "this build has no embedded models");
+        return skipped(test, "this build has no embedded models");
     }
     let project = Project::new().file("nothing/here", "");
     for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet", "replay/quickstart.toml.lock"] {

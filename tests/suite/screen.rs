@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::project::Project;
-use crate::weights::skipped;
+use crate::venv::skipped;
 
 /// No program of a test may take longer.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::project::Project;
+use crate::venv::skipped;
 
 /// The folder of models that the tests share.
 pub(crate) const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/models");
@@ -43,10 +44,4 @@ pub(crate) fn or_skip(test: &str, project: Project) -> Option<Project> {
             None
         }
     }
-}
-
-/// Says so past the test harness, which would keep the line of a test that passes to itself.
-pub(crate) fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED (not shown): {test}: {why}\n");
-    drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
 }

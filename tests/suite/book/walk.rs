@@ -26,6 +26,7 @@ use std::path::Path;
 use super::markdown::{Page, Piece};
 use super::page;
 use crate::project::Project;
+use crate::venv::skipped;
 use crate::weights;
 
 /// What a comment says about the next block.
@@ -66,7 +67,7 @@ pub(super) fn follow(path: &str) -> Vec<String> {
         }
     }
     if !cfg!(feature = "embedded") && pieces.contains(&Piece::Comment("embedded".to_owned())) {
-        weights::skipped(path, "this build has no embedded models");
+        skipped(path, "this build has no embedded models");
         return Vec::new();
     }
     let mut walk = Walk {
