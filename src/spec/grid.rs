@@ -5,12 +5,11 @@
 
 use crate::document::{Node, Path, Problems, Value};
 use crate::name::{Name, listed, suggestion};
+use crate::stage::UNIVERSE;
 use crate::table::{Cell, Column, Type};
 
 /// The field of a stage with its axes.
 pub(crate) const GRID: &str = "grid";
-/// The column that names the universe of a row.
-pub(crate) const UNIVERSE: &str = "universe";
 /// The first key of the axes that are fields of the stage's models.
 pub(super) const MODEL: &str = "model";
 const EXCLUDE: &str = "exclude";

@@ -152,7 +152,9 @@ pub(crate) struct StageTable {
     /// The models, by name.
     pub(crate) models: Vec<String>,
     /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A comparison with
-    /// null is never true. A row for which it is not true is skipped: its answers are null.
+    /// null is never true. A row for which it is not true is skipped: its answers are null. A stage that asks about groups
+    /// has a condition on the group: over the columns of `group_by`, and `NAME_rows` and `NAME_left_out`, where NAME is
+    /// the stage's.
     pub(crate) when: Option<String>,
     /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number. A stage with
     /// several models must say which.

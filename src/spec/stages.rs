@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_schema::Schema;
 use indexmap::IndexMap;
 
 use super::assumed;
@@ -18,9 +19,9 @@ use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use crate::document::{Diagnostic, Mark, Node, Path, Problems};
 use crate::name::Name;
-use crate::prompt::BoundCondition;
+use crate::prompt::{BoundCondition, ConditionError};
 use crate::stage::{
-    self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
+    self, BindContext, Broken, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
     TransformConfig, TransformContext, with_examples,
 };
 use crate::table::Guard;
@@ -218,10 +219,6 @@ impl Resolver<'_> {
         self.bounded(at, table);
         let input = self.input(spec, &at.key("input"), &table.input, node);
         let start = self.problems.mark();
-        let when = table
-            .when
-            .as_deref()
-            .and_then(|source| stage::condition(source, &input.relation.schema, &at.key("when"), self.problems));
         let shown = &input.relation.schema.fields()[..input.relation.shown()];
         let columns: Vec<&str> = shown.iter().map(|field| field.name().as_str()).collect();
         let examples = self.examples(at, table, &columns);
@@ -237,6 +234,7 @@ impl Resolver<'_> {
             let mut configs = configs.filter_map(|table| read::config(STAGES, own.kind, &table));
             self.silently(|it| configs.find_map(|config| it.bound(spec.seed, stage, config.as_ref(), (&input, None))))
         });
+        let when = self.when(spec.seed, stage, &input, bound.as_ref());
         let mut added = None;
         if let Some(bound) = bound {
             self.probabilities(spec, stage, &bound.stage);
@@ -253,6 +251,63 @@ impl Resolver<'_> {
             self.parts(spec, stage, config.as_ref(), id);
         }
         added
+    }
+
+    /// Binds the condition of a stage to what it asks about: the rows of its input, or groups of them.
+    fn when(
+        &mut self,
+        seed: Option<u64>,
+        stage: &Asking<'_>,
+        input: &Input,
+        bound: Option<&BoundStage>,
+    ) -> Option<BoundCondition> {
+        let Asking { at, stage: RawAsking { table, own, node }, .. } = stage;
+        let (source, at) = (table.when.as_deref()?, &at.key("when"));
+        let groups = match (bound, &own.value) {
+            (Some(bound), _) => bound.groups.as_ref().map(|_| bound.input.relation.clone()),
+            (None, Some(config)) => self.silently(|it| match it.gathered(seed, stage, config.as_ref(), input) {
+                Ok(groups) => groups.map(|groups| derived(std::slice::from_ref(input), &groups)),
+                Err(_) => Some(assumed::columns(node)),
+            }),
+            (None, None) => None,
+        };
+        let Some(groups) = groups else {
+            return stage::condition(source, &input.relation.schema, at, self.problems);
+        };
+        let shown = Arc::new(Schema::new(groups.schema.fields()[..groups.shown()].to_vec()));
+        let unknown = match BoundCondition::new(source, &shown, &[]) {
+            Err(ConditionError::Unknown(unknown)) => unknown,
+            _ => return stage::condition(source, &shown, at, self.problems),
+        };
+        let of_rows = |name: &&str| input.relation.schema.column_with_name(name).is_some();
+        let names: Vec<String> = unknown.names().filter(of_rows).map(str::to_owned).collect();
+        for name in &names {
+            let message = format!("the condition is about groups, which have no column `{name}`");
+            let help = format!("write it into `group_by`, or leave out rows of `{}` with a `filter` first", input.name);
+            self.error("unknown-variable", at.clone(), message).help(help);
+        }
+        let others = names.iter().fold(unknown, |unknown, name| unknown.without(name));
+        self.problems.extend(others.problems(at, "the condition", &shown));
+        None
+    }
+
+    /// The transform that gathers the rows of a stage's input into the groups that it asks about.
+    fn gathered(
+        &mut self,
+        seed: Option<u64>,
+        stage: &Asking<'_>,
+        config: &dyn StageConfig,
+        input: &Input,
+    ) -> Result<Option<Transform>, Broken> {
+        let (inputs, read) = ([input.table(&[])], &self.reader());
+        let context = TransformContext {
+            name: stage.name.as_str(),
+            path: &stage.at,
+            inputs: &inputs,
+            seed: seed.unwrap_or_default(),
+            read,
+        };
+        config.gathers(&context, self.problems)
     }
 
     /// Adds the tables that a stage makes beside its own.
@@ -278,9 +333,7 @@ impl Resolver<'_> {
         (input, examples): (&Input, Option<&[Example]>),
     ) -> Option<BoundStage> {
         let (name, path, read) = (stage.name.as_str(), &stage.at, &self.reader());
-        let gathering =
-            TransformContext { name, path, inputs: &[input.table(&[])], seed: seed.unwrap_or_default(), read };
-        let groups = config.gathers(&gathering, self.problems);
+        let groups = self.gathered(seed, stage, config, input);
         let relation = match &groups {
             Ok(None) => input.relation.clone(),
             Ok(Some(transform)) => derived(std::slice::from_ref(input), transform),

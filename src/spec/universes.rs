@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 
 use super::columns::Relation;
-use super::grid::{Grid, UNIVERSE};
+use super::grid::Grid;
 use super::pipeline::Spec;
 use super::read::{Raw, RawGrid, RawUniverse};
 use super::resolve::Resolver;
@@ -13,7 +13,7 @@ use super::stages::{Asking, Universe};
 use super::table::{TableId, TableSpec, TransformSpec};
 use crate::document::Path;
 use crate::name::Name;
-use crate::stage::Universes;
+use crate::stage::{UNIVERSE, Universes};
 use crate::table::{Cell, Column, Guard, Type};
 
 impl Resolver<'_> {

@@ -49,14 +49,14 @@ mod wordings;
 
 use crate::registry::Kind;
 
-pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig, StageInfo};
+pub(crate) use ask::{Ask, BindContext, Broken, MOST_LABELS, Stage, StageConfig, StageInfo};
 pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
 pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
 pub(crate) use transform::{
     ColumnOrigin, DataError, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
 };
-pub(crate) use universes::Universes;
+pub(crate) use universes::{UNIVERSE, Universes};
 pub(crate) use view::{Curve, Estimates, Predictions, Shown, View};
 pub(crate) use wordings::{Paraphrase, Wordings};
 

@@ -11,6 +11,8 @@ use super::view::{Shown, View};
 use crate::table::{Cell, Column, Type, array_of};
 
 const KIND: &str = "grid";
+/// The column that names the universe of a row.
+pub(crate) const UNIVERSE: &str = "universe";
 
 /// The universes of a grid. Their tables are the inputs, in the same order.
 #[derive(Debug)]

@@ -5,10 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
+use indexmap::IndexMap;
 
-use super::manifest::Manifest;
+use super::manifest::{Manifest, TransformEntry};
 use super::rundir::RunDir;
 use crate::source::{self, Source};
+use crate::stage::UNIVERSE;
 use crate::table::diff::{Batches, Matching};
 use crate::table::parquet::{Table, TableError, folder_of};
 
@@ -19,7 +21,8 @@ const BATCH_BYTES: u64 = 4 << 20;
 struct Identity {
     /// The column that identifies a row of the source. `None` means that the row's number does.
     key: Option<String>,
-    /// The columns that distinguish the rows of one source row: `replicate` and `model`, if there are several.
+    /// The columns that distinguish the rows of one key: `replicate` and `model` if there are several, the universe of a
+    /// grid, the other columns of a group.
     within: Vec<String>,
     /// The number of rows per source row.
     fold: u64,
@@ -162,23 +165,50 @@ impl Identity {
         Some(Identity { key: Some(key), within: columns, fold: 1 })
     }
 
-    fn of(manifest: &Manifest, stage: &str) -> Identity {
-        let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
-        let mut input = stage;
-        while let Some(stage) = manifest.tables.get(input) {
+    fn of(manifest: &Manifest, table: &str) -> Identity {
+        if let Some(stage) = manifest.tables.get(table) {
+            let mut identity = Identity::of(manifest, &stage.input);
             identity.fold *= stage.fold;
-            if stage.layout == "long" {
-                identity.within.insert(0, "model".to_owned());
-            }
-            if stage.replicates > 1 {
-                identity.within.insert(0, "replicate".to_owned());
-            }
-            input = &stage.input;
+            identity.within.extend((stage.replicates > 1).then(|| "replicate".to_owned()));
+            identity.within.extend((stage.layout == "long").then(|| "model".to_owned()));
+            return identity;
         }
-        identity.key = manifest.sources.get(input).and_then(|source| source.key.clone());
-        if let Some(made) = manifest.transforms.get(input) {
-            identity.key = made.key.clone();
-        }
-        identity
+        let own = manifest.transforms.get(table).map(|made| Identity::of_transform(manifest, made));
+        own.unwrap_or_else(|| Identity {
+            key: manifest.sources.get(table).and_then(|source| source.key.clone()),
+            within: Vec::new(),
+            fold: 1,
+        })
+    }
+
+    /// What tells the rows of a transform apart: its key and the columns that it copies of those that tell the rows of
+    /// its input apart.
+    fn of_transform(manifest: &Manifest, made: &TransformEntry) -> Identity {
+        let input = |place: usize| made.inputs.get(place).map(|input| Identity::of(manifest, input));
+        let copy = |place: usize, column: &String| {
+            let copies = made.copies.get(place)?;
+            copies.iter().find(|(_, copied)| *copied == column).map(|(own, _)| own.clone())
+        };
+        let key_of = |place: usize| copy(place, &input(place)?.key?);
+        let within_of = |place: usize| {
+            let within = input(place).map(|input| input.within).unwrap_or_default();
+            within.iter().filter_map(|column| copy(place, column)).collect::<Vec<String>>()
+        };
+        let (key, within) = match made.kind.as_str() {
+            _ if made.is_stack => (key_of(0), [vec![UNIVERSE.to_owned()], within_of(0)].concat()),
+            "gather" => {
+                let mut groups = made.copies.first().into_iter().flat_map(IndexMap::keys).cloned();
+                (groups.next(), groups.collect())
+            }
+            // Several rows of the second table fit a row of the first one.
+            "join" if made.key.is_none() => match (key_of(0), key_of(1)) {
+                (Some(key), Some(other)) => (Some(key), [within_of(0), vec![other], within_of(1)].concat()),
+                _ => (None, Vec::new()),
+            },
+            _ => (made.key.clone(), within_of(0)),
+        };
+        // Without a key, the number of a row tells it from all others.
+        let within = if key.is_some() { within } else { Vec::new() };
+        Identity { key, within, fold: 1 }
     }
 }

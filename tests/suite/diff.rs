@@ -330,3 +330,56 @@ fn arguments_that_cannot_be_compared_are_errors() {
     project.write("broken", "no lock");
     project.run(&["diff", "broken", "data.csv"]).exits(2).says("it is not a lock file");
 }
+
+#[test]
+fn rows_are_matched_by_what_tells_them_apart() {
+    let spec = r#"
+models.m = { provider = "mock", model = "m" }
+models.k = { provider = "mock", model = "k" }
+sources.s = { type = "file", path = "d.csv", key = "id" }
+[stages.a]
+type = "analysis"
+input = "s"
+models = ["m"]
+prompt = "Tone of {{ t }}"
+grid = { model = { temperature = [0, 1] } }
+[stages.b]
+type = "analysis"
+input = "s"
+models = ["m", "k"]
+fanout = true
+layout = "long"
+prompt = "Topic of {{ t }}"
+[stages.kept]
+type = "filter"
+input = "b"
+when = "b is not none"
+[stages.sums]
+type = "reduce"
+input = "s"
+models = ["m"]
+group_by = ["party", "year"]
+prompt = "Of {{ party }}: {% for row in rows %}{{ row.t }}{% endfor %}"
+[outputs]
+a = { input = "a", path = "a.csv" }
+kept = { input = "kept", path = "kept.csv" }
+sums = { input = "sums", path = "sums.csv" }
+"#;
+    let rows = [["id", "party", "year", "t"], ["1", "x", "1900", "war"], ["2", "x", "1901", "peace"]];
+    let more = [rows[0], ["0", "x", "1899", "trade"], rows[1], rows[2]];
+    let project = Project::new().spec(spec).csv("d.csv", &rows);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let project = project.csv("d.csv", &more);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let told = project.run(&["diff", "pipeline.toml"]).exits(1).stdout;
+    for (table, both, by, only) in
+        [("a", 4, "id and universe", 2), ("kept", 4, "id and model", 2), ("sums", 2, "party and year", 1)]
+    {
+        let line = format!("table {table}: {both} rows in both, matched by {by}, {only} only in B");
+        assert!(told.contains(&line), "{line}\n{told}");
+    }
+    // A key of one table is not asked of the others.
+    let told = project.run(&["diff", "pipeline.toml", "--key", "model,id"]).exits(1).stdout;
+    assert!(told.contains("matched by model and id") && told.contains("matched by party and year"), "{told}");
+    project.run(&["diff", "pipeline.toml", "--key", "nope"]).exits(2);
+}

@@ -106,6 +106,27 @@ fn each_group_is_one_question_and_rows_that_failed_are_left_out_and_counted() {
 }
 
 #[test]
+fn a_condition_is_about_the_group() {
+    let server = Server::new().start();
+    let by_year = "models = [\"mistral\"]\ngroup_by = [\"year\"]\n";
+    let project = project(&server, &format!("{by_year}when = 'year != \"1800\" and sums_rows > 1'"), 7);
+    project.run(&RUN).exits(0).says("sums  3 rows = 1 answered + 0 failed + 2 skipped");
+    let asked = sums(&server);
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].starts_with("Of 1801:"), "{asked:?}");
+    assert_eq!(project.table(OUT).nulls("sums"), 2);
+
+    project.write("pipeline.toml", &spec(&format!("{by_year}when = 'text != \"\" and yaer > 1'")));
+    let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
+    assert!(told.contains("the condition is about groups, which have no column `text`"), "{told}");
+    assert!(told.contains("did you mean `year`?"), "{told}");
+    // A mistake beside it hides neither.
+    project.write("pipeline.toml", &spec("models = [\"mistral\"]\ngroup_by = [\"yaer\"]\nwhen = 'yaer > 1'"));
+    let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
+    assert!(told.contains("`yaer`") && !told.contains("the condition"), "{told}");
+}
+
+#[test]
 fn a_group_of_which_nothing_is_left_is_skipped_and_the_whole_table_is_a_group() {
     let failing = |asked: &Asked, _: usize| match asked.question().contains("Gist of") {
         true => {

@@ -35,7 +35,8 @@ pub(crate) struct Diff {
     /// The new version; after a spec also the name of a run or a commit.
     #[arg(value_name = "NEW")]
     b: Option<PathBuf>,
-    /// The columns that identify a row [default: the key of the source, or the row number].
+    /// The columns that identify a row, in each table that has them [default: the key of the source, with the columns
+    /// that tell its rows apart, such as `model`; or the row number].
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     key: Vec<String>,
     /// Rows to show for each kind of difference.
@@ -135,11 +136,12 @@ impl Diff {
                 let (in_a, in_b) = (&a_run.lock.outputs, &b_run.lock.outputs);
                 report.only_a.extend(in_a.keys().filter(|name| !in_b.contains_key(*name)).cloned());
                 report.only_b.extend(in_b.keys().filter(|name| !in_a.contains_key(*name)).cloned());
-                let (mut first, mut has_gold) = (None, false);
+                let (mut first, mut has_gold, mut has_key) = (None, false, false);
                 for output in in_a.keys().filter(|name| in_b.contains_key(*name)) {
                     let compared = match a_run.table(output).and_then(|table| Ok((table, b_run.table(output)?))) {
                         Ok(tables) => {
                             has_gold |= self.gold.as_ref().is_some_and(|gold| tables.0.has(gold));
+                            has_key |= self.is_keyed([&tables.0, &tables.1]);
                             let compared = self.compared((a, &tables.0), (b, &tables.1), output)?;
                             first.get_or_insert(tables.0);
                             compared
@@ -148,8 +150,9 @@ impl Diff {
                     };
                     report.tables.push(ComparedTable { name: output.clone(), compared });
                 }
-                if let Some(table) = first.filter(|_| !has_gold) {
-                    check_columns(self.gold.as_slice(), &table, &a.name)?;
+                if let Some(table) = first {
+                    check_columns(if has_gold { &[] } else { self.gold.as_slice() }, &table, &a.name)?;
+                    check_columns(if has_key || table.has_statistics() { &[] } else { &self.key }, &table, &a.name)?;
                 }
             }
             (Argument::Lock(_) | Argument::Version(_), Argument::Table(_))
@@ -169,6 +172,10 @@ impl Diff {
             _ => {
                 let tables = (a.one_table()?, b.one_table()?);
                 check_columns(self.gold.as_slice(), &tables.0, &a.name)?;
+                if !tables.0.has_statistics() {
+                    check_columns(&self.key, &tables.0, &a.name)?;
+                    check_columns(&self.key, &tables.1, &b.name)?;
+                }
                 let compared = self.compared((a, &tables.0), (b, &tables.1), "")?;
                 report.tables.push(ComparedTable { name: b.name.clone(), compared });
             }
@@ -185,16 +192,13 @@ impl Diff {
     ) -> Result<Compared, Failure> {
         // The rows of the table of a method are statistics, which have their own names.
         let is_of_rows = !a.has_statistics();
-        let (by, folds) = match self.key.as_slice() {
-            columns if !columns.is_empty() && is_of_rows => {
-                check_columns(columns, a, &a_named.name)?;
-                check_columns(columns, b, &b_named.name)?;
-                (Matching { columns: columns.to_vec(), numbered: false }, [1, 1])
-            }
-            _ => match a.matching(b) {
+        let (by, folds) = if is_of_rows && self.is_keyed([a, b]) {
+            (Matching { columns: self.key.clone(), numbered: false }, [1, 1])
+        } else {
+            match a.matching(b) {
                 Ok(matching) => matching,
                 Err(why) => return Ok(Compared::Not(why)),
-            },
+            }
         };
         let shown = if is_of_rows { self.columns.as_slice() } else { &[] };
         check_columns(shown, a, &a_named.name)?;
@@ -208,7 +212,16 @@ impl Diff {
         let (read_a, read_b) = (|| a.read(), || b.read());
         let one = Side { schema: a.schema(), read: &read_a, fold: folds[0] };
         let other = Side { schema: b.schema(), read: &read_b, fold: folds[1] };
-        let mut found = diff(&one, &other, &by, &wanted).map_err(|error| failure(&error, [a_named, b_named]))?;
+        let mut found = match diff(&one, &other, &by, &wanted) {
+            Ok(found) => found,
+            // The other tables of the runs can be compared.
+            Err(error @ DiffError::Twice { .. }) if !output.is_empty() => {
+                let keys = by.columns.join(",");
+                let help = format!("name the columns that identify a row, such as `--key {keys},...`");
+                return Ok(Compared::Not(format!("{error}: {help}")));
+            }
+            Err(error) => return Err(failure(&error, [a_named, b_named])),
+        };
         for column in &mut found.columns {
             let labels = run.map(|run| run.manifest.labels(&column.name)).unwrap_or_default();
             if let Some(confusion) = &mut column.confusion {
@@ -216,6 +229,11 @@ impl Diff {
             }
         }
         Ok(Compared::Cells(by, Box::new(found)))
+    }
+
+    /// Whether both tables have the columns of `--key`.
+    fn is_keyed(&self, tables: [&StoredTable; 2]) -> bool {
+        !self.key.is_empty() && self.key.iter().all(|column| tables.iter().all(|table| table.has(column)))
     }
 
     /// Finds what an argument names. Runs are searched in the projects of the specs, and around this folder.

@@ -12,13 +12,11 @@ use crate::page::chart::{Axis, Chart, Dot, DotRow, Dots, Line, Lines, Mark, Matr
 use crate::page::content::Block;
 use crate::report::findings::in_words;
 use crate::report::text::percent;
-use crate::stage::{Curve, Estimates, Shown, View};
+use crate::stage::{Curve, Estimates, Shown, UNIVERSE, View};
 use crate::table::cells_at;
 
 /// The column of the name of a statistic.
 const STATISTIC: &str = "statistic";
-/// The column of the universes of a grid.
-const UNIVERSE: &str = "universe";
 /// The most groups, lines of a chart, charts of a line, and notes that are shown.
 const MOST_GROUPS: usize = 12;
 const MOST_LINES: usize = 40;

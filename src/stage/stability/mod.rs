@@ -18,12 +18,10 @@ use super::method::columns::{Read, Reading};
 use super::method::frame::Frame;
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
+use super::universes::UNIVERSE;
 use super::wordings::{Paraphrase, Wordings, ten};
 use crate::document::Problems;
 use crate::registry::Kind;
-
-/// The column before the axes of the grid.
-const UNIVERSE: &str = "universe";
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> = Kind::new::<Stability>(
     "stability",
