@@ -34,11 +34,22 @@ impl Origin {
             let mut values = Vec::new();
             each_row(&self.source(transform)?, &own, row..row + 1, |_, cells| values = cells)?;
             let (mut first, mut equal_rows, mut before) = (None, 0, 0);
+            // The text of a split is a piece of the one that it copies.
+            let is_piece = |place: usize, (piece, whole): (&Cell, &Cell)| match (piece, whole) {
+                (Cell::Text(piece), Cell::Text(whole)) => {
+                    made.kind == "split" && own[place] == transform && whole.contains(piece.as_str())
+                }
+                _ => false,
+            };
+            let is_origin = |cells: &[Cell]| {
+                let pairs = values.iter().zip(cells).enumerate();
+                pairs.into_iter().all(|(place, (own, theirs))| own == theirs || is_piece(place, (own, theirs)))
+            };
             // A row of a join without a match has no value of the other table.
             let is_copied = values.iter().any(|value| *value != Cell::Null);
             for table in if is_copied { self.tables(input)? } else { Vec::new() } {
                 each_row(&table, &theirs, 0..table.rows(), |row, cells| {
-                    if cells == values {
+                    if is_origin(&cells) {
                         first.get_or_insert(before + row);
                         equal_rows += 1;
                     }

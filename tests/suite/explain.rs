@@ -305,3 +305,22 @@ fn a_run_with_other_columns_of_calls_is_exported_and_explained() {
     let human = project.run(&["explain", OUT, "s0005"]).exits(0);
     assert!(human.stdout.contains("Speech 5,"), "{}", human.stdout);
 }
+
+#[test]
+fn a_piece_is_traced_to_the_text_that_it_was_cut_from() {
+    let spec = r#"
+models.m = { provider = "mock", model = "m" }
+sources.s = { type = "file", path = "d.csv", key = "id" }
+stages.gist = { type = "analysis", input = "s", models = ["m"], prompt = "Gist of {{ t }}" }
+stages.p = { type = "split", input = "gist", text_column = "t", size = 2, unit = "words" }
+stages.tone = { type = "analysis", input = "p", models = ["m"], prompt = "Tone of {{ p }}" }
+outputs.o = { input = "tone", path = "o.csv" }
+"#;
+    let project = Project::new().spec(spec).csv("d.csv", &[["id", "t"], ["1", "a b c d"], ["11", "c d"]]);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let told = project.run(&["explain", "pipeline.toml", "1#2"]).exits(0).stdout;
+    assert!(told.contains("source s, d.csv: row 1 of 2"), "{told}");
+    assert!(told.contains("Tone of c d") && told.contains("Gist of a b c d"), "{told}");
+    let told = project.run(&["explain", "pipeline.toml", "11#1", "p"]).exits(0).stdout;
+    assert!(told.contains("it was copied from `gist`") && told.contains("row 2 of 2"), "{told}");
+}
