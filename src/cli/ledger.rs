@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::write_json;
+use super::output::{check_replaces, write_json};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;
@@ -155,6 +155,7 @@ impl Gc {
 impl Export {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
+        check_replaces(&self.output, "a replay file", |file| Ok(store::is_replay(file)))?;
         let project = Project::of(&spec.folder);
         let dir = current(spec, &project)?;
         let calls = store::export(&dir, &self.output, project.root()).map_err(|error| match error {

@@ -1,9 +1,10 @@
 //! The command `fanfold report`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load::{load_again, load_lock, load_spec_with};
+use super::output::{check_replaces, unwritable};
 use super::past_run::PastRun;
 use super::runtime::block_on;
 use super::selection::SourceArguments;
@@ -76,7 +77,7 @@ impl Report {
             terminal.data(&text);
             return Ok(Exit::Ok);
         }
-        check_replaces_page(&file)?;
+        check_replaces(&file, "a report", |file| Ok(is_page(&std::fs::read(file)?)))?;
         write_whole(&file, text.as_bytes()).map_err(|error| unwritable(&file, &error))?;
         terminal.note(&format!("wrote {}", file.display()));
         if self.open {
@@ -147,26 +148,4 @@ fn said(failure: Failure) -> String {
 
 fn unreadable(why: String) -> Failure {
     Failure::new(Exit::Environment, format!("the report can't be made: {why}"))
-}
-
-fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Environment, format!("`{}` can't be written: {why}", file.display()))
-}
-
-/// Refuses to replace a file that is not a page, such as a spec or an output.
-fn check_replaces_page(file: &Path) -> Result<(), Failure> {
-    let refused = || {
-        let message = format!("`{}` exists and is not a report of fanfold", file.display());
-        Err(Failure::new(Exit::Spec, message).help("name another file with `-o FILE`"))
-    };
-    match std::fs::metadata(file) {
-        Err(_) => Ok(()),
-        Ok(facts) if !facts.is_file() => refused(),
-        Ok(facts) if facts.len() == 0 => Ok(()),
-        Ok(_) => match std::fs::read(file) {
-            Err(error) => Err(unwritable(file, &error)),
-            Ok(bytes) if is_page(&bytes) => Ok(()),
-            Ok(_) => refused(),
-        },
-    }
 }

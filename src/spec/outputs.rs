@@ -104,6 +104,11 @@ impl Resolver<'_> {
             self.error("output-over-input", at, message).help(help);
             return None;
         }
+        if let Some(read) = self.read_over(spec, &file) {
+            let message = format!("this output would overwrite `{read}`, which the spec reads");
+            self.error("output-over-input", at, message).help("write another file");
+            return None;
+        }
         if let Some((other, _)) = spec.outputs.iter().find(|(_, o)| o.file == file) {
             self.error("duplicate-output", at, format!("the output `{other}` is written to the same file"));
             return None;
@@ -111,12 +116,22 @@ impl Resolver<'_> {
         Some(file).filter(|_| inside)
     }
 
+    /// The prompt, the examples, the corrections or another file of the spec that `file` is.
+    fn read_over(&self, spec: &Spec, file: &FilePath) -> Option<String> {
+        let read = self.reads.borrow().iter().find(|read| is_same(&self.folder.join(read), file)).cloned();
+        let replay = || spec.replay.as_ref().filter(|replay| is_same(replay, file));
+        read.or_else(|| Some(replay()?.display().to_string()))
+    }
+
     fn source_over(&self, spec: &Spec, file: &FilePath) -> Option<String> {
-        let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let reads =
-            |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| real(f) == real(file));
+        let reads = |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| is_same(f, file));
         spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
+}
+
+fn is_same(one: &FilePath, other: &FilePath) -> bool {
+    let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }
 
 impl OutputSpec {

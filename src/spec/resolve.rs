@@ -27,7 +27,8 @@ use crate::source::Source;
 /// Resolves every name and reports all problems. The spec is complete only if there are no errors.
 pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, frozen: &Frozen, problems: &mut Problems) -> Spec {
     let outside = raw.header.allow_outside || problems.is_distrusted(&Path::of(["allow_outside"]));
-    let mut resolver = Resolver { folder, frozen, outside, problems, reads: Rc::default() };
+    let reads = Rc::new(RefCell::new(std::mem::take(&mut raw.worded.files)));
+    let mut resolver = Resolver { folder, frozen, outside, problems, reads };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
     resolver.contexts(&models, &endpoints);

@@ -3,7 +3,7 @@
 //! The wordings are those of a file, or those that a model has written. The latter are facts of the lock
 //! ([`Paraphrases`]). Without them, numbered marks take their place, so that a spec can be checked and planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ pub(super) struct Worded {
     pub(super) unwritten: Vec<Unwritten>,
     /// The wordings that a model has written.
     pub(super) written: Paraphrases,
+    /// The files with wordings.
+    pub(super) files: BTreeSet<String>,
 }
 
 /// Makes the tables of stages with a grid.
@@ -141,6 +143,7 @@ impl Wording<'_> {
         let mut others = Vec::new();
         if let Some(file) = wordings.file {
             let at = at.key("wordings_file");
+            worded.files.insert(file.to_owned());
             match (self.read)(file) {
                 Err(message) => drop(problems.error("unreadable-file", at, message)),
                 Ok(text) => {

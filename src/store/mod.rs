@@ -91,7 +91,7 @@ pub(crate) use provenance::{Origin, OriginError, origin, source_table};
 pub(crate) use recall::{Recalled, add_replay, recalled};
 pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};
-pub(crate) use replay::{ReplayFile, replay_of};
+pub(crate) use replay::{ReplayFile, is_replay, replay_of};
 pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
 pub(crate) use shared::{Attempt, SharedDir, retired};
 pub(crate) use span::CallSpan;

@@ -207,6 +207,11 @@ impl ReplayFile {
     }
 }
 
+/// Whether the file at `path` is a replay file of any version.
+pub(crate) fn is_replay(path: &Path) -> bool {
+    Table::open(path).is_ok_and(|table| table.fact(FORMAT_FACT).is_some())
+}
+
 /// The replay file of a spec: the one that it names, or else the first of this pipeline next to it that has `replay` in
 /// its name. The error is that of a file that the spec names.
 pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, StoreError> {

@@ -219,3 +219,24 @@ fn the_first_answer_counts_when_ledgers_are_merged() {
     here.run(&RUN).exits(0).says("1 call sent, 9 from the ledger");
     here.run(&["ledger", "import", "data.csv"]).exits(3).says("neither a replay file nor a ledger");
 }
+
+#[test]
+fn an_export_replaces_only_a_replay_file() {
+    let spec = r#"
+models.m = { provider = "mock", model = "m" }
+sources.s = { type = "file", path = "d.csv" }
+stages.a = { type = "analysis", input = "s", models = ["m"], prompt = "Tone of {{ t }}" }
+outputs.o = { input = "a", path = "o.parquet" }
+"#;
+    let project = Project::new().spec(spec).csv("d.csv", &[["t"], ["war"]]);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    for file in ["d.csv", "pipeline.toml", "o.parquet", ".fanfold/ledger.sqlite", ".fanfold"] {
+        let before = project.path(file).is_file().then(|| project.bytes(file));
+        let told = project.run(&["ledger", "export", "pipeline.toml", "-o", file]).exits(2).stderr;
+        assert!(told.contains("exists and is not a replay file of fanfold"), "{told}");
+        assert_eq!(before, project.path(file).is_file().then(|| project.bytes(file)));
+    }
+    for _ in 0..2 {
+        project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
+    }
+}

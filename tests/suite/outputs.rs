@@ -535,3 +535,40 @@ print(json.dumps({"labels": meta.column_names_to_labels, "values": {k: {str(c): 
     assert_eq!(found["labels"]["tone_large"], json!("Tone of the answer"));
     assert_eq!(found["values"]["tone_small"], json!({ "1.0": "glad", "2.0": "sad" }));
 }
+
+#[test]
+fn no_output_overwrites_a_file_of_the_spec() {
+    let spec = |line: &str, output: &str| {
+        format!(
+            r#"
+replay = "replay.parquet"
+models.m = {{ provider = "mock", model = "m" }}
+sources.s = {{ type = "file", path = "d.csv", key = "id" }}
+outputs.o = {{ input = "a", {output} }}
+[stages.a]
+type = "analysis"
+input = "s"
+models = ["m"]
+{line}
+"#
+        )
+    };
+    let prompt = "prompt = \"Tone of {{ t }}\"";
+    let cases = [
+        ("prompt_file = \"p.md\"".to_owned(), "path = \"p.md\"", "p.md"),
+        ("prompt_file = \"p.md\"".to_owned(), "path = \"o.csv\", codebook = \"./p.md\"", "p.md"),
+        (format!("{prompt}\nexamples_file = \"examples.csv\""), "path = \"examples.csv\"", "examples.csv"),
+        (format!("{prompt}\ncorrections = \"people.csv\""), "path = \"people.csv\"", "people.csv"),
+        (prompt.to_owned(), "path = \"replay.parquet\"", "replay.parquet"),
+    ];
+    for (line, output, file) in cases {
+        let project = Project::new()
+            .spec(&spec(&line, output))
+            .file("p.md", "Tone of {{ t }}")
+            .csv("examples.csv", &[["t", "a"], ["war", "bad"]])
+            .csv("people.csv", &[["stage", "key", "column", "value"], ["a", "1", "a", "bad"]])
+            .csv("d.csv", &[["id", "t"], ["1", "peace"]]);
+        let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
+        assert!(told.contains("error[output-over-input]") && told.contains(file), "{output}: {told}");
+    }
+}
