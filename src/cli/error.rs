@@ -131,6 +131,9 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Source { error: source, .. } => Failure { exit: Exit::Spec, ..failure.help_if(source.help) },
             StoreError::Locked { .. } => failure.help("wait for the other run, or stop it"),
+            StoreError::Workers => {
+                failure.help("run the command again in a moment: they end after their calls in flight")
+            }
             StoreError::OnCluster { .. } => {
                 failure.help("to follow it, run the command with `--on` again; Ctrl-C then asks whether to cancel it")
             }

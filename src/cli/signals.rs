@@ -45,6 +45,16 @@ pub(crate) async fn listen(stop: Stop, terminal: Terminal) {
     stop.abort();
 }
 
+/// Stops as after a signal when standard input ends.
+pub(crate) fn watch_input(stop: Stop, terminal: Terminal) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drain(&stop, &terminal, StopReason::Terminated);
+        std::thread::sleep(DRAIN);
+        stop.abort();
+    });
+}
+
 fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     stop.drain(reason);
     if terminal.notes == Notes::Json {

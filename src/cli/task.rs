@@ -34,6 +34,9 @@ pub(crate) struct Task {
     /// Wait for parts of other workers that are not committed yet.
     #[arg(long, conflicts_with = "check")]
     wait: bool,
+    /// Stop as after a signal when standard input ends, which is when the command that started this one ends.
+    #[arg(long, hide = true)]
+    ends_with_input: bool,
     /// Write nothing but errors to standard error.
     #[arg(short, long, conflicts_with = "log")]
     quiet: bool,
@@ -48,6 +51,7 @@ impl Task {
         if self.check {
             return self.connect(&run, terminal);
         }
+        let _worker = self.ends_with_input.then(|| run.hold()).transpose()?;
         let share = match (self.part, self.worker.unwrap_or_default()) {
             (Some(part), _) => Share::Part(part),
             (None, number) => Share::Worker(WorkerId { number, of: thaw(&run)?.frozen.workers.into() }),
@@ -61,6 +65,9 @@ impl Task {
         let worked = block_on(async {
             let stop = Stop::default();
             let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+            if self.ends_with_input {
+                signals::watch_input(stop.clone(), *terminal);
+            }
             let worked = loop {
                 match self.make(&run, share, &stop, terminal).await {
                     Err(TaskError::Run(RunError::MissingPart { .. })) if self.wait && !stop.is_draining() => {

@@ -117,7 +117,8 @@ fn start(work: &Work, table: &FrozenTable, number: u32) -> Result<Child, EngineE
         let log = OpenOptions::new().create(true).append(true).open(&log)?;
         let mut command = Command::new(&work.program);
         command.args(work.arguments(table, &number.to_string()));
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+        // The pipe ends with this process, also if it is killed.
+        command.arg("--ends-with-input").stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn()
     };
     open().map_err(|error| failed(work, &error))
 }

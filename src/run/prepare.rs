@@ -107,6 +107,7 @@ pub(crate) fn prepare(
     let mut plan = Plan::new(spec, selection, facts)?;
     let dir = folder(&plan, &project, matches!(recall, Recall::Replay(..)));
     let mut locks = vec![reading, project.share()?, project.lock(dir.root(), "this run's folder")?];
+    project.check_no_workers(dir.root())?;
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
         check(output, &plan.spec.folder)?;

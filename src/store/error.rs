@@ -33,6 +33,8 @@ pub(crate) enum StoreError {
     InUse,
     #[error("this run is on {} (job {})", .job.engine, .job.ids.join(", "))]
     OnCluster { run: PathBuf, job: ActiveJob },
+    #[error("workers of a command that was killed are ending their calls in this run's folder")]
+    Workers,
     #[error("{what} is being written by another run ({holder})")]
     Locked { what: String, holder: String },
 }

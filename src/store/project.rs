@@ -135,6 +135,17 @@ impl Project {
         Ok(hold)
     }
 
+    /// Marks this process as a worker of the run in the folder `run`, whose command holds the lock of the folder. Several
+    /// processes may hold this lock.
+    pub(crate) fn hold_as_worker(&self, run: &Path) -> Result<Hold, StoreError> {
+        Ok(self.hold(&workers_name(run), File::try_lock_shared, |_| StoreError::Workers)?.0)
+    }
+
+    /// Fails if workers of a command that was killed still work on the run in the folder `run`.
+    pub(crate) fn check_no_workers(&self, run: &Path) -> Result<(), StoreError> {
+        self.hold(&workers_name(run), File::try_lock, |_| StoreError::Workers).map(drop)
+    }
+
     /// Whether a process holds the lock of `path`. Writes nothing.
     pub(crate) fn is_locked(&self, path: &Path) -> bool {
         let file = File::open(self.root.join("locks").join(format!("{}.lock", lock_name(path))));
@@ -160,6 +171,10 @@ impl Project {
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
         }
     }
+}
+
+fn workers_name(run: &Path) -> String {
+    format!("{}-workers", lock_name(run))
 }
 
 /// The name of the lock of a file, which is made from its path.

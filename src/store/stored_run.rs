@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::error::StoreError;
 use super::mirror::{Mirror, inside, pack};
 use super::pieces::{each_bytes, is_stored};
-use super::project::Project;
+use super::project::{Hold, Project};
 use super::rundir::RunDir;
 use super::shared::{JournalCounts, SharedDir};
 use crate::object::{Address, ObjectError};
@@ -153,6 +153,12 @@ impl WorkerRun {
                 Ok(WorkerRun { dir: RunDir::new(root).shared(), _copy: None })
             }
         }
+    }
+
+    /// Keeps other commands out of the run's folder until the result is dropped.
+    pub(crate) fn hold(&self) -> Result<Hold, StoreError> {
+        let run = self.dir.root();
+        Project::of(run.ancestors().nth(3).unwrap_or(run)).hold_as_worker(run)
     }
 
     fn copy(address: &Address) -> Result<WorkerRun, StoreError> {
