@@ -330,9 +330,12 @@ impl RunSummary {
         if totals.needed > totals.calls {
             parts.push(format!("{} in all", count(totals.needed, "call")));
         }
-        let retries = totals.attempts.saturating_sub(totals.calls + totals.aborted);
+        let retries = totals.attempts.saturating_sub(totals.calls + totals.aborted + totals.stopped);
         if retries > 0 {
             parts.push(format!("{} {}", number(retries), if retries == 1 { "retry" } else { "retries" }));
+        }
+        if totals.stopped > 0 {
+            parts.push(format!("{} stopped between two tries", number(totals.stopped)));
         }
         if totals.aborted > 0 {
             parts.push(format!("{} aborted, which the server may charge for", number(totals.aborted)));
@@ -474,6 +477,7 @@ mod tests {
                 .collect(),
             attempts: 2414,
             aborted: 4,
+            stopped: 0,
             cut: 2,
             other_servers: 0,
             prompt_tokens: 1_000_000,

@@ -230,15 +230,17 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<(Record, Result<Answer, Failure>, bool)> {
         let target = self.target(request.model);
-        let mut tally = Tally::default();
+        let stopped = self.recorder.stopped(request.key).await;
+        let mut tally = stopped.map_or_else(Tally::default, |stopped| Tally::of_stopped(&stopped, request.prompt));
         let attempts = Attempts { admission: &self.admission, target, request, progress };
         // Kept until the fallbacks have answered.
         let mut pass = self.pass(&request, target);
-        let given_up = match attempts.until_done(&mut tally, &mut pass).await? {
-            Ok((reply, answer)) => {
+        let given_up = match attempts.until_done(&mut tally, &mut pass).await {
+            Some(Ok((reply, answer))) => {
                 return Some((tally.record(&request, target, Some(&reply), None), Ok(answer), false));
             }
-            Err(given_up) => given_up,
+            Some(Err(given_up)) => given_up,
+            None => return self.keep_tries(&request, tally, progress).await,
         };
         let failure = given_up.failure.clone();
         let too_large = request.prompt.pack.is_some() && TOO_LARGE.contains(&failure.kind);
@@ -257,7 +259,8 @@ impl Calls {
                     CallRequest { model: *model, key, terms, fallback_of, is_first: false, ..request },
                     progress,
                 )
-                .await?;
+                .await;
+            let Some(finished) = finished else { return self.keep_tries(&request, tally, progress).await };
             match finished.answer {
                 Ok(answer) => {
                     self.can_answer(request.model);
@@ -272,6 +275,16 @@ impl Calls {
             }
         }
         Some((tally.record(&request, target, None, Some(&failure)), Err(failure), false))
+    }
+
+    /// Records the replies to a call that the end of the run stops between two tries, for the next run.
+    async fn keep_tries<T>(&self, request: &CallRequest<'_>, tally: Tally, progress: &StageProgress) -> Option<T> {
+        if tally.has_replies() {
+            progress.stopped();
+            let record = Arc::new(tally.record_of_stopped(request, self.target(request.model)));
+            self.recorder.record(record, [request.model; 2]).await?;
+        }
+        None
     }
 
     /// Makes a call, unless the ledger has its answer. Returns `None` if the run stops without an answer.

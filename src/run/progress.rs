@@ -189,6 +189,11 @@ impl StageProgress {
         Flight { stage: self, has_landed: false }
     }
 
+    /// Counts a call that the end of the run stops between two tries.
+    pub(crate) fn stopped(&self) {
+        self.counters.lock().totals.stopped += 1;
+    }
+
     /// Counts the tokens of a reply; `thought` of them are of its thoughts.
     pub(crate) fn tokens(&self, tokens: CallTokens, thought: u64) {
         let totals = &mut self.counters.lock().totals;

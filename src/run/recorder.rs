@@ -5,6 +5,7 @@
 //! at most every 20 ms; a part is committed only after the sync. If the ledger can't be written, the run stops: answers
 //! that are not stored must not be used.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -62,6 +63,8 @@ struct Shared {
     /// On a cluster: the journal that gets every record, and the answers of the project's ledger.
     journal: Option<Mutex<Journal>>,
     known: Option<Known>,
+    /// The calls of earlier runs that stopped between two tries, and that nobody has continued.
+    stopped: Mutex<HashSet<Key>>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -97,6 +100,7 @@ impl Recorder {
             builds,
             journal: journal.map(Mutex::new),
             known,
+            stopped: Mutex::new(ledger.stopped_keys()?),
             error: Mutex::default(),
             threads: Mutex::default(),
         });
@@ -168,6 +172,16 @@ impl Recorder {
             }
         }
         Ok(found)
+    }
+
+    /// Takes the call with this key that an earlier run stopped between two tries.
+    pub(crate) async fn stopped(&self, key: Key) -> Option<Record> {
+        if !self.shared.stopped.lock().remove(&key) {
+            return None;
+        }
+        let (recorder, since) = (self.clone(), self.shared.fresh_since.unwrap_or(Since::ALWAYS));
+        let found = tokio::task::spawn_blocking(move || recorder.read(|ledger| ledger.stopped(key, since)));
+        found.await.ok()?.ok()?
     }
 
     /// The number of answers in the ledger. Blocking.

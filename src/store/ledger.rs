@@ -12,6 +12,7 @@ mod find;
 mod reading;
 mod salvage;
 mod since;
+mod stopped;
 mod totals;
 
 use std::collections::HashSet;
@@ -33,6 +34,7 @@ pub(crate) use batches::{Batch, NewBatch, Placed};
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
 pub(crate) use since::Since;
+pub(crate) use stopped::STOPPED;
 
 /// The version of the file's format. A newer format is refused. Format 2 added the probabilities. Format 3 added the
 /// notes and a checksum of all fields.

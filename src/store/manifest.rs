@@ -185,6 +185,9 @@ pub(crate) struct StageTotals {
     /// The attempts in flight that a second signal ended. A server may charge for them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) aborted: u64,
+    /// The calls that the end of the run stopped between two tries. The next run continues them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) stopped: u64,
     /// Recorded answers about prompts that the server had cut. Those of a replay are used, those of the ledger are not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) cut: u64,
@@ -241,6 +244,7 @@ impl StageTotals {
             sum.without_packing += one.without_packing;
             sum.attempts += one.attempts;
             sum.aborted += one.aborted;
+            sum.stopped += one.stopped;
             sum.cut += one.cut;
             sum.other_servers += one.other_servers;
             sum.prompt_tokens += one.prompt_tokens;

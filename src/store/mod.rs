@@ -78,7 +78,8 @@ pub(crate) use journal::{Entry, Journal};
 pub(crate) use known::{Known, write_known};
 pub(crate) use lease::{Lease, Leases};
 pub(crate) use ledger::{
-    Added, Batch, Contents, DropCounts, Ledger, LedgerError, LedgerSync, NewBatch, Placed, Retired, Since, VerifyCounts,
+    Added, Batch, Contents, DropCounts, Ledger, LedgerError, LedgerSync, NewBatch, Placed, Retired, STOPPED, Since,
+    VerifyCounts,
 };
 pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, PriceSource, RefusalTotals, ReplyLimit, SheetFacts,

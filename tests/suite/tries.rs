@@ -189,3 +189,79 @@ fn a_larger_limit_keeps_the_replies_that_ended_by_themselves() {
     project.write("pipeline.toml", text.replace("max_tokens = 64", "max_tokens = 200"));
     project.run(&RUN).exits(0).says("2 calls sent, 8 from the ledger");
 }
+
+/// A server that gives only its third reply to each speech in the right form, and its first one to the first speech.
+fn third_time_lucky(latency: u64) -> Server {
+    let script = |asked: &Asked, _: usize| match asked.messages.last() {
+        Some((_, said)) if said.contains("Earlier answers had faults too") => Say::Default,
+        _ if asked.call().contains("Speech 0,") => Say::Default,
+        _ => Say::Text("sad".into()),
+    };
+    Server::new().latency_ms(latency).script(script).start()
+}
+
+fn tokens_of(ledger: &Value) -> (i64, i64) {
+    let sum = |name: &str| ledger["contents"]["models"][0][name].as_i64().expect("a number");
+    (sum("prompt_tokens"), sum("completion_tokens"))
+}
+
+#[test]
+fn a_run_continues_the_calls_that_a_budget_stopped_between_two_tries() {
+    let undisturbed = third_time_lucky(0);
+    let whole = project(&undisturbed, &spec(&stage("")), 13);
+    whole.run(&RUN).exits(0);
+
+    let server = third_time_lucky(0);
+    let budget = "seed = 42\nbudget = { calls = 10 }\n";
+    let project = project(&server, &spec(&stage("")).replacen("seed = 42\n", budget, 1), 13);
+    let first = project.run(&RUN).exits(4);
+    assert!(
+        first.stderr.contains("stopped between two tries") && !first.stderr.contains("retries"),
+        "{}",
+        first.stderr
+    );
+    for sent in [20, 30] {
+        project.run(&RUN).exits(4);
+        assert_eq!(server.requests(), sent);
+    }
+    project.run(&RUN).exits(0);
+    assert_eq!((server.requests(), bodies(&server.asked()).len()), (37, 37), "no try is repeated");
+    assert_eq!(bodies(&server.asked()), bodies(&undisturbed.asked()));
+    assert!(project.bytes(OUT) == whole.bytes(OUT));
+    let tries = |project: &Project| project.calls().strings("earlier_tries");
+    assert_eq!(tries(&project), tries(&whole));
+    let ledger = |project: &Project| project.run(&["ledger", "info", "--format", "json"]).exits(0).json();
+    let (one, other) = (ledger(&project), ledger(&whole));
+    assert_eq!(tokens_of(&one), tokens_of(&other), "{one:#}");
+    assert_eq!((&one["contents"]["answers"], &one["contents"]["failed_calls"]), (&json!(13), &json!(0)), "{one:#}");
+}
+
+#[test]
+fn a_run_continues_the_calls_that_an_interrupt_stopped_between_two_tries() {
+    let server = third_time_lucky(300);
+    let project = project(&server, &spec(&stage("")), 13);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(4), "{}", running.stderr());
+    running.sigint();
+    running.wait().exits(130);
+    let before = server.requests();
+    project.run(&RUN).exits(0);
+    assert!(before < server.requests());
+    assert_eq!((server.requests(), bodies(&server.asked()).len()), (37, 37), "no try is repeated");
+}
+
+#[test]
+fn the_total_budget_counts_the_tries_of_stopped_calls() {
+    let server = Server::new()
+        .script(|asked, _| match asked.call().contains("Speech 0,") {
+            true => Say::Default,
+            false => Say::Text("sad".into()),
+        })
+        .start();
+    let budget = "seed = 42\nbudget = { calls = 10, total = { calls = 25 } }\n";
+    let project = project(&server, &spec(&stage("")).replacen("seed = 42\n", budget, 1), 12);
+    for sent in [10, 20, 25, 25] {
+        project.run(&RUN).exits(4);
+        assert_eq!(server.requests(), sent);
+    }
+}

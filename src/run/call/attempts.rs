@@ -47,7 +47,8 @@ impl Attempts<'_> {
         tally: &mut Tally,
         pass: &mut Pass<'_>,
     ) -> Option<Result<(Reply, Answer), FailedAttempt>> {
-        let mut conversation = Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: None };
+        let mut conversation =
+            Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: tally.resumed.take() };
         let mut shortening = Shortening::default();
         let ModelState { first_answer, pending, .. } = self.admission.endpoints.of(self.target);
         let (age, _pending) = (self.admission.age(), pending.begin());
@@ -69,37 +70,49 @@ impl Attempts<'_> {
                     return Some(Ok((reply, answer)));
                 }
                 Outcome::Retry { failed, delay, counts, again } => {
-                    match counts {
-                        true => self.count(pass, &failed, tally.requests() - sent)?,
-                        false => pass.step_back(),
-                    }
+                    let goes_on = match counts {
+                        true => self.count(pass, &failed, tally.requests() - sent),
+                        false => Some(pass.step_back()),
+                    };
                     tally.counted += u32::from(counts);
                     tally.note(failed);
                     if let Some(again) = again {
                         let seed = self.model(tally.reasons.len() + 1).sampling.seed;
                         conversation.again = Some(tally.again(again, seed));
                     }
+                    goes_on?;
                     self.wait(delay, pass).await?;
                 }
                 Outcome::Shorten(failed) => {
                     let Some((prompt, left_out)) = self.shorter(&mut shortening) else {
-                        self.count(pass, &failed, tally.requests() - sent)?;
-                        return Some(Err(failed));
+                        return self.give_up(pass, failed, tally, sent);
                     };
                     conversation = Conversation { prompt: Cow::Owned(prompt), again: None };
                     tally.notes.left_out = Some(left_out);
                     tally.note(failed);
                 }
-                Outcome::GiveUp(failed) => {
-                    self.count(pass, &failed, tally.requests() - sent)?;
-                    return Some(Err(failed));
-                }
+                Outcome::GiveUp(failed) => return self.give_up(pass, failed, tally, sent),
                 Outcome::StopRun(error) => {
                     self.admission.stop.drain(StopReason::Environment { model: self.target.name.clone(), error });
                     return None;
                 }
             }
         }
+    }
+
+    /// The end of a call that fails for good. Returns `None` if it stops the run.
+    fn give_up<T>(
+        &self,
+        pass: &mut Pass<'_>,
+        failed: FailedAttempt,
+        tally: &mut Tally,
+        sent: u32,
+    ) -> Option<Result<T, FailedAttempt>> {
+        if self.count(pass, &failed, tally.requests() - sent).is_none() {
+            tally.note(failed);
+            return None;
+        }
+        Some(Err(failed))
     }
 
     /// Counts a failed attempt before the model's first answer. Returns `None` if it stops the run.

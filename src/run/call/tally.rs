@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::request::CallRequest;
 use crate::ask::probabilities;
 use crate::models::Target;
-use crate::prompt::{Failure, FurtherTry, Message, thoughts};
+use crate::prompt::{Failure, FurtherTry, Message, Prompt, thoughts};
 use crate::provider::{CallError, Finish, Reply};
 use crate::run::progress::StageProgress;
 use crate::spec::CallTokens;
-use crate::store::{Notes, Record};
+use crate::store::{Notes, Record, STOPPED};
 
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
@@ -39,9 +39,48 @@ pub(crate) struct Tally {
     pub(crate) reasons: Vec<String>,
     tokens: CallTokens,
     tries: Vec<Value>,
+    /// The messages that follow the tries of an earlier run.
+    pub(crate) resumed: Option<Vec<Message>>,
 }
 
 impl Tally {
+    /// The tally of a call that an earlier run stopped between two tries.
+    pub(crate) fn of_stopped(stopped: &Record, prompt: &Prompt) -> Tally {
+        let tries = stopped.tries.as_deref().and_then(|tries| serde_json::from_str(tries).ok()).unwrap_or_default();
+        let mut tally = Tally {
+            attempts: stopped.attempts,
+            notes: Notes { batch: stopped.notes.batch, ..Notes::default() },
+            tokens: stopped.tokens(),
+            tries,
+            ..Tally::default()
+        };
+        // The conversation about a shortened prompt begins anew.
+        if stopped.notes.left_out.is_some() {
+            return tally;
+        }
+        for attempt in &tally.tries {
+            let (Some(reply), Some(error)) = (attempt["reply"].as_str(), attempt["error"].as_str()) else { continue };
+            if attempt["then"].is_null() {
+                continue;
+            }
+            let again = prompt.again(&prompt.messages, reply, &Failure::read(error), &tally.reasons);
+            tally.reasons.push(again.reason);
+            tally.resumed = Some(again.messages);
+            tally.counted += 1;
+        }
+        tally
+    }
+
+    /// Whether a reply has been paid.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.tries.iter().any(|attempt| attempt["reply"].is_string())
+    }
+
+    /// The record of a call that ends between two tries, because the run does.
+    pub(crate) fn record_of_stopped(self, request: &CallRequest<'_>, target: &Target) -> Record {
+        Record { error: Some(STOPPED.to_owned()), ..self.record(request, target, None, None) }
+    }
+
     /// The requests in a form that the server takes.
     pub(crate) fn requests(&self) -> u32 {
         self.attempts - self.reshaped

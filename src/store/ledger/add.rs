@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use rusqlite::{Statement, TransactionBehavior, params};
 
 use super::find::look_up;
-use super::{FORMAT, Ledger, LedgerError, RETIRE, Retired, Since, columns};
+use super::{FORMAT, Ledger, LedgerError, RETIRE, Retired, Since, columns, stopped};
 use crate::store::record::{FIELDS, Record};
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -44,6 +44,10 @@ impl Ledger {
                 transaction.execute("INSERT OR IGNORE INTO imports VALUES (?1)", [at])?;
                 self.imports.insert(at);
             }
+            if records.iter().any(|record| record.borrow().is_stopped()) {
+                stopped::prepare(&transaction)?;
+            }
+            let has_stopped = stopped::has_stopped(&transaction)?;
             let mut added = Vec::with_capacity(records.len());
             {
                 let mut insert = transaction.prepare_cached(&INSERT)?;
@@ -57,7 +61,11 @@ impl Ledger {
                             add_one(&mut insert, record, at)?;
                         }
                     }
-                    added.push(Added { id: transaction.last_insert_rowid(), earlier: before.unwrap_or_default() });
+                    let (id, earlier) = (transaction.last_insert_rowid(), before.unwrap_or_default());
+                    if has_stopped && earlier.is_none() {
+                        stopped::forget(&transaction, record, id)?;
+                    }
+                    added.push(Added { id, earlier });
                 }
             }
             transaction.commit()?;

@@ -3,11 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::find::read;
-use super::{FIELDS, Key, Ledger, LedgerError, NOTES, Record, Retired, STATE, columns, count, format, known_format};
+use super::{
+    FIELDS, Key, Ledger, LedgerError, NOTES, Record, Retired, STATE, STOPPED, columns, count, format, known_format,
+};
 use crate::store::record::Notes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -50,8 +53,13 @@ pub(crate) struct DropCounts {
 }
 
 /// Selects the records to delete: those with an error, and answers with neither a key in `used` nor a model in `kept`.
-const UNUSED: &str = "error IS NOT NULL
-    OR (key NOT IN (SELECT key FROM temp.used) AND model NOT IN (SELECT model FROM temp.kept))";
+static UNUSED: LazyLock<String> = LazyLock::new(|| {
+    let kept = "model IN (SELECT model FROM temp.kept)";
+    format!(
+        "(error IS NOT NULL AND NOT (error = '{STOPPED}' AND {kept}))
+            OR (error IS NULL AND key NOT IN (SELECT key FROM temp.used) AND NOT {kept})"
+    )
+});
 
 impl Ledger {
     pub(crate) fn contents(&self) -> Result<Contents, LedgerError> {
@@ -142,7 +150,7 @@ fn drop_unused(
         connection.execute("INSERT OR IGNORE INTO temp.kept VALUES (?1)", [model])?;
     }
     let counts =
-        format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE id <> ?1 AND ({UNUSED})");
+        format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE id <> ?1 AND ({})", *UNUSED);
     let dropped = connection.query_row(&counts, [last], |row| {
         let answers = count(row, 0)?;
         Ok(DropCounts { answers, history: count(row, 1)? - answers })
@@ -152,7 +160,7 @@ fn drop_unused(
         return Ok(dropped);
     }
     // One transaction, then a copy that replaces the whole file. A kill at any point leaves the old or the new file.
-    connection.execute(&format!("DELETE FROM calls WHERE id <> ?1 AND ({UNUSED})"), [last])?;
+    connection.execute(&format!("DELETE FROM calls WHERE id <> ?1 AND ({})", *UNUSED), [last])?;
     connection.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(dropped)
 }

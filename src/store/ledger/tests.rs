@@ -227,3 +227,37 @@ fn many_keys_in_any_order_give_the_answers_of_each() {
         assert_eq!(found, sought.iter().map(|key| expected.get(key).cloned()).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn a_stopped_call_is_continued_once_and_leaves_only_its_last_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    let stopped = |n: u8, tries: &str| Record { tries: Some(tries.into()), ..call(n, Some(STOPPED)) };
+    let keys = |ledger: &Ledger| ledger.stopped_keys().unwrap().len();
+    assert_eq!(keys(&ledger), 0);
+    ledger.append(&[stopped(1, "[1]"), stopped(2, "[1]"), call(3, Some("timeout: x"))]).unwrap();
+    assert_eq!(keys(&ledger), 2);
+    let last = ledger.now().unwrap();
+    assert_eq!(ledger.stopped(Key([1; 16]), Since::after(last)).unwrap(), None, "a fresh run begins anew");
+    let found = ledger.stopped(Key([1; 16]), Since::ALWAYS).unwrap().unwrap();
+    assert_eq!((found.tries.as_deref(), found.attempts), (Some("[1]"), 1));
+    // The next run stops again; the one after it gets the answer. Another process has answered the second call.
+    ledger.append(&[stopped(1, "[1,2]")]).unwrap();
+    assert_eq!((keys(&ledger), ledger.count().unwrap()), (2, (0, 3)));
+    ledger.append(&[Record { tries: Some("[1,2,3]".into()), ..call(1, None) }, call(2, None)]).unwrap();
+    assert_eq!((keys(&ledger), ledger.count().unwrap()), (1, (2, 2)), "what was paid for the second call is kept");
+    assert!(ledger.now().unwrap() > last);
+    assert_eq!(Ledger::open(&folder.path().join("l")).unwrap().stopped_keys().unwrap().len(), 1);
+}
+
+#[test]
+fn a_sweep_keeps_the_stopped_calls_of_unfinished_runs() {
+    for (kept, left) in [(vec!["m".to_owned()], 1), (Vec::new(), 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+        ledger.append(&[call(1, Some(STOPPED)), call(2, Some("timeout: x"))]).unwrap();
+        let none = std::iter::empty::<Result<Key, LedgerError>>();
+        ledger.sweep(none, (&kept, false), false).unwrap();
+        assert_eq!(ledger.count().unwrap(), (0, left));
+    }
+}
