@@ -18,7 +18,16 @@ pub(crate) fn replay_of_clone(spec: &Spec) -> Result<Option<PathBuf>, Failure> {
 
 /// Adds the answers of the spec's replay file to the ledger, so that a run sends only what they lack.
 pub(crate) fn add_recorded(spec: &Spec, terminal: &Terminal) -> Result<(), Failure> {
-    let Some((path, _)) = replay_of(spec)? else { return Ok(()) };
+    let Some((path, _)) = replay_of(spec)? else {
+        // Before the first run, the author has none to export.
+        if let Some(named) = &spec.replay
+            && named_runs(&Project::of(&spec.folder))?.is_empty()
+        {
+            let path = named.strip_prefix(".").unwrap_or(named).display();
+            terminal.note(&format!("there is no file {path}, which the spec names as its replay: models are asked"));
+        }
+        return Ok(());
+    };
     if let Some(counts) = add_replay(&Project::of(&spec.folder), &path)?.filter(|counts| counts.added > 0) {
         terminal.note(&format!("added {} of {} to the ledger", count(counts.added, "answer"), path.display()));
     }

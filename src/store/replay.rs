@@ -29,6 +29,8 @@ const MODELS_FACT: &str = "fanfold.models";
 const PIPELINE_FACT: &str = "fanfold.pipeline";
 const SPEC_FACT: &str = "fanfold.spec_hash";
 const BATCH: usize = 1024;
+const UNREADABLE: &str =
+    "it can't be read; get the whole file, or give it a name without `replay` if it has no recorded answers";
 
 /// The columns of a replay file. Rows are sorted by `call_key`, `stage`, `row` and `stage_model`. The book describes
 /// the columns of the record at the calls table. If the model is a path, `model` contains only the file's name. For
@@ -213,7 +215,7 @@ pub(crate) fn is_replay(path: &Path) -> bool {
 }
 
 /// The replay file of a spec: the one that it names, or else the first of this pipeline next to it that has `replay` in
-/// its name. The error is that of a file that the spec names.
+/// its name. A file with such a name that can't be read is an error: without it, its answers would be paid again.
 pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, StoreError> {
     // Messages show the path as the user would type it.
     let plain = |path: &Path| path.strip_prefix(".").unwrap_or(path).to_owned();
@@ -225,8 +227,19 @@ pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, St
         name.contains("replay") && name.ends_with(".parquet") && path.is_file()
     };
     let files = files_in(&spec.folder)?.into_iter().filter(named);
-    let mut found = files.filter_map(|path| Some((plain(&path), ReplayFile::open(&path).ok()?)));
-    Ok(found.find(|(_, file)| file.is_of_pipeline(&spec.name)))
+    for path in files.map(|path| plain(&path)) {
+        match Table::open(&path) {
+            Ok(table) if table.fact(FORMAT_FACT).is_none() => {}
+            Ok(_) => {
+                let file = ReplayFile::open(&path)?;
+                if file.is_of_pipeline(&spec.name) {
+                    return Ok(Some((path, file)));
+                }
+            }
+            Err(_) => return Err(StoreError::Replay { path, reason: UNREADABLE.to_owned() }),
+        }
+    }
+    Ok(None)
 }
 
 fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {

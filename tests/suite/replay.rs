@@ -268,3 +268,26 @@ fn the_shipped_run_is_replayed() {
     project.run(&["verify", "quickstart.toml"]).exits(0);
     project.run(&[&replay[..], &["--locked"]].concat()).exits(0);
 }
+
+#[test]
+fn a_replay_file_that_cannot_be_read_is_never_ignored() {
+    let server = Server::new().start();
+    let project = project(&server, &fanned_out(), 10);
+    project.run(&RUN).exits(0);
+    project.run(&EXPORT).exits(0);
+    let whole = project.bytes("calls.parquet");
+    let asked = server.requests();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3000\n".to_vec();
+    for broken in [whole[..whole.len() - 100].to_vec(), Vec::new(), pointer] {
+        let copy = clone(&project).env("OLLAMA_HOST", &server.url()).file("replay.parquet", &broken);
+        for command in ["plan", "run"] {
+            copy.run(&[command, "pipeline.toml"]).exits(3).says("replay.parquet: it can't be read");
+        }
+    }
+    // A table of a user is none of our business, whatever its name.
+    let copy = clone(&project).env("OLLAMA_HOST", &server.url()).file("replay-table.parquet", project.bytes(OUT));
+    copy.run(&["plan", "pipeline.toml"]).exits(0);
+    assert_eq!(server.requests(), asked, "nothing is paid");
+    copy.write("pipeline.toml", fanned_out().replacen("seed = 42\n", "seed = 42\nreplay = \"kept.parquet\"\n", 1));
+    copy.run(&RUN).exits(0).says("there is no file kept.parquet, which the spec names as its replay");
+}
