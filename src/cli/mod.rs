@@ -127,7 +127,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let terminal = Terminal::new(arguments.color, arguments.log);
     runtime::raise_open_files();
-    arguments.command.run(&terminal).unwrap_or_else(|failure| failure.show(&terminal)).into()
+    runtime::ignore_file_size_signal();
+    let exit = arguments.command.run(&terminal).unwrap_or_else(|failure| failure.show(&terminal));
+    match terminal::unprinted() {
+        Some(error) => {
+            terminal.error(&format!("standard output can't be written: {error}"), None);
+            if exit == Exit::Ok { Exit::Environment } else { exit }
+        }
+        None => exit,
+    }
+    .into()
 }
 
 impl Command {

@@ -90,3 +90,13 @@ pub(crate) fn raise_open_files() {
 
 #[cfg(not(unix))]
 pub(crate) fn raise_open_files() {}
+
+/// Makes writing beyond the limit of file sizes an error, as a full disk is. The signal would end the process.
+#[cfg(unix)]
+pub(crate) fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+#[cfg(not(unix))]
+pub(crate) fn ignore_file_size_signal() {}

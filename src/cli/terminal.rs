@@ -2,7 +2,8 @@
 //!
 //! Text for people loses its unprintable characters; data for programs is unchanged.
 
-use std::io::{IsTerminal, Write};
+use std::io::{Error, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -59,6 +60,13 @@ fn has_color(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bo
     }
     let is_forced = forced("CLICOLOR_FORCE") || forced("FORCE_COLOR");
     is_forced || is_terminal && value("CLICOLOR").is_none_or(|value| value != "0")
+}
+
+static UNPRINTED: OnceLock<Error> = OnceLock::new();
+
+/// Why standard output is not complete, unless its reader has left.
+pub(crate) fn unprinted() -> Option<&'static Error> {
+    UNPRINTED.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,10 +154,12 @@ impl Terminal {
         self.data(&printable_json(text));
     }
 
-    /// Prints trusted text to standard output unchanged.
+    /// Prints trusted text to standard output unchanged. [`unprinted`] has the first error.
     pub(crate) fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            let _ = UNPRINTED.set(error);
+        }
     }
 
     /// Shows the problems of a spec: with lines that fit a terminal, or as events.

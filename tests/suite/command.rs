@@ -180,3 +180,13 @@ fn git_ignores_the_run_folder() {
         );
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let project = Project::new();
+    let ran = project.run_by("exec \"$0\" schema > /dev/full", &[]).exits(3);
+    assert!(ran.stderr.contains("standard output can't be written: No space left on device"), "{}", ran.stderr);
+    project.run_by("\"$0\" schema | head -c 1 > part", &[]).exits(0);
+    assert_eq!(project.text("part"), "{");
+}

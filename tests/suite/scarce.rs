@@ -50,3 +50,14 @@ fn only_models_in_files_need_a_home() {
     }
     without_home(&["models", "list"]).exits(3).says("no home folder").says("FANFOLD_MODELS");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    let server = Server::new().start();
+    let project = project(&server, &spec("models = [\"llama\"]"), 400);
+    let told = project.run_by("ulimit -f 60 && exec \"$0\" \"$@\"", &["run", "pipeline.toml"]).exits(3).stderr;
+    assert!(told.to_lowercase().contains("file too large") || told.contains("disk"), "{told}");
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(server.requests() <= 464, "{} requests for 400 calls", server.requests());
+}
