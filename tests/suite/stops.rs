@@ -283,3 +283,16 @@ fn structured_output_of_ollama_is_what_the_spec_says() {
         assert!(formats.into_iter().all(|format| format.starts_with(sent)), "{form}");
     }
 }
+
+#[test]
+fn replies_that_are_all_cut_stop_the_run_whatever_they_begin_with() {
+    let say = |asked: &Asked, _: usize| {
+        let words = ["peace", "trade", "war", "harvest", "roads"][asked.number % 5];
+        raw(&format!("{{\"model\": \"llama3.2\", \"message\": {{\"content\": \"It is about {words}"))
+    };
+    let server = Server::new().script(say).start();
+    let project = project(&server, &spec(&format!("{MODEL}\n{TYPED}")), 60);
+    project.run(&RUN).exits(3).says("nothing was answered");
+    assert!(server.requests() <= 12, "{} requests", server.requests());
+    assert!(!project.has(OUT), "no table of nulls is written");
+}
