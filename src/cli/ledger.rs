@@ -42,8 +42,9 @@ struct Shown {
 /// Deletes the records that no run of the project uses: failed calls, answers that are no longer used, and answers that
 /// belong to no run folder.
 ///
-/// An unfinished run keeps all answers of its models. A project without runs keeps all answers. To release the answers
-/// of an old run, first delete its folder under `.fanfold/runs`.
+/// An unfinished run keeps all answers of its models, and answers of after the last run are kept, such as those of a
+/// pilot. A project without runs keeps all answers. To release the answers of an old run, first delete its folder under
+/// `.fanfold/runs`.
 #[derive(Debug, clap::Args)]
 struct Gc {
     /// A spec or its folder.

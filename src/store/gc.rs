@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 
 use super::error::StoreError;
 use super::export::NO_KEY;
+use super::history::last_end;
 use super::ledger::{DropCounts, Ledger};
 use super::manifest::{Manifest, State};
 use super::pieces::is_stored;
@@ -17,8 +18,9 @@ use super::rundir::RunDir;
 use crate::table::parquet::Table;
 
 /// Deletes the failed calls, the retired answers and the answers that no run's folder uses from the project's ledger.
-/// An unfinished run has answers that are not in a table yet, so all answers of its models are kept. Without any run,
-/// nothing shows which answers are used, so all are kept. With `dry`, only counts.
+/// An unfinished run has answers that are not in a table yet, so all answers of its models are kept. So are answers of
+/// after the last run, such as those of a pilot. Without any run, nothing shows which answers are used, so all are kept.
+/// With `dry`, only counts.
 pub(crate) fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
     let _alone = project.alone()?;
     let mut kept = Vec::new();
@@ -47,7 +49,7 @@ pub(crate) fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError>
         Ok(keys) => Box::new(keys) as Box<dyn Iterator<Item = _>>,
         Err(error) => Box::new(std::iter::once(Err(error))),
     });
-    ledger.sweep(keys, (&kept, keeps_last), dry)
+    ledger.sweep(keys, (&kept, keeps_last, last_end(project)), dry)
 }
 
 /// Fails if a part of a finished run has no calls: nothing else shows which answers the run uses.

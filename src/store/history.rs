@@ -190,6 +190,16 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// When the last run ended, in milliseconds since 1970. Without one, the beginning of time.
+pub(crate) fn last_end(project: &Project) -> i64 {
+    let lines = lines(project);
+    let of_folders = named(project, &lines).into_iter().map(|run| run.manifest.finished_at);
+    let ends = lines.into_iter().map(|line| line.finished_at).chain(of_folders).flatten();
+    let ends = ends.filter_map(|end| chrono::DateTime::parse_from_rfc3339(&end).ok());
+    // The times are cut to seconds.
+    ends.map(|end| end.timestamp_millis() + 999).max().unwrap_or(i64::MIN)
+}
+
 /// The runs of a pipeline, oldest first, also those whose folder is gone or was used again.
 pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord>, StoreError> {
     let lines = lines(project);

@@ -273,9 +273,13 @@ impl Ledger {
         self.connection.execute_batch(INDEX_HISTORY).map_err(self.failed())
     }
 
+    /// The numbers of answers and of failed calls. Retired answers are neither.
     pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
-        let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
-        self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
+        let sql = format!(
+            "SELECT COUNT(*) FILTER (WHERE error IS NULL),
+                COUNT(*) FILTER (WHERE error IS NOT NULL AND {STATE} = 'failed') FROM calls"
+        );
+        self.connection.query_row(&sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
     }
 
     /// The moment after all records so far. Another run may already hold an earlier one.

@@ -1,6 +1,7 @@
 //! Care of a ledger: corrupt answers are asked again, damaged files are salvaged, and only unused answers are dropped.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -182,7 +183,7 @@ fn an_interrupted_gc_loses_nothing() {
             let _ = fs::remove_file(project.path(&format!("{LEDGER}{end}")));
         }
         let mut gc = project.spawn(&["ledger", "gc"]);
-        std::thread::sleep(Duration::from_millis(ms));
+        thread::sleep(Duration::from_millis(ms));
         killed += usize::from(!gc.ended());
         gc.kill();
         let ledger = Connection::open(project.path(LEDGER)).expect("a ledger");
@@ -239,4 +240,18 @@ outputs.o = { input = "a", path = "o.parquet" }
     for _ in 0..2 {
         project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
     }
+}
+
+#[test]
+fn answers_of_a_pilot_are_kept_until_the_next_run() {
+    let server = Server::new().start();
+    let project = project(&server, &one_model(), 10);
+    project.run(&RUN).exits(0);
+    // The end of a run is known to the second.
+    thread::sleep(Duration::from_millis(1100));
+    project.write("pipeline.toml", one_model().replace("What is the tone?", "How does it sound?"));
+    project.run(&["run", "pipeline.toml", "--pilot", "4"]).exits(0);
+    assert_eq!(json(&project, &["gc"])["dropped"]["answers"], 0);
+    server.forget();
+    project.run(&RUN).exits(0).says("6 calls sent, 4 from the ledger");
 }

@@ -57,7 +57,7 @@ static UNUSED: LazyLock<String> = LazyLock::new(|| {
     let kept = "model IN (SELECT model FROM temp.kept)";
     format!(
         "(error IS NOT NULL AND NOT (error = '{STOPPED}' AND {kept}))
-            OR (error IS NULL AND key NOT IN (SELECT key FROM temp.used) AND NOT {kept})"
+            OR (error IS NULL AND at <= ?2 AND key NOT IN (SELECT key FROM temp.used) AND NOT {kept})"
     )
 });
 
@@ -119,12 +119,13 @@ impl Ledger {
         Ok(verified)
     }
 
-    /// Deletes failed and retired calls, and answers with neither a key in `used` nor a model in `kept`, in one
-    /// transaction. With `keeps_last`, keeps the record with the highest id. Then shrinks the file. With `dry`, only counts.
+    /// Deletes failed and retired calls, and answers until `until` with neither a key in `used` nor a model in `kept`, in
+    /// one transaction. With `keeps_last`, keeps the record with the highest id. Then shrinks the file. With `dry`, only
+    /// counts.
     pub(crate) fn sweep<E: From<LedgerError>>(
         &mut self,
         used: impl Iterator<Item = Result<Key, E>>,
-        (kept, keeps_last): (&[String], bool),
+        (kept, keeps_last, until): (&[String], bool, i64),
         dry: bool,
     ) -> Result<DropCounts, E> {
         // The keys may not fit into memory.
@@ -137,13 +138,13 @@ impl Ledger {
             insert.execute([key?.0]).map_err(self.failed())?;
         }
         let last = if keeps_last { self.now()? } else { 0 };
-        Ok(drop_unused(&self.connection, (kept, last), dry).map_err(self.failed())?)
+        Ok(drop_unused(&self.connection, (kept, last, until), dry).map_err(self.failed())?)
     }
 }
 
 fn drop_unused(
     connection: &Connection,
-    (kept, last): (&[String], i64),
+    (kept, last, until): (&[String], i64, i64),
     dry: bool,
 ) -> Result<DropCounts, rusqlite::Error> {
     for model in kept {
@@ -151,7 +152,7 @@ fn drop_unused(
     }
     let counts =
         format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE id <> ?1 AND ({})", *UNUSED);
-    let dropped = connection.query_row(&counts, [last], |row| {
+    let dropped = connection.query_row(&counts, [last, until], |row| {
         let answers = count(row, 0)?;
         Ok(DropCounts { answers, history: count(row, 1)? - answers })
     })?;
@@ -160,7 +161,7 @@ fn drop_unused(
         return Ok(dropped);
     }
     // One transaction, then a copy that replaces the whole file. A kill at any point leaves the old or the new file.
-    connection.execute(&format!("DELETE FROM calls WHERE id <> ?1 AND ({})", *UNUSED), [last])?;
+    connection.execute(&format!("DELETE FROM calls WHERE id <> ?1 AND ({})", *UNUSED), [last, until])?;
     connection.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(dropped)
 }

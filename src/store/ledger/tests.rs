@@ -257,7 +257,7 @@ fn a_sweep_keeps_the_stopped_calls_of_unfinished_runs() {
         let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
         ledger.append(&[call(1, Some(STOPPED)), call(2, Some("timeout: x"))]).unwrap();
         let none = std::iter::empty::<Result<Key, LedgerError>>();
-        ledger.sweep(none, (&kept, false), false).unwrap();
+        ledger.sweep(none, (&kept, false, i64::MAX), false).unwrap();
         assert_eq!(ledger.count().unwrap(), (0, left));
     }
 }
