@@ -243,7 +243,10 @@ impl StageState {
     /// Counts the open questions of a task as calls to send, and the prompts that may follow them.
     fn send(&mut self, rows: StageRows<'_>, task: &mut Task) {
         let StageRows { stage, batch, first, .. } = rows;
-        let (who, asked) = (task.who, task.asked_count());
+        let who = task.who;
+        // Of this round, the ledger may have some answers.
+        let known = if stage.packs() { 0 } else { task.known_count() };
+        let asked = task.asked_count() as u64 + known;
         let (mut row, mut prompts, mut last, mut shared) = (None, Vec::new(), None, 0);
         let mut model = who.model;
         for (question, of) in task.open().filter(|(question, _)| rows.is_sent(question.who.model, &question.prompt)) {
@@ -261,7 +264,7 @@ impl StageState {
             true => stage.stage.info.most_prompts,
             false => stage.stage.most_prompts(Row::new(batch, row, first)),
         };
-        let later = most.saturating_sub((asked + prompts.len()) as u64 + shared);
+        let later = most.saturating_sub(asked + prompts.len() as u64 + shared);
         // The calls of later programs have unknown sizes.
         let sub = later.min(stage.stage.info.most_sub_prompts);
         prompts.iter().for_each(|prompt| self.estimate.volumes[model].ask(prompt, 1));

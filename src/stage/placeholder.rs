@@ -127,7 +127,6 @@ pub(super) fn doubts(
     }
     let warning = |key: &str, rule, message: String| Diagnostic::warning(rule, context.path.key(key), message);
     let mut found = Vec::new();
-    let literal = |written: &str| format!("`{written}` is plain text and not the value of a column");
     for placeholder in placeholders(prompt.source()).into_iter().filter(|placeholder| placeholder.is_certain) {
         let Some(name) = placeholder.name else { continue };
         let is_text = name == "text" && text.name.is_some();
@@ -137,10 +136,8 @@ pub(super) fn doubts(
             found.push(problem.help(format!("did you mean `{meant}`?")));
         }
     }
-    if let Some((at, _)) = system.and_then(|system| Some((system.find("{{")?, ()))) {
-        let system = &system.unwrap_or_default()[at..];
-        let end = system.find("}}").map_or(system.len().min(2), |end| end + 2);
-        let problem = warning("system", "literal-placeholder", literal(&system[..end]));
+    if let Some(variable) = system.and_then(written_variable) {
+        let problem = warning("system", "literal-placeholder", literal(variable));
         found.push(problem.help("`system` has no variables, since all rows share it: move this part into the prompt"));
     }
     if let (Some(name), Some(index)) = (text.name, text.index)
@@ -151,6 +148,16 @@ pub(super) fn doubts(
         found.push(problem.help("write `{{ text }}` where the text belongs, or leave `text_column` out"));
     }
     found
+}
+
+/// The first variable in a text that has none.
+pub(super) fn written_variable(text: &str) -> Option<&str> {
+    let text = &text[text.find("{{")?..];
+    Some(&text[..text.find("}}").map_or(text.len().min(2), |end| end + 2)])
+}
+
+pub(super) fn literal(written: &str) -> String {
+    format!("`{written}` is plain text and not the value of a column")
 }
 
 #[cfg(test)]

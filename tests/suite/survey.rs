@@ -427,3 +427,33 @@ fn columns_are_named_by_the_questions_and_the_codebook_has_their_texts() {
     project.write("pipeline.toml", text.replace("id = \"again\"", "id = \"work\""));
     project.run(&["validate", "pipeline.toml"]).exits(2).says("two questions have the id `work`");
 }
+
+#[test]
+fn a_plan_counts_only_the_questions_that_are_new() {
+    let spec = |questions: &str| {
+        format!(
+            r#"
+models.m = {{ provider = "mock", model = "m", price = {{ input = 1, output = 5 }} }}
+sources.people = {{ type = "file", path = "d.csv" }}
+outputs.o = {{ input = "s", path = "o.csv" }}
+[stages.s]
+type = "survey"
+input = "people"
+models = ["m"]
+persona = "You are {{{{ age }}}} years old."
+questions = [{questions}]
+"#
+        )
+    };
+    let question = |id: &str| format!("{{ id = \"{id}\", text = \"About {id}?\", options = [\"a\", \"b\"] }},");
+    let [one, two, new] = ["q1", "q2", "new"].map(question);
+    let project = Project::new().spec(&spec(&format!("{one}{two}"))).csv("d.csv", &[["age"], ["30"], ["40"], ["50"]]);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    project.write("pipeline.toml", spec(&format!("{one}{new}{two}")));
+    let plan = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
+    assert!(plan.contains("a run would send 3 calls") && plan.contains("in all: at most 3 calls to send"), "{plan}");
+    // What no question can show is said.
+    project.write("pipeline.toml", spec(&question("{{ age }}").replacen("{{ age }}", "q1", 1)));
+    let told = project.run(&["validate", "pipeline.toml"]).exits(0).stderr;
+    assert!(told.contains("warning[literal-placeholder]: `{{ age }}` is plain text"), "{told}");
+}

@@ -10,6 +10,7 @@ use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{BoundCondition, ConditionError, Distribution, Mode, normalise_option};
 use crate::stage::ask::BindContext;
+use crate::stage::placeholder::{literal, written_variable};
 use crate::table::Column;
 
 pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
@@ -150,6 +151,11 @@ impl Check<'_, '_> {
             let message = format!("`{word}` is not a type of answer: write a list of options, or \"text\"");
             self.wrong(draft.options_at.clone(), message);
             return None;
+        }
+        if let Some(variable) = written_variable(&draft.table.text) {
+            let at = if draft.at == draft.options_at { draft.at.clone() } else { draft.at.key("text") };
+            let help = "a question is the same for all respondents: move this part into `persona`";
+            self.problems.warning("literal-placeholder", at, literal(variable)).help(help);
         }
         let kind = kind.unwrap_or(if options.is_some() { QuestionType::Single } else { QuestionType::Text });
         let chosen = matches!(kind, QuestionType::Single | QuestionType::Multiple);
