@@ -27,12 +27,17 @@ impl Places {
         found
     }
 
-    /// Moves the path to what made its longest part. Returns whether something made it.
+    /// Moves the path to what made its longest part, which may have been made itself. Returns whether something made it.
     fn follow(&self, path: &mut Path) -> bool {
-        let made = self.0.iter().filter(|(made, _)| path.is_within(made));
-        let Some((made, written)) = made.max_by_key(|(made, _)| made.segments().len()) else { return false };
-        *path = path.moved(made, written).unwrap_or_default();
-        true
+        let mut is_moved = false;
+        // A part that was made is never made of itself.
+        for _ in 0..=self.0.len() {
+            let made = self.0.iter().filter(|(made, _)| path.is_within(made));
+            let Some((made, written)) = made.max_by_key(|(made, _)| made.segments().len()) else { break };
+            *path = path.moved(made, written).unwrap_or_default();
+            is_moved = true;
+        }
+        is_moved
     }
 }
 
@@ -48,11 +53,17 @@ mod tests {
             places.add(Path::of(["stages", name]), tone.clone());
             places.add(Path::of(["stages", name, "prompt"]), grid.index(level));
         }
+        // The grid of a stage that a second one asks again.
+        let file = Path::of(["stages", "again", "wordings_file"]);
+        places.add(Path::of(["stages", "again.answers.a", "prompt"]), Path::of(["stages", "again.answers", "grid"]));
+        places.add(Path::of(["stages", "again.answers", "grid"]), file.clone());
         let of = |path: [&str; 3]| Diagnostic::error("bad-value", Path::of(path), "wrong");
         let found = [of(["stages", "tone.a", "when"]), of(["stages", "tone.b", "when"])];
-        let found = found.into_iter().chain([of(["stages", "tone.b", "prompt"]), of(["stages", "other", "when"])]);
+        let others =
+            [["stages", "tone.b", "prompt"], ["stages", "other", "when"], ["stages", "again.answers.a", "prompt"]];
+        let found = found.into_iter().chain(others.map(of));
         let shown: Vec<SourcePosition> = places.written(found).into_iter().map(|problem| problem.place).collect();
-        let expected = [tone.key("when"), grid.index(1), Path::of(["stages", "other", "when"])];
+        let expected = [tone.key("when"), grid.index(1), Path::of(["stages", "other", "when"]), file];
         assert_eq!(shown, expected.map(SourcePosition::Value));
     }
 }

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use super::grid::{GRID, Grid};
 use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
+use super::spelling;
 use super::stability::{ANSWERS, Worded, Wording};
 use crate::assertion::{ASSERTIONS, AssertionConfig};
 use crate::document::{self, Document, Node, Path, Problems, Value};
@@ -334,7 +335,10 @@ fn universes(node: &Node, (stage, path): (&Name, &Path), problems: &mut Problems
             let made = setting.keys.iter().fold(at.clone(), |path, key| path.key(key));
             problems.lead(made, setting.at);
         }
-        let stage = asking(&grid.table(node, universe), &at, problems)?;
+        let mut table = grid.table(node, universe);
+        // The axes may have set answers. Those of the stage itself are rewritten already.
+        spelling::answers(&mut table, &at, &mut Problems::default());
+        let stage = asking(&table, &at, problems)?;
         let other = |model: &String| Some((model.clone(), grid.model(universe, &Name::new(model.as_str()).ok()?)?));
         let models = stage.table.models.iter().filter_map(other).collect();
         Some(RawUniverse { name, stage, models })

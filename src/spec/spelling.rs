@@ -51,12 +51,7 @@ pub(super) fn rewrite(root: &mut Node, problems: &mut Problems) {
             as_list(models);
         }
         output(&mut stage.node, &at, problems);
-        for key in ["output", "fields"] {
-            let at = at.key(key);
-            for field in entries(&mut stage.node, key) {
-                answer(field, &at.key(&field.key), problems);
-            }
-        }
+        answers(&mut stage.node, &at, problems);
         let kind = stage.node.get("type").and_then(Node::as_str);
         if kind.is_some_and(|kind| SAMPLED_METHODS.contains(&kind)) {
             rename(&mut stage.node, SAMPLED, &at, problems);
@@ -64,6 +59,16 @@ pub(super) fn rewrite(root: &mut Node, problems: &mut Problems) {
         let at = at.key("questions");
         for (i, question) in items(&mut stage.node, "questions").iter_mut().enumerate() {
             rename(question, QUESTION, &at.index(i), problems);
+        }
+    }
+}
+
+/// Rewrites the keys of a stage's typed answer.
+pub(super) fn answers(stage: &mut Node, at: &Path, problems: &mut Problems) {
+    for key in ["output", "fields"] {
+        let at = at.key(key);
+        for field in entries(stage, key) {
+            answer(field, &at.key(&field.key), problems);
         }
     }
 }

@@ -341,3 +341,28 @@ fn a_row_is_explained_in_each_universe_and_by_its_number_in_one() {
     project.run(&["report", "pipeline.toml"]).exits(0);
     project.run(&["verify", "pipeline.toml"]).exits(0);
 }
+
+#[test]
+fn an_axis_of_options_implies_the_type_as_a_stage_does() {
+    let spec = |axis: &str| {
+        format!(
+            r#"
+models.m = {{ provider = "mock", model = "m" }}
+sources.s = {{ type = "file", path = "d.csv" }}
+outputs.o = {{ input = "a", path = "o.csv" }}
+[stages.a]
+type = "analysis"
+input = "s"
+models = ["m"]
+prompt = "Tone of {{{{ t }}}}"
+[stages.a.grid]
+{axis}
+"#
+        )
+    };
+    let whole = "output = [{ l = { enum = [\"x\", \"y\"] } }, { l = { enum = [\"y\", \"x\"] } }]";
+    for axis in ["output.l.enum = [[\"x\", \"y\"], [\"y\", \"x\"]]", whole] {
+        let project = Project::new().spec(&spec(axis)).csv("d.csv", &[["t"], ["war"]]);
+        project.run(&["run", "pipeline.toml"]).exits(0).says("a  2 universes");
+    }
+}

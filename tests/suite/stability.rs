@@ -230,3 +230,27 @@ fn problems_of_a_stability_are_told_once() {
         assert_eq!(shown.matches("error[").count(), 1, "{stage} {change:?}:\n{shown}");
     }
 }
+
+#[test]
+fn a_mistake_in_a_file_of_wordings_is_shown_where_the_file_is_named() {
+    let spec = r#"
+models.m = { provider = "mock", model = "m" }
+sources.s = { type = "file", path = "d.csv" }
+outputs.o = { input = "again", path = "o.csv" }
+[stages.a]
+type = "analysis"
+input = "s"
+models = ["m"]
+prompt = "Tone of {{ t }}"
+output.l = { enum = ["x", "y"] }
+[stages.again]
+type = "stability"
+input = "a"
+value = "l"
+wordings_file = "others.txt"
+"#;
+    let project =
+        Project::new().spec(spec).csv("d.csv", &[["t"], ["war"]]).file("others.txt", "Of {{ t }}\n---\nOf {{ tt }}\n");
+    let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
+    assert!(told.contains("the template uses `tt`") && told.contains("wordings_file = \"others.txt\""), "{told}");
+}
