@@ -141,6 +141,17 @@ pub(crate) fn neighbours(folder: &Path, path: &str) -> String {
     }
 }
 
+/// Whether the glob in a spec matches this path. Both are below the spec's folder.
+pub(crate) fn matches_glob(glob: &str, path: &str) -> bool {
+    let plain = |path: &str| path.strip_prefix("./").unwrap_or(path).to_owned();
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+        ..glob::MatchOptions::new()
+    };
+    is_glob(glob) && glob::Pattern::new(&plain(glob)).is_ok_and(|glob| glob.matches_with(&plain(path), options))
+}
+
 pub(crate) fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }

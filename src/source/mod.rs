@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use batches::{SourceError, read_ahead};
 pub(crate) use csv::edit::CsvFile;
 pub(crate) use file::coding::{Filled, filled};
-pub(crate) use matching::neighbours;
+pub(crate) use matching::{matches_glob, neighbours};
 pub(crate) use population::Population;
 pub(crate) use reading::{Changes, Import, Reading, Unreadable};
 pub(crate) use rows::Source;

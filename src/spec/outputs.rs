@@ -16,7 +16,7 @@ use super::table::SourceSpec;
 use crate::document::{Path, Problems};
 use crate::name::Name;
 use crate::object::{Address, Bucket, copy_path};
-use crate::source::files_at_risk;
+use crate::source::{files_at_risk, matches_glob};
 use crate::table::{Labels, column};
 
 impl Resolver<'_> {
@@ -104,6 +104,11 @@ impl Resolver<'_> {
             self.error("output-over-input", at, message).help(help);
             return None;
         }
+        if let Some((source, glob)) = source_of_glob(spec, path) {
+            let message = format!("the source `{source}` reads `{glob}`, so the next run would read this output too");
+            self.error("output-over-input", at, message).help("write the output into another folder");
+            return None;
+        }
         if let Some(read) = self.read_over(spec, &file) {
             let message = format!("this output would overwrite `{read}`, which the spec reads");
             self.error("output-over-input", at, message).help("write another file");
@@ -127,6 +132,16 @@ impl Resolver<'_> {
         let reads = |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| is_same(f, file));
         spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
+}
+
+/// The source whose glob matches an output that is not there yet.
+fn source_of_glob(spec: &Spec, output: &str) -> Option<(String, String)> {
+    let sources = spec.sources().filter(|(_, source)| source.source.sheet().is_none());
+    sources.into_iter().find_map(|(_, source)| {
+        let globs = source.source.paths().into_iter().map(|(_, path)| path);
+        let glob = globs.into_iter().find(|path| matches_glob(path, output))?;
+        Some((source.name.to_string(), glob))
+    })
 }
 
 fn is_same(one: &FilePath, other: &FilePath) -> bool {

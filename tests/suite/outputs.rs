@@ -572,3 +572,22 @@ models = ["m"]
         assert!(told.contains("error[output-over-input]") && told.contains(file), "{output}: {told}");
     }
 }
+
+#[test]
+fn no_output_is_a_file_that_the_next_run_would_read() {
+    let spec = |glob: &str, output: &str| {
+        format!(
+            r#"
+models.m = {{ provider = "mock", model = "m" }}
+sources.s = {{ type = "file", path = "{glob}" }}
+stages.a = {{ type = "analysis", input = "s", models = ["m"], prompt = "Tone of {{{{ t }}}}" }}
+outputs.o = {{ input = "a", path = "{output}" }}
+"#
+        )
+    };
+    for (glob, output, code) in [("*.csv", "./o.csv", 2), ("./**/*.csv", "out/o.csv", 2), ("*.csv", "out/o.csv", 0)] {
+        let project = Project::new().spec(&spec(glob, output)).csv("d.csv", &[["t"], ["peace"]]);
+        let told = project.run(&["validate", "pipeline.toml"]).exits(code).stderr;
+        assert_eq!(told.contains("so the next run would read this output too"), code == 2, "{glob}: {told}");
+    }
+}
