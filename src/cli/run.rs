@@ -366,7 +366,14 @@ impl Run {
         if self.serve.is_none() && report.has_rows_to_code() {
             terminal.note(&format!("to code in the browser: fanfold report {} --serve", self.spec.display()));
         }
-        Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
+        if !report.has_too_many_failed_rows() {
+            return Ok(Exit::Ok);
+        }
+        if self.quiet {
+            let help = format!("to retry them: {}", self.retry());
+            terminal.error("more rows failed than `max_failed` allows", Some(&help));
+        }
+        Ok(Exit::Failed)
     }
 
     /// The failure of the lock, after the differences between the tables and the files that they replaced.

@@ -63,7 +63,7 @@ struct Shared {
     /// On a cluster: the journal that gets every record, and the answers of the project's ledger.
     journal: Option<Mutex<Journal>>,
     known: Option<Known>,
-    /// The calls of earlier runs that stopped between two tries, and that nobody has continued.
+    /// The calls of earlier runs that stopped between two tries, until this run continues them.
     stopped: Mutex<HashSet<Key>>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,

@@ -42,6 +42,9 @@ pub(crate) fn add_spreads<S>(statistics: &mut [Statistic], bootstrap: &Bootstrap
 where
     S: Fn(&[f64]) -> Vec<Option<f64>> + Sync,
 {
+    if bootstrap.replicates == 0 {
+        return;
+    }
     let one_cluster = samples.iter().any(|units| units.number_of_clusters() == Some(1));
     for (statistic, spread) in statistics.iter_mut().zip(bootstrap.spreads_of(samples, estimates)) {
         // All draws of one unit are equal, which does not make its statistics certain.
