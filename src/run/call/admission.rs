@@ -226,7 +226,7 @@ impl Admitted<'_> {
                 let (verdict, outage) = self.turn.lost();
                 Ended { verdict: Some(verdict), outage }
             }
-            CallErrorKind::Timeout => Ended { verdict: None, outage: self.turn.unanswered() },
+            CallErrorKind::Timeout => Ended { verdict: None, outage: self.turn.timed_out() },
             // The request did not leave this machine.
             CallErrorKind::TooManyOpenFiles => Ended::default(),
             _ => {

@@ -63,6 +63,8 @@ struct Model {
 struct Failing {
     since: Instant,
     count: u32,
+    /// The age of the call if all of them are time-outs of one call, which may be at fault itself.
+    only: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -73,9 +75,14 @@ enum Cap {
 }
 
 impl Failing {
-    fn once_more(failing: Option<Failing>, now: Instant) -> Failing {
-        let Failing { since, count } = failing.unwrap_or(Failing { since: now, count: 0 });
-        Failing { since, count: count + 1 }
+    /// `timed_out` is the age of a call without a reply in time.
+    fn once_more(failing: Option<Failing>, timed_out: Option<u64>, now: Instant) -> Failing {
+        let Failing { since, count, only } = failing.unwrap_or(Failing { since: now, count: 0, only: timed_out });
+        Failing { since, count: count + 1, only: only.filter(|age| timed_out == Some(*age)) }
+    }
+
+    fn is_many(&self) -> bool {
+        self.count >= OUTAGE && self.only.is_none()
     }
 }
 
@@ -138,9 +145,10 @@ impl State {
     fn outage(&self, now: Instant) -> Option<Duration> {
         let lasts = |failing: &Failing| now.duration_since(failing.since);
         let brief = |failing: &Failing| {
-            self.in_flight <= 1 && failing.count >= BRIEF_OUTAGE.0 && lasts(failing) >= BRIEF_OUTAGE.1
+            let lasts = failing.count >= BRIEF_OUTAGE.0 && lasts(failing) >= BRIEF_OUTAGE.1;
+            self.in_flight <= 1 && lasts && failing.only.is_none()
         };
-        self.failing.as_ref().filter(|failing| failing.count >= OUTAGE || brief(failing)).map(lasts)
+        self.failing.as_ref().filter(|failing| failing.is_many() || brief(failing)).map(lasts)
     }
 }
 
@@ -333,7 +341,7 @@ impl Turn<'_> {
         }
         // A server that says its limit is up.
         let is_up = matches!(error.kind, CallErrorKind::RateLimited { .. });
-        state.failing = if is_up { None } else { Some(Failing::once_more(state.failing, now)) };
+        state.failing = if is_up { None } else { Some(Failing::once_more(state.failing, None, now)) };
         (verdict, state.outage(now))
     }
 
@@ -342,16 +350,21 @@ impl Turn<'_> {
         let mut state = self.limiter.state.lock();
         let verdict = state.model(self.model).refusals.cut_off(self.sent, rand::random());
         drop(state);
-        (verdict, self.unanswered())
+        (verdict, self.unanswered(None))
     }
 
-    /// Ends the turn of a call that was not answered. Returns how long an outage has lasted.
-    pub(crate) fn unanswered(mut self) -> Option<Duration> {
+    /// Ends the turn of a call without a reply in time. Returns how long an outage has lasted.
+    pub(crate) fn timed_out(self) -> Option<Duration> {
+        let age = self.sent.age;
+        self.unanswered(Some(age))
+    }
+
+    fn unanswered(mut self, timed_out: Option<u64>) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
-        let failing = Failing::once_more(state.failing, now);
+        let failing = Failing::once_more(state.failing, timed_out, now);
         state.failing = Some(failing);
-        if failing.count >= OUTAGE {
+        if failing.is_many() {
             self.is_open = false;
             state.model(self.model).refusals.unanswered(self.sent, now);
             if let Cap::Adaptive(law) = &mut state.cap {

@@ -105,7 +105,7 @@ struct Undo {
 /// A call in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    age: u64,
+    pub(super) age: u64,
     number: u64,
     pub(crate) at: Instant,
     in_flight: usize,

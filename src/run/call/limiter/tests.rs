@@ -242,3 +242,20 @@ async fn auto_finds_the_slots_of_a_server() {
         assert!(seconds < 1.1 * ideal + 10.0, "{slots} slots: {seconds} s, ideal {ideal}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_time_outs_of_one_call_are_no_outage_and_those_of_two_are() {
+    let limiter = limiter(&calls(1));
+    let time_out = async |age| {
+        let turn = limiter.turn(MODEL, age, 0).await;
+        tokio::time::sleep(2 * SECOND).await;
+        turn.timed_out().is_some()
+    };
+    for _ in 0..20 {
+        assert!(!time_out(7).await);
+    }
+    assert!(!limiter.is_down(MODEL));
+    assert!(time_out(8).await, "two calls in a row without an answer");
+    limiter.turn(MODEL, 9, 0).await.answered(None, &Quotas::default());
+    assert!(!time_out(7).await && !time_out(8).await, "the server has answered");
+}
