@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::data::{DataFile, file_in, quoted, reading};
 use super::init::write;
+use super::output::typed;
 use super::run::Run;
 use super::selection::SelectionArguments;
 use super::{Exit, Failure, Terminal};
@@ -70,7 +71,7 @@ impl Ask {
             terminal.note("the default model is very small and often wrong; choose a larger one with `--model`");
         }
         if self.dry_run {
-            terminal.note(&format!("next: fanfold run {}", path.display()));
+            terminal.note(&format!("next: fanfold run {}", typed(&path)));
             return Ok(Exit::Ok);
         }
         Run::of(path, self.selected, self.yes).run(terminal)

@@ -3,6 +3,7 @@
 use std::path::Path as FilePath;
 
 use super::exit::Exit;
+use super::output::typed;
 use super::signals::stopped;
 use super::terminal::Terminal;
 use crate::bench::BenchError;
@@ -160,14 +161,18 @@ impl From<LedgerError> for Failure {
 }
 
 fn rescue(path: &FilePath) -> String {
-    let (file, folder) = (path.display(), folder_of(path));
+    let folder = folder_of(path);
     let aside = folder.join("damaged.sqlite");
-    let aside = aside.display();
-    let project = folder_of(folder);
+    let beside = |path: &FilePath, end: &str| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(end);
+        typed(path.as_ref())
+    };
+    let (log, log_aside, shared) = (beside(path, "-wal"), beside(&aside, "-wal"), beside(path, "-shm"));
+    let (file, aside, project) = (typed(path), typed(&aside), typed(folder_of(folder)));
     format!(
-        "to save the readable part:\n  mv {file} {aside}; mv {file}-wal {aside}-wal; rm -f {file}-shm\n  \
-         fanfold ledger import {aside} --into {}\nthe next run repeats the calls that cannot be read",
-        project.display()
+        "to save the readable part:\n  mv {file} {aside}; mv {log} {log_aside} 2>/dev/null; rm -f {shared}\n  \
+         fanfold ledger import {aside} --into {project}\nthe next run repeats the calls that cannot be read"
     )
 }
 

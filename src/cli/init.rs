@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::data::{DataFile, file_in, quoted, reading};
 use super::only_spec::specs_in;
+use super::output::typed;
 use super::{Exit, Failure, Terminal};
 use crate::report::text::listed_briefly;
 use crate::spec::schema::schema;
@@ -157,7 +158,7 @@ impl Init {
         let help = format!(
             "to use it: fanfold run {}\nfor another spec in this folder: fanfold init --name NAME\nfor another folder: \
              fanfold init FOLDER",
-            run.display()
+            typed(&run)
         );
         Err(Failure::new(Exit::Spec, message).help(help))
     }

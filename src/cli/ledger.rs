@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::{check_replaces, write_json};
+use super::output::{check_replaces, typed, write_json};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;
@@ -161,7 +161,7 @@ impl Export {
         let dir = current(spec, &project)?;
         let calls = store::export(&dir, &self.output, project.root()).map_err(|error| match error {
             StoreError::Unfinished { .. } => {
-                let help = format!("finish a run of the whole spec first: fanfold run {}", self.spec.display());
+                let help = format!("finish a run of the whole spec first: fanfold run {}", typed(&self.spec));
                 Failure::new(Exit::Environment, error.to_string()).help(help)
             }
             error => error.into(),

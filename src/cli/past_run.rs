@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::output::typed;
 use super::recorded::replay_of_clone;
 use super::run::Run;
 use super::{Exit, Failure, Terminal, load::load_again};
@@ -34,7 +35,7 @@ impl PastRun {
         let runs = named_runs(&project)?.into_iter().rev();
         let whole = runs.filter(|run| run.manifest.lock.is_some());
         let Some(run) = whole.into_iter().find(|run| run.manifest.pipeline == plan.spec.name) else {
-            let help = format!("start one: fanfold run {}", path.display());
+            let help = format!("start one: fanfold run {}", typed(path));
             return Err(Failure::new(Exit::Environment, format!("`{}` has no run", path.display())).help(help));
         };
         terminal.note(&format!("of the run {}; the spec or its data have changed since", run.name));

@@ -10,7 +10,7 @@ use super::diff::Diff;
 use super::error::advice;
 use super::load::{load_again, load_lock, load_spec_with};
 use super::on::{Made, OnArguments};
-use super::output::write_json;
+use super::output::{typed, write_json};
 use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{self, block_on, env};
@@ -364,7 +364,7 @@ impl Run {
         }
         files();
         if self.serve.is_none() && report.has_rows_to_code() {
-            terminal.note(&format!("to code in the browser: fanfold report {} --serve", self.spec.display()));
+            terminal.note(&format!("to code in the browser: fanfold report {} --serve", typed(&self.spec)));
         }
         if !report.has_too_many_failed_rows() {
             return Ok(Exit::Ok);
@@ -389,7 +389,7 @@ impl Run {
         Failure::from(failure).help(format!(
             "the lock has only hashes; to see which answers changed, make the recorded tables with `fanfold run {} --replay \
              FILE`, and compare them with `fanfold diff`",
-            self.spec.display()
+            typed(&self.spec)
         ))
     }
 
@@ -470,7 +470,7 @@ impl Run {
     }
 
     fn again(&self) -> String {
-        let mut command = format!("fanfold run {}", self.spec.display());
+        let mut command = format!("fanfold run {}", typed(&self.spec));
         command.push_str(&self.selected.typed());
         if let Some(file) = &self.replay {
             let mode = if self.replay_mode == ReplayMode::Prefer { " --replay-mode prefer" } else { "" };

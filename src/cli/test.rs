@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::load::load_document;
-use super::output::{on_github, write_json};
+use super::output::{on_github, typed, write_json};
 use super::recorded::replay_of_clone;
 use super::run::Run;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
@@ -107,7 +107,7 @@ impl Test {
             return error.into();
         }
         let replay = self.replay.as_ref().map(|file| format!(" --replay {}", file.display())).unwrap_or_default();
-        let help = format!("fanfold run {}{replay}", self.spec.display());
+        let help = format!("fanfold run {}{replay}", typed(&self.spec));
         Failure::new(Exit::Environment, error.to_string()).help(help)
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::output::typed;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::document;
 use crate::lock::{Comparison, Lock};
@@ -369,9 +370,10 @@ fn of_spec(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     let mut replay = dir.root().as_os_str().to_owned();
     replay.push("-replay");
     finished(dir).or_else(|_| finished(RunDir::new(replay.into()))).map_err(|_| {
-        let (path, runs) = (path.display(), project.runs());
-        Failure::new(Exit::Environment, format!("the current version of `{path}` has no finished run"))
-            .help(format!("start one with `fanfold run {path}`; earlier runs are in {}", runs.display()))
+        let (runs, message) =
+            (project.runs(), format!("the current version of `{}` has no finished run", path.display()));
+        let help = format!("start one with `fanfold run {}`; earlier runs are in {}", typed(path), runs.display());
+        Failure::new(Exit::Environment, message).help(help)
     })
 }
 
