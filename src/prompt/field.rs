@@ -105,6 +105,9 @@ impl ItemSpec {
             (Some(low), Some(high)) if low > high => {
                 Err(("minimum", format!("`minimum` ({low}) is above `maximum` ({high})")))
             }
+            (Some(low), Some(high)) if self.kind == Simple::Integer && low.ceil() > high.floor() => {
+                Err(("minimum", format!("no whole number is from `minimum` ({low}) to `maximum` ({high})")))
+            }
             _ if self.options.is_some() && !text => Err(("enum", "`enum` is for `string` only".to_owned())),
             _ if self.max_length.is_some() && !text => {
                 Err(("max_length", "`max_length` is for `string` only".to_owned()))
@@ -213,6 +216,11 @@ mod tests {
                 json!({ "type": "number", "minimum": 2, "maximum": 1 }),
                 "minimum",
                 "`minimum` (2) is above `maximum` (1)",
+            ),
+            (
+                json!({ "type": "integer", "minimum": 0.2, "maximum": 0.8 }),
+                "minimum",
+                "no whole number is from `minimum` (0.2) to `maximum` (0.8)",
             ),
             (json!({ "type": "boolean", "minimum": 2 }), "minimum", "`minimum` is for `integer` and `number` only"),
             (json!({ "type": "number", "enum": ["a"] }), "enum", "`enum` is for `string` only"),

@@ -18,6 +18,9 @@ pub(super) const MOST_STEPS: usize = 200;
 
 const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 
+/// Tags that read templates from files.
+const OTHER_TEMPLATES: &[&str] = &["include", "import", "from", "extends"];
+
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(crate) text: String,
@@ -38,6 +41,10 @@ pub(super) fn guarded(source: &str, most_steps: usize) -> Result<Guarded, (usize
             blocks = open_blocks(first, &tag.tokens, blocks);
             elifs += usize::from(first == "elif");
             captures |= CAPTURES.contains(&first);
+            if OTHER_TEMPLATES.contains(&first) {
+                let message = format!("`{first}` reads another template, and there is only this one");
+                return Err((source[..tag.span.start].matches('\n').count() + 1, message));
+            }
         }
         if let Some(message) = too_deep(&tag, blocks, elifs, most_steps) {
             return Err((source[..tag.span.start].matches('\n').count() + 1, message));
@@ -200,6 +207,14 @@ mod tests {
 
     fn text(source: &str) -> String {
         guarded(source, MOST_STEPS).unwrap().text
+    }
+
+    #[test]
+    fn other_templates_are_refused_at_their_line() {
+        let refused = guarded("{{ a }}\n{%- include 'b' %}", MOST_STEPS).unwrap_err();
+        assert_eq!(refused, (2, "`include` reads another template, and there is only this one".to_owned()));
+        assert!(guarded("{% extends 'b' %}", MOST_STEPS).is_err());
+        assert!(guarded("{% raw %}{% include 'b' %}{% endraw %} include {{ include }}", MOST_STEPS).is_ok());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) fn like_vectors(vectors: &Vectors, least: f64) -> Vec<Option<Hit>> {
 }
 
 /// For each text, the first that it duplicates, with a Jaccard similarity of their shingles of at least `least`. A text
-/// of fewer words than a shingle is one shingle; a text without words duplicates none.
+/// of fewer words than a shingle is one shingle, and so is one of other signs only; an empty text duplicates none.
 pub(crate) fn like_texts(texts: &[Option<String>], size: usize, least: f64) -> Vec<Option<Hit>> {
     let sets = shingles(texts, size);
     // A text is posted under its rarest shingles only. Two texts that are alike share one of them (Chaudhuri, Ganti and
@@ -75,7 +75,11 @@ fn shingles(texts: &[Option<String>], size: usize) -> Vec<Vec<u32>> {
     let mut counts: Vec<u32> = Vec::new();
     let mut sets: Vec<Vec<u32>> = Vec::with_capacity(texts.len());
     for text in texts {
-        let words = words(text.as_deref().unwrap_or_default());
+        let text = text.as_deref().unwrap_or_default().trim();
+        let mut words = words(text);
+        if words.is_empty() && !text.is_empty() {
+            words.push(text.to_owned());
+        }
         let windows = words.windows(size.min(words.len()).max(1));
         let number = |window: &[String]| {
             let hash: [u8; 32] = blake3::hash(window.join(" ").as_bytes()).into();
@@ -120,6 +124,14 @@ mod tests {
             found.push(hits.first().copied());
         }
         found
+    }
+
+    #[test]
+    fn equal_texts_without_words_are_duplicates() {
+        let texts = ["!!!", "😀😀", " !!!", "😀", "", ""].map(|text| Some(text.to_owned()));
+        let found: Vec<Option<usize>> =
+            like_texts(&texts, 3, 1.0).iter().map(|hit| Some(hit.as_ref()?.place)).collect();
+        assert_eq!(found, [None, None, Some(0), None, None, None]);
     }
 
     proptest! {

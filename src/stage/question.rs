@@ -91,7 +91,8 @@ pub(crate) fn bind(
         Ok(template) => template,
         Err(error) => {
             let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
-            problems.error("bad-template", at, format!("the template does not compile: {}{line}", error.message));
+            let message = format!("the template does not compile: {}{line}", error.message);
+            problems.error("bad-template", at, message).help_if(quoted_name(source));
             return None;
         }
     };
@@ -99,6 +100,14 @@ pub(crate) fn bind(
     // An unknown text column has been reported already.
     let bound = bound.map_err(|unknown| if text.name.is_some() { unknown.without("text") } else { unknown });
     bound.map_err(|unknown| problems.extend(unknown.problems(&at, "the template", context.input))).ok()
+}
+
+/// How to write the first name with other letters than a to z.
+fn quoted_name(source: &str) -> Option<String> {
+    let mut variables = source.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()));
+    let is_name = |text: &&str| !text.is_ascii() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let name = variables.find(is_name)?;
+    Some(format!("write `{{{{ row[\"{name}\"] }}}}`: a name without quotes has only the letters a to z"))
 }
 
 pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
