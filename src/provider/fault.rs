@@ -214,7 +214,7 @@ impl Fault {
             CallErrorKind::UnknownModel
         } else if status == 400 && self.says_one_of(&["API_KEY_INVALID", "FAILED_PRECONDITION"]) {
             CallErrorKind::Unauthorized
-        } else if self.says_one_of(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
+        } else if self.words().are_withheld() {
             CallErrorKind::Refused
         } else if status == 500 && is_about_format(&self.message) {
             CallErrorKind::Rejected

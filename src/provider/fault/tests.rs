@@ -439,6 +439,12 @@ const ERRORS: &[(u16, &str, &str, K)] = &[
         K::Refused,
     ),
     (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+        "Output blocked by content filtering policy",
+        K::Refused,
+    ),
+    (
         200,
         r#"{"error":{"message":"Insufficient credits. Add more.","code":402}}"#,
         "Insufficient credits. Add more.",

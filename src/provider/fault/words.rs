@@ -180,6 +180,12 @@ static STATUSES: &[(&str, u16)] = &[
     ("invalidargument", 400),
 ];
 
+/// The ways to say that the content of a prompt or a reply is withheld.
+static WITHHELD: &[Pattern] =
+    &[&["blocked by content filtering"], &["content management policy"], &["filtered", "content policy"]];
+
+const WITHHELD_CODES: &[&str] = &["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"];
+
 fn any(patterns: &[Pattern], text: &str) -> bool {
     let in_order = |pattern: &Pattern| {
         let mut rest = text;
@@ -210,6 +216,10 @@ impl Words<'_> {
 
     pub(super) fn are_spent(&self) -> bool {
         self.has_code(SPENT_CODES) || any(SPENT, self.text)
+    }
+
+    pub(super) fn are_withheld(&self) -> bool {
+        self.has_code(WITHHELD_CODES) || any(WITHHELD, self.text)
     }
 
     pub(super) fn are_unfit(&self) -> bool {
