@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::data::{DataFile, file_in, quoted, reading};
 use super::init::write;
-use super::output::typed;
 use super::run::Run;
 use super::selection::SelectionArguments;
+use super::terminal::typed;
 use super::{Exit, Failure, Terminal};
 use crate::name::Name;
 use crate::provider::PROVIDERS;

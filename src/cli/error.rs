@@ -3,9 +3,8 @@
 use std::path::Path as FilePath;
 
 use super::exit::Exit;
-use super::output::typed;
 use super::signals::stopped;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, typed};
 use crate::bench::BenchError;
 use crate::document::{Diagnostic, Document, Path};
 use crate::lock::{Drift, LockFailure};

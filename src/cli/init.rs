@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::data::{DataFile, file_in, quoted, reading};
 use super::only_spec::specs_in;
-use super::output::typed;
+use super::terminal::typed;
 use super::{Exit, Failure, Terminal};
 use crate::report::text::listed_briefly;
 use crate::spec::schema::schema;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::{check_replaces, typed, write_json};
+use super::output::{check_replaces, write_json};
+use super::terminal::typed;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;

@@ -7,7 +7,6 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Exit, Failure, Terminal};
-use crate::cluster::quoted;
 use crate::report::colors::Palette;
 
 /// How a command writes its report to standard output.
@@ -45,11 +44,6 @@ pub(crate) fn write_json(value: &impl Serialize, terminal: &Terminal) {
 /// Whether this process is a step of a GitHub workflow.
 pub(crate) fn on_github() -> bool {
     std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
-}
-
-/// A path as it is typed in a shell.
-pub(crate) fn typed(path: &Path) -> String {
-    quoted(&path.display().to_string())
 }
 
 /// Refuses to replace a file that is not of the kind `kind`, such as a spec or an output of a run.

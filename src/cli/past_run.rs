@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::output::typed;
 use super::recorded::replay_of_clone;
 use super::run::Run;
+use super::terminal::typed;
 use super::{Exit, Failure, Terminal, load::load_again};
 use crate::lock::committed_counts;
 use crate::name::suggestion;

@@ -33,14 +33,11 @@ impl Status {
         let spec = load_spec(&self.spec, terminal)?;
         let lock = load_lock(&self.spec, terminal);
         let project = Project::of(&spec.folder);
-        let PlanReport { preview, stages, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
+        let PlanReport { preview, stages, batches, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
         let dir = run_or_replay(&preview.plan, &project);
-        let ((answers, failed_calls), batches) = match project.ledger() {
-            path if path.exists() => {
-                let ledger = Ledger::read(&path)?;
-                (ledger.count()?, ledger.open_batches()?)
-            }
-            _ => ((0, 0), Vec::new()),
+        let (answers, failed_calls) = match project.ledger() {
+            path if path.exists() => Ledger::read(&path)?.count()?,
+            _ => (0, 0),
         };
         Manifest::check(&dir)?;
         let mut manifest = Manifest::read(&dir);

@@ -3,12 +3,14 @@
 //! Text for people loses its unprintable characters; data for programs is unchanged.
 
 use std::io::{Error, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::live;
+use crate::cluster::quoted;
 use crate::document::{Diagnostic, Document};
 use crate::report::colors::{Palette, painted};
 use crate::report::diagnostics;
@@ -60,6 +62,11 @@ fn has_color(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bo
     }
     let is_forced = forced("CLICOLOR_FORCE") || forced("FORCE_COLOR");
     is_forced || is_terminal && value("CLICOLOR").is_none_or(|value| value != "0")
+}
+
+/// A path as it is typed in a shell.
+pub(crate) fn typed(path: &Path) -> String {
+    quoted(&path.display().to_string())
 }
 
 static UNPRINTED: OnceLock<Error> = OnceLock::new();

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::load::load_document;
-use super::output::{on_github, typed, write_json};
+use super::output::{on_github, write_json};
 use super::recorded::replay_of_clone;
 use super::run::Run;
+use super::terminal::typed;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::document::Document;
 use crate::report::colors::Palette;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::output::typed;
+use super::terminal::typed;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::document;
 use crate::lock::{Comparison, Lock};
