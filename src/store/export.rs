@@ -17,6 +17,7 @@ use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
 use crate::table::Value;
+use crate::table::parquet::{clean, folder_of};
 
 /// Kinds of errors whose messages are about the reply. Messages of other kinds may contain hosts and paths.
 const ABOUT_THE_REPLY: [&str; 3] = ["malformed", "truncated", "refused"];
@@ -29,7 +30,12 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
     Manifest::check(dir)?;
     let manifest = Manifest::read(dir).filter(|manifest| manifest.state == State::Done);
     let Some(manifest) = manifest else { return Err(StoreError::Unfinished { run: dir.root().to_owned() }) };
-    let scratch = tempfile::Builder::new().prefix(".export-").tempdir_in(scratch).map_err(StoreError::io(scratch))?;
+    clean(folder_of(path), Some(path));
+    let mut folder = tempfile::Builder::new();
+    folder.prefix(".export-");
+    // The project may be on a disk that is only read.
+    let made = folder.tempdir_in(scratch).or_else(|_| folder.tempdir());
+    let scratch = made.map_err(StoreError::io(scratch))?;
     let file = scratch.path().join("calls.sqlite");
     let sqlite = LedgerError::sqlite(&file);
     let calls = Connection::open(&file).map_err(&sqlite)?;

@@ -237,9 +237,12 @@ outputs.o = { input = "a", path = "o.parquet" }
         assert!(told.contains("exists and is not a replay file of fanfold"), "{told}");
         assert_eq!(before, project.path(file).is_file().then(|| project.bytes(file)));
     }
+    // What a killed export left.
+    project.write(".fanfold-calls.parquet-x1.tmp", "half");
     for _ in 0..2 {
         project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
     }
+    assert!(!project.has(".fanfold-calls.parquet-x1.tmp"));
 }
 
 #[test]
