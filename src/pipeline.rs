@@ -71,7 +71,12 @@ pub(crate) fn plan_against(
     let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
     let is_kept: Vec<bool> = stages.iter().map(|stage| stage.is_kept && !request.fresh).collect();
     let forecast = preview.forecast(&project, &is_kept)?;
-    Ok(PlanReport { preview, stages, forecast })
+    let ledger = project.ledger();
+    let batches = match ledger.exists() {
+        true => Ledger::read(&ledger).and_then(|ledger| ledger.open_batches()).map_err(StoreError::from)?,
+        false => Vec::new(),
+    };
+    Ok(PlanReport { preview, stages, forecast, batches })
 }
 
 /// Sends up to `most` calls of the run, drawn from those that the ledger does not answer, and records them.

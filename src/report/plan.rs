@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use super::import::how;
 use super::summary::other_servers;
 use super::text::{count, listed_briefly, number, percent};
-use super::{freshness, money};
+use super::{batches, freshness, money};
 use crate::lock::Freshness;
 use crate::name::Name;
 use crate::plan::Plan;
 use crate::preview::{Amounts, Forecast, Preview, Rendered, StageEstimate, StageForecast};
 use crate::source::Population;
 use crate::spec::{Spec, StageSpec, TableId, TableSpec, Unwritten};
+use crate::store::Batch;
 
 /// The approximate number of bytes per token.
 const BYTES: u64 = 4;
@@ -29,6 +30,8 @@ pub struct PlanReport {
     /// The freshness of each stage that runs.
     pub(crate) stages: Vec<Freshness>,
     pub(crate) forecast: Forecast,
+    /// The batches that are at providers.
+    pub(crate) batches: Vec<Batch>,
 }
 
 impl Display for PlanReport {
@@ -206,6 +209,9 @@ impl PlanReport {
             let calls = count(amounts.calls, "call");
             writeln!(f, "  in all: at most {calls} to send; {}", money::cost_and_time(&amounts))?;
         }
+        if let Some(open) = batches::open(&self.batches).filter(|_| amounts.calls > 0) {
+            writeln!(f, "  {open}: these calls are counted here, and are not sent again")?;
+        }
         if let Some(known) = money::known_part(&self.forecast) {
             writeln!(f, "  {known}")?;
         }
@@ -337,6 +343,7 @@ impl Serialize for PlanReport {
             "sources": sources.collect::<Vec<_>>(), "reshapes": transforms.collect::<Vec<_>>(),
             "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
             "unwritten": spec.unwritten.iter().map(unwritten).collect::<Vec<_>>(),
+            "batches": self.batches.iter().map(batches::value).collect::<Vec<_>>(),
             "forecast": self.forecast_json(), "prompts": prompts.collect::<Vec<_>>(),
         });
         value.serialize(serializer)

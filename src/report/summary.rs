@@ -22,7 +22,9 @@ use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson_of_share;
-use crate::store::{ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, SheetFacts, StageTotals, State};
+use crate::store::{
+    ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, SheetFacts, StageTotals, State, WorkerTotals,
+};
 
 /// The most characters of a message.
 const MESSAGE: usize = 160;
@@ -131,7 +133,8 @@ impl RunSummary {
             totals.calls + totals.attempts + totals.counts.failed + totals.cut == 0 && totals.changes.is_empty()
         };
         let manifest = &self.manifest;
-        manifest.state == State::Done && manifest.replay.is_none() && manifest.stages.values().all(is_quiet)
+        let is_new = manifest.replay.is_some() || manifest.workers.is_some();
+        manifest.state == State::Done && !is_new && manifest.stages.values().all(is_quiet)
     }
 
     /// The number of answers about each row of a stage by the same model.
@@ -224,6 +227,9 @@ impl RunSummary {
                 self.write_stage(f, (grid, width), &sum, known)?;
             }
         }
+        if let Some(workers) = &manifest.workers {
+            writeln!(f, "{}", of_workers(workers))?;
+        }
         self.write_notes(f)?;
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
         prices_used(manifest).iter().try_for_each(|line| writeln!(f, "{line}"))?;
@@ -303,6 +309,19 @@ pub(super) fn other_servers(answers: u64) -> String {
     )
 }
 
+fn of_workers(workers: &WorkerTotals) -> String {
+    let WorkerTotals { calls, attempts, prompt_tokens, completion_tokens, usd: cost } = workers;
+    let retries = attempts.saturating_sub(*calls);
+    let retries = if retries > 0 { format!(", {} {}", number(retries), plural(retries)) } else { String::new() };
+    let money = cost.map_or(String::new(), |cost| format!(", {}", usd(cost)));
+    let (prompt, reply) = (number(*prompt_tokens), number(*completion_tokens));
+    format!("workers: {} sent{retries}; {prompt} tokens in, {reply} out{money}", count(*calls, "call"))
+}
+
+fn plural(retries: u64) -> &'static str {
+    if retries == 1 { "retry" } else { "retries" }
+}
+
 fn write_rows(f: &mut String, name: &str, totals: &StageTotals) -> fmt::Result {
     let StageTotals { rows, counts: RowCounts { answered, failed, skipped }, .. } = totals;
     let open = rows - totals.counts.total().min(*rows);
@@ -332,7 +351,7 @@ impl RunSummary {
         }
         let retries = totals.attempts.saturating_sub(totals.calls + totals.aborted + totals.stopped);
         if retries > 0 {
-            parts.push(format!("{} {}", number(retries), if retries == 1 { "retry" } else { "retries" }));
+            parts.push(format!("{} {}", number(retries), plural(retries)));
         }
         if totals.stopped > 0 {
             parts.push(format!("{} stopped between two tries", number(totals.stopped)));

@@ -70,6 +70,7 @@ pub(crate) async fn run(
     let ended = session.end(drivers, dir, (&progress, &stop)).await?;
     let Ended { refusals, changes, builds, .. } = ended;
     manifest.refusals = refusals;
+    manifest.workers = ready.workers;
     if !is_replay {
         manifest.models.iter_mut().for_each(|(name, model)| model.unchecked = builds.unchecked(name));
     }

@@ -9,6 +9,7 @@ use super::job::PartChoice;
 use super::parts::PartTables;
 use super::pinned::builds_of_workers;
 use super::replay::{Replay, ReplayMode};
+use super::spending::of_workers;
 use super::transform;
 use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
 use crate::object::Bucket;
@@ -18,7 +19,7 @@ use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
 use crate::store::{
-    Hold, Ledger, Manifest, Project, RunDir, Since, StoreError, collect, earlier, import, reply_limits,
+    Hold, Ledger, Manifest, Project, RunDir, Since, StoreError, WorkerTotals, collect, earlier, import, reply_limits,
 };
 use crate::table::parquet::{clean, folder_of};
 
@@ -49,6 +50,8 @@ pub(crate) struct Ready {
     pub(super) stages: Vec<String>,
     /// The manifest of the run that this one continues.
     pub(super) earlier: Option<Manifest>,
+    /// What the workers of the run have sent.
+    pub(super) workers: Option<WorkerTotals>,
     _locks: Vec<Hold>,
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn prepare(
         locks.push(project.lock(&output.file, &output.path)?);
         clean(folder_of(&output.file), Some(&output.file));
     }
-    collect(&dir, &project.ledger())?;
+    let workers = of_workers(&plan.spec, &collect(&dir, &project.ledger())?.paid);
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);
     let earlier = if fresh { None } else { earlier(&project, &dir) };
@@ -145,6 +148,7 @@ pub(crate) fn prepare(
         leaves_batches: false,
         stages,
         earlier,
+        workers,
         _locks: locks,
     })
 }

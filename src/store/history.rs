@@ -66,7 +66,8 @@ pub(crate) struct RunRecord {
 impl RunRecord {
     fn of(manifest: &Manifest, dir: &RunDir) -> RunRecord {
         let stages = || manifest.stages.values();
-        let usd: Vec<f64> = stages().filter_map(|stage| stage.usd).collect();
+        let usd: Vec<f64> =
+            stages().filter_map(|stage| stage.usd).chain(manifest.workers.and_then(|workers| workers.usd)).collect();
         RunRecord {
             name: manifest.name.clone().unwrap_or_default(),
             folder: dir.name(),

@@ -72,6 +72,9 @@ pub(crate) struct Manifest {
     pub(crate) tables: IndexMap<String, StageShape>,
     pub(crate) stages: IndexMap<String, StageTotals>,
     pub(crate) outputs: IndexMap<String, OutputFacts>,
+    /// The calls that workers have sent since the run was started before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<WorkerTotals>,
     /// The calls that servers refused or could not take, by model.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) refusals: IndexMap<String, RefusalTotals>,
@@ -230,6 +233,18 @@ impl Manifest {
     }
 }
 
+/// The calls that the workers of a run have sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WorkerTotals {
+    pub(crate) calls: u64,
+    pub(crate) attempts: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
+    /// The cost in US dollars. `None` without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usd: Option<f64>,
+}
+
 impl StageTotals {
     /// The rows and calls of several stages together, without what their columns contain.
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a StageTotals>) -> StageTotals {
@@ -345,9 +360,10 @@ impl Manifest {
         self.finished_at = Some(now());
     }
 
-    /// The number of calls that the last start of the run sent.
+    /// The number of calls that the last start of the run sent, with those of its workers.
     pub(crate) fn sent(&self) -> u64 {
-        self.stages.values().map(|stage| stage.calls).sum()
+        let own: u64 = self.stages.values().map(|stage| stage.calls).sum();
+        own + self.workers.map_or(0, |workers| workers.calls)
     }
 
     /// Reads the manifest in a run's folder. Returns `None` if there is none or it cannot be read.

@@ -83,7 +83,7 @@ pub(crate) use ledger::{
 };
 pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, PriceSource, RefusalTotals, ReplyLimit, SheetFacts,
-    SourceEntry, StageShape, StageTotals, State, TransformEntry,
+    SourceEntry, StageShape, StageTotals, State, TransformEntry, WorkerTotals,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use pieces::{is_stored, open_table};

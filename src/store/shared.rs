@@ -13,6 +13,7 @@
 //!   address.json                 the folder of an object store that workers use instead      stored_run.rs
 //! ```
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::absent::write_if_absent;
+use super::call_totals::CallTotals;
 use super::error::StoreError;
 use super::job::ActiveJob;
 use super::journal::{Entry, Journal, entries, file_name, journals, of_worker};
@@ -42,12 +44,14 @@ pub(crate) struct Attempt {
 }
 
 /// What merging added to the ledger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct JournalCounts {
     pub(crate) journals: u64,
     pub(crate) added: u64,
     /// Calls that the ledger had already, from this or another journal.
     pub(crate) known: u64,
+    /// The calls that were added, failed ones too, by the model's id.
+    pub(crate) paid: BTreeMap<String, CallTotals>,
 }
 
 const JOB: &str = "job.json";
@@ -266,6 +270,9 @@ fn add(mut calls: Vec<Record>, ledger: &mut Ledger, counts: &mut JournalCounts) 
     let mut is_new = ledger.are_new(&calls)?.into_iter();
     calls.retain(|_| is_new.next().unwrap_or(true));
     let earlier = ledger.append(&calls)?;
+    for call in &calls {
+        counts.paid.entry(call.model.clone()).or_default().add(call);
+    }
     let added = earlier.iter().filter(|earlier| earlier.is_none()).count() as u64;
     counts.added += added;
     counts.known += all - added;

@@ -106,7 +106,10 @@ fn workers_make_the_tables_of_an_ordinary_run() {
         let ran = project.run(&on_local(workers)).exits(0);
         assert!(outputs(&project) == expected, "{workers} workers make other tables");
         assert_eq!((server.requests(), repeated(&server)), (requests, 0), "{workers} workers: {}", ran.stderr);
-        project.run(&RUN).exits(0).says("0 calls sent");
+        assert!(ran.stderr.contains(&format!("workers: {requests} calls sent; ")), "{}", ran.stderr);
+        let runs = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0).json();
+        assert_eq!(runs["runs"][0]["sent"], requests, "{runs:#}");
+        project.run(&RUN).exits(0).says("every answer is reused: 0 calls sent");
         project.run(&on_local(workers)).exits(0).says("0 calls sent");
         let again = project.run(&["verify", "pipeline.toml"]).exits(0);
         assert_eq!(server.requests(), requests, "{}", again.stderr);

@@ -283,7 +283,9 @@ pub(super) fn long(coders: Vec<String>, values: &Values, rows: &Rows<'_>, cluste
         if cell.replace(columns[0][row]).is_some() {
             let unit = &rows.names(UNIT)[unit];
             let message = format!("the coder `{}` has two rows about the unit `{unit}`", coders[coder]);
-            return Err(DataError::at("coder", message));
+            let help =
+                "if a column tells the rows apart, such as `replicate`, write it into `by`; or `filter` the rows first";
+            return Err(DataError::at("coder", message).help(help));
         }
     }
     let mut codes = Codes::new(coders.len(), clustered);
