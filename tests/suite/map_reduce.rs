@@ -116,12 +116,12 @@ fn a_condition_is_about_the_group() {
     assert!(asked[0].starts_with("Of 1801:"), "{asked:?}");
     assert_eq!(project.table(OUT).nulls("sums"), 2);
 
-    project.write("pipeline.toml", &spec(&format!("{by_year}when = 'text != \"\" and yaer > 1'")));
+    project.write("pipeline.toml", spec(&format!("{by_year}when = 'text != \"\" and yaer > 1'")));
     let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
     assert!(told.contains("the condition is about groups, which have no column `text`"), "{told}");
     assert!(told.contains("did you mean `year`?"), "{told}");
     // A mistake beside it hides neither.
-    project.write("pipeline.toml", &spec("models = [\"mistral\"]\ngroup_by = [\"yaer\"]\nwhen = 'yaer > 1'"));
+    project.write("pipeline.toml", spec("models = [\"mistral\"]\ngroup_by = [\"yaer\"]\nwhen = 'yaer > 1'"));
     let told = project.run(&["validate", "pipeline.toml"]).exits(2).stderr;
     assert!(told.contains("`yaer`") && !told.contains("the condition"), "{told}");
 }

@@ -72,7 +72,10 @@ impl Attempts<'_> {
                 Outcome::Retry { failed, delay, counts, again } => {
                     let goes_on = match counts {
                         true => self.count(pass, &failed, tally.requests() - sent),
-                        false => Some(pass.step_back()),
+                        false => {
+                            pass.step_back();
+                            Some(())
+                        }
                     };
                     tally.counted += u32::from(counts);
                     tally.note(failed);
