@@ -24,9 +24,14 @@ pub(crate) struct InfoReport {
 
 impl Display for InfoReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Contents { format, answers, failed_calls, retired, corrupt, models, oldest_ms, newest_ms } = &self.contents;
+        let Contents { format, answers, failed_calls, stopped_calls, retired, corrupt, models, oldest_ms, newest_ms } =
+            &self.contents;
         writeln!(f, "{}: format {format}, {} KiB", self.path.display(), kib(self.bytes))?;
         writeln!(f, "  {}, {}", count(*answers, "answer"), count(*failed_calls, "failed call"))?;
+        if *stopped_calls > 0 {
+            let stopped = count(*stopped_calls, "call");
+            writeln!(f, "  {stopped} stopped between two tries; the next run continues them")?;
+        }
         if retired + corrupt > 0 {
             writeln!(f, "  no longer used: {} outdated, {} corrupt", number(*retired), number(*corrupt))?;
         }

@@ -210,7 +210,7 @@ impl PlanReport {
             writeln!(f, "  in all: at most {calls} to send; {}", money::cost_and_time(&amounts))?;
         }
         if let Some(open) = batches::open(&self.batches).filter(|_| amounts.calls > 0) {
-            writeln!(f, "  {open}: these calls are counted here, and are not sent again")?;
+            writeln!(f, "  {open}: those of them that this run needs are counted here, and not sent again")?;
         }
         if let Some(known) = money::known_part(&self.forecast) {
             writeln!(f, "  {known}")?;

@@ -235,20 +235,25 @@ impl Calls {
         let attempts = Attempts { admission: &self.admission, target, request, progress };
         // Kept until the fallbacks have answered.
         let mut pass = self.pass(&request, target);
-        let given_up = match attempts.until_done(&mut tally, &mut pass).await {
-            Some(Ok((reply, answer))) => {
-                return Some((tally.record(&request, target, Some(&reply), None), Ok(answer), false));
-            }
-            Some(Err(given_up)) => given_up,
-            None => return self.keep_tries(&request, tally, progress).await,
+        let failure = match tally.given_up.take().filter(|_| !target.fallback.is_empty()) {
+            Some(failure) => failure,
+            None => match attempts.until_done(&mut tally, &mut pass).await {
+                Some(Ok((reply, answer))) => {
+                    return Some((tally.record(&request, target, Some(&reply), None), Ok(answer), false));
+                }
+                Some(Err(given_up)) => {
+                    let failure = given_up.failure.clone();
+                    let too_large = request.prompt.pack.is_some() && TOO_LARGE.contains(&failure.kind);
+                    if target.fallback.is_empty() || too_large {
+                        let record = tally.record(&request, target, given_up.reply.as_ref(), Some(&failure));
+                        return Some((record, Err(failure), false));
+                    }
+                    tally.note(given_up);
+                    failure
+                }
+                None => return self.keep_tries(&request, tally, progress).await,
+            },
         };
-        let failure = given_up.failure.clone();
-        let too_large = request.prompt.pack.is_some() && TOO_LARGE.contains(&failure.kind);
-        if target.fallback.is_empty() || too_large {
-            let record = tally.record(&request, target, given_up.reply.as_ref(), Some(&failure));
-            return Some((record, Err(failure), false));
-        }
-        tally.note(given_up);
         let fallback_of = Some(&self.admission.endpoints.of(target).first_answer);
         for (name, model) in &target.fallback {
             let other = self.target(*model);
@@ -279,7 +284,7 @@ impl Calls {
 
     /// Records the replies to a call that the end of the run stops between two tries, for the next run.
     async fn keep_tries<T>(&self, request: &CallRequest<'_>, tally: Tally, progress: &StageProgress) -> Option<T> {
-        if tally.has_replies() {
+        if tally.has_new_replies() {
             progress.stopped();
             let record = Arc::new(tally.record_of_stopped(request, self.target(request.model)));
             self.recorder.record(record, [request.model; 2]).await?;

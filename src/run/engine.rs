@@ -29,7 +29,7 @@ use crate::models::{BuildChange, Models};
 use crate::plan::{Plan, RowChoice};
 use crate::spec::{StageSpec, TableId};
 use crate::store::{
-    self, Attempt, CallSpan, Leases, Ledger, Manifest, RefusalTotals, RunDir, Since, State, StoreError,
+    self, Attempt, CallSpan, Leases, Ledger, Manifest, RefusalTotals, RunDir, SharedDir, Since, State, StoreError,
 };
 
 /// The time between two looks at what holds back calls.
@@ -206,7 +206,8 @@ fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest
 fn end(Ready { dir, project, earlier, .. }: &Ready, manifest: &mut Manifest, state: State) -> Result<(), StoreError> {
     manifest.end(state);
     manifest.calls = CallSpan::read(dir)?;
-    store::end(project, dir, manifest, earlier.as_ref())
+    store::end(project, dir, manifest, earlier.as_ref())?;
+    SharedDir::of(dir).forget_sent()
 }
 
 /// Looks at what holds back calls, until the run stops: its cause is then among the last waits.

@@ -19,7 +19,8 @@ use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
 use crate::store::{
-    Hold, Ledger, Manifest, Project, RunDir, Since, StoreError, WorkerTotals, collect, earlier, import, reply_limits,
+    Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, StoreError, WorkerTotals, collect, earlier, import,
+    reply_limits,
 };
 use crate::table::parquet::{clean, folder_of};
 
@@ -121,7 +122,8 @@ pub(crate) fn prepare(
         locks.push(project.lock(&output.file, &output.path)?);
         clean(folder_of(&output.file), Some(&output.file));
     }
-    let workers = of_workers(&plan.spec, &collect(&dir, &project.ledger())?.paid);
+    collect(&dir, &project.ledger())?;
+    let workers = of_workers(&plan.spec, &SharedDir::of(&dir).sent()?);
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);
     let earlier = if fresh { None } else { earlier(&project, &dir) };

@@ -141,15 +141,18 @@ pub(crate) fn neighbours(folder: &Path, path: &str) -> String {
     }
 }
 
-/// Whether the glob in a spec matches this path. Both are below the spec's folder.
-pub(crate) fn matches_glob(glob: &str, path: &str) -> bool {
-    let plain = |path: &str| path.strip_prefix("./").unwrap_or(path).to_owned();
+/// Whether `file`, a path below `folder`, is one that the path of a source reads as a glob.
+pub(crate) fn matches_glob(folder: &Path, path: &str, file: &Path) -> bool {
+    let path = path.strip_prefix("./").unwrap_or(path);
     let options = glob::MatchOptions {
         require_literal_separator: true,
         require_literal_leading_dot: true,
         ..glob::MatchOptions::new()
     };
-    is_glob(glob) && glob::Pattern::new(&plain(glob)).is_ok_and(|glob| glob.matches_with(&plain(path), options))
+    let matches = |glob: glob::Pattern| glob.matches_path_with(file, options);
+    is_glob(path)
+        && !folder.join(path).exists()
+        && glob::Pattern::new(&with_folders_escaped(folder, path)).is_ok_and(matches)
 }
 
 pub(crate) fn is_glob(path: &str) -> bool {

@@ -104,7 +104,7 @@ impl Resolver<'_> {
             self.error("output-over-input", at, message).help(help);
             return None;
         }
-        if let Some((source, glob)) = source_of_glob(spec, path) {
+        if let Some((source, glob)) = self.source_of_glob(spec, path, &file) {
             let message = format!("the source `{source}` reads `{glob}`, so the next run would read this output too");
             self.error("output-over-input", at, message).help("write the output into another folder");
             return None;
@@ -128,20 +128,22 @@ impl Resolver<'_> {
         read.or_else(|| Some(replay()?.display().to_string()))
     }
 
+    /// The source whose glob matches an output that is not there yet, and the glob.
+    fn source_of_glob(&self, spec: &Spec, path: &str, file: &FilePath) -> Option<(String, String)> {
+        let below = || file.strip_prefix(paths::plain(self.folder)).ok();
+        let file = Address::parse(path).map_or_else(below, |_| Some(FilePath::new(path)))?;
+        let mut sources = spec.sources().filter(|(_, source)| source.source.sheet().is_none());
+        sources.find_map(|(_, source)| {
+            let mut paths = source.source.paths().into_iter().map(|(_, path)| path);
+            let glob = paths.find(|path| matches_glob(self.folder, path, file))?;
+            Some((source.name.to_string(), glob))
+        })
+    }
+
     fn source_over(&self, spec: &Spec, file: &FilePath) -> Option<String> {
         let reads = |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| is_same(f, file));
         spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
-}
-
-/// The source whose glob matches an output that is not there yet.
-fn source_of_glob(spec: &Spec, output: &str) -> Option<(String, String)> {
-    let sources = spec.sources().filter(|(_, source)| source.source.sheet().is_none());
-    sources.into_iter().find_map(|(_, source)| {
-        let globs = source.source.paths().into_iter().map(|(_, path)| path);
-        let glob = globs.into_iter().find(|path| matches_glob(path, output))?;
-        Some((source.name.to_string(), glob))
-    })
 }
 
 fn is_same(one: &FilePath, other: &FilePath) -> bool {

@@ -269,6 +269,8 @@ impl Resolver<'_> {
                 Ok(groups) => groups.map(|groups| derived(std::slice::from_ref(input), &groups)),
                 Err(_) => Some(assumed::columns(node)),
             }),
+            // Nothing says which columns a group has.
+            (None, None) if ["reduce", "recursive"].contains(&own.kind) => return None,
             (None, None) => None,
         };
         let Some(groups) = groups else {

@@ -1,9 +1,11 @@
 //! Totals of recorded calls: what they cost and how long they took.
 
+use serde::{Deserialize, Serialize};
+
 use super::record::Record;
 use crate::spec::CallTokens;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CallTotals {
     pub(crate) calls: u64,
     pub(crate) attempts: u64,
@@ -29,6 +31,17 @@ impl CallTotals {
         self.completion_tokens += tokens.reply;
         self.latency_ms += record.latency_ms;
         self.timed += u64::from(record.latency_ms > 0.0);
+    }
+
+    pub(crate) fn plus(&mut self, more: &CallTotals) {
+        self.calls += more.calls;
+        self.attempts += more.attempts;
+        self.prompt_tokens += more.prompt_tokens;
+        self.cached_tokens += more.cached_tokens;
+        self.cache_write_tokens += more.cache_write_tokens;
+        self.completion_tokens += more.completion_tokens;
+        self.latency_ms += more.latency_ms;
+        self.timed += more.timed;
     }
 
     pub(crate) fn tokens(&self) -> CallTokens {

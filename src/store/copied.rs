@@ -34,6 +34,8 @@ impl Origin {
             let mut values = Vec::new();
             each_row(&self.source(transform)?, &own, row..row + 1, |_, cells| values = cells)?;
             let (mut first, mut equal_rows, mut before) = (None, 0, 0);
+            let named = self.row_of_piece(transform, made, row)?;
+            let mut is_named = false;
             // The text of a split is a piece of the one that it copies.
             let is_piece = |place: usize, (piece, whole): (&Cell, &Cell)| match (piece, whole) {
                 (Cell::Text(piece), Cell::Text(whole)) => {
@@ -50,15 +52,29 @@ impl Origin {
             for table in if is_copied { self.tables(input)? } else { Vec::new() } {
                 each_row(&table, &theirs, 0..table.rows(), |row, cells| {
                     if is_origin(&cells) {
+                        is_named |= named == Some(before + row);
                         first.get_or_insert(before + row);
                         equal_rows += 1;
                     }
                 })?;
                 before += table.rows();
             }
-            found.push(CopiedRow { input, columns, row: first, equal_rows });
+            let (row, equal_rows) = if is_named { (named, 1) } else { (first, equal_rows) };
+            found.push(CopiedRow { input, columns, row, equal_rows });
         }
         Ok(found)
+    }
+
+    /// The number, from 0, that the id of a piece names if the cut table has no key. A key may look like it.
+    fn row_of_piece(&self, transform: &str, made: &TransformEntry, row: u64) -> Result<Option<u64>, OriginError> {
+        if made.kind != "split" {
+            return Ok(None);
+        }
+        let (id, mut ids) = (format!("{transform}_id"), Vec::new());
+        each_row(&self.source(transform)?, &[&id], row..row + 1, |_, cells| ids = cells)?;
+        let Some(Cell::Text(id)) = ids.first() else { return Ok(None) };
+        let number = id.rsplit_once('#').and_then(|(row, _)| row.parse::<u64>().ok());
+        Ok(number.and_then(|number| number.checked_sub(1)))
     }
 
     /// The row of an input that is row `row` (from 0) of a table with the rows of all inputs.

@@ -132,9 +132,10 @@ impl Retired {
     }
 }
 
-/// The state of a record, as SQL: `answer`, `failed`, `retired` or `corrupt`. No failed call has an error of these
-/// kinds.
+/// The state of a record, as SQL: `answer`, `failed`, `stopped`, `retired` or `corrupt`. No failed call has an error of
+/// these kinds.
 const STATE: &str = "CASE WHEN error IS NULL THEN 'answer' WHEN error LIKE 'corrupt: %' THEN 'corrupt'
+    WHEN error LIKE 'stopped: %' THEN 'stopped'
     WHEN error LIKE 'unfit: %' OR error LIKE 'fresh: %' OR error LIKE 'changed: %' THEN 'retired' ELSE 'failed' END";
 
 /// The columns: the fields of format 1, then `at` and `checksum`, then the fields that were added to existing files.

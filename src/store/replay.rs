@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::call_totals::CallTotals;
 use super::error::StoreError;
+use super::manifest::Manifest;
+use super::project::Project;
 use super::record::{self, FIELDS, Key, Record};
 use super::rundir::files_in;
 use crate::spec::Spec;
@@ -182,10 +184,6 @@ impl ReplayFile {
         self.table.fact(SPEC_FACT) == Some(spec_hash)
     }
 
-    fn is_of_pipeline(&self, pipeline: &str) -> bool {
-        self.table.fact(PIPELINE_FACT) == Some(pipeline)
-    }
-
     pub(crate) fn calls(&self) -> u64 {
         self.table.rows()
     }
@@ -229,17 +227,22 @@ pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, St
     let files = files_in(&spec.folder)?.into_iter().filter(named);
     for path in files.map(|path| plain(&path)) {
         match Table::open(&path) {
-            Ok(table) if table.fact(FORMAT_FACT).is_none() => {}
-            Ok(_) => {
-                let file = ReplayFile::open(&path)?;
-                if file.is_of_pipeline(&spec.name) {
-                    return Ok(Some((path, file)));
-                }
+            Ok(table) if table.fact(FORMAT_FACT).is_some() && table.fact(PIPELINE_FACT) == Some(&spec.name) => {
+                return Ok(Some((path.clone(), ReplayFile::open(&path)?)));
             }
+            Ok(_) => {}
+            // Where the pipeline has run, its answers are in the ledger.
+            Err(_) if has_run(spec)? => {}
             Err(_) => return Err(StoreError::Replay { path, reason: UNREADABLE.to_owned() }),
         }
     }
     Ok(None)
+}
+
+/// Whether a run of the pipeline is here.
+fn has_run(spec: &Spec) -> Result<bool, StoreError> {
+    let runs = Project::of(&spec.folder).run_dirs()?;
+    Ok(runs.iter().filter_map(Manifest::read).any(|manifest| manifest.pipeline == spec.name))
 }
 
 fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {

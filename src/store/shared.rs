@@ -10,10 +10,11 @@
 //!   journals/<worker>.<n>.journal    the calls of one attempt                        journal.rs
 //!   done/<table>/<worker>        the workers that have no part of a table left
 //!   job.json                     the job that runs, while it runs
+//!   sent.json                    what workers have sent, until the run ends
 //!   address.json                 the folder of an object store that workers use instead      stored_run.rs
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -52,10 +53,19 @@ pub(crate) struct JournalCounts {
     pub(crate) known: u64,
     /// The calls that were added, failed ones too, by the model's id.
     pub(crate) paid: BTreeMap<String, CallTotals>,
+    /// Those that stopped between two tries, unless they were continued.
+    stopped: HashMap<Key, Record>,
+}
+
+impl JournalCounts {
+    fn pay(&mut self, call: &Record) {
+        self.paid.entry(call.model.clone()).or_default().add(call);
+    }
 }
 
 const JOB: &str = "job.json";
 const ADDRESS: &str = "address.json";
+const SENT: &str = "sent.json";
 
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDir {
@@ -173,10 +183,23 @@ impl SharedDir {
         }
         let mut ledger = Ledger::open(ledger)?;
         let counts = self.merge(&mut ledger)?;
+        let mut sent = self.sent()?;
+        counts.paid.iter().for_each(|(model, paid)| sent.entry(model.clone()).or_default().plus(paid));
+        self.write(SENT, &sent)?;
         let synced = ledger.sync()?.sync();
         synced.map_err(StoreError::io(&self.root))?;
         ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
         Ok(counts)
+    }
+
+    /// What workers have sent since the run ended before, by the model's id.
+    pub(crate) fn sent(&self) -> Result<BTreeMap<String, CallTotals>, StoreError> {
+        Ok(self.read(SENT)?.unwrap_or_default())
+    }
+
+    /// Forgets it, because the run ends.
+    pub(crate) fn forget_sent(&self) -> Result<(), StoreError> {
+        self.remove(SENT)
     }
 
     /// Notes that a worker has no part of a table left.
@@ -262,16 +285,27 @@ fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, Stor
         }
         add(calls, ledger, &mut counts)?;
     }
+    std::mem::take(&mut counts.stopped).into_values().for_each(|call| counts.pay(&call));
     Ok(counts)
 }
 
 fn add(mut calls: Vec<Record>, ledger: &mut Ledger, counts: &mut JournalCounts) -> Result<(), StoreError> {
     let all = calls.len() as u64;
-    let mut is_new = ledger.are_new(&calls)?.into_iter();
+    let mut is_new = ledger.are_new(&calls)?;
+    for (call, is_new) in calls.iter().zip(&mut is_new).filter(|(call, _)| call.is_stopped()) {
+        *is_new &= !ledger.has_tries_of(call)?;
+    }
+    let mut is_new = is_new.into_iter();
     calls.retain(|_| is_new.next().unwrap_or(true));
     let earlier = ledger.append(&calls)?;
     for call in &calls {
-        counts.paid.entry(call.model.clone()).or_default().add(call);
+        let before = counts.stopped.remove(&call.key);
+        match call.is_stopped() {
+            true => drop(counts.stopped.insert(call.key, call.clone())),
+            false => counts.pay(call),
+        }
+        // A call that did not continue the stopped one was paid beside it.
+        before.iter().filter(|before| !call.continues(before)).for_each(|before| counts.pay(before));
     }
     let added = earlier.iter().filter(|earlier| earlier.is_none()).count() as u64;
     counts.added += added;
@@ -287,6 +321,7 @@ pub(crate) fn retired(keys: &[Key], why: Retired) -> impl Iterator<Item = Entry>
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::STOPPED;
     use super::*;
 
     fn call(number: u8, reply: &str, at: i64, error: Option<&str>) -> Entry {
@@ -327,6 +362,31 @@ mod tests {
         second.append([call(1, "a doubled call", 15, None)]).unwrap();
         assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
         assert_eq!((answers(&ledger), ledger.count().unwrap()), (expected, records));
+    }
+
+    #[test]
+    fn a_stopped_call_is_merged_and_counted_once_with_the_call_that_continues_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        let mut ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let tried = |entry, tries: &str, attempts| match entry {
+            Entry::Call(record) => Entry::Call(Box::new(Record { tries: Some(tries.to_owned()), attempts, ..*record })),
+            other => other,
+        };
+        for (number, error) in [(1, None), (2, Some("malformed: no"))] {
+            let mut journal = shared.start_journal(&format!("worker-{number}")).unwrap();
+            let stopped = tried(call(number, "", 10, Some(STOPPED)), "[1,0]", 1);
+            journal.append([stopped, tried(call(number, "late", 11, error), "[1,0]", 2)]).unwrap();
+        }
+        let mut journal = shared.start_journal("worker-3").unwrap();
+        journal.append([tried(call(3, "", 12, Some(STOPPED)), "[1,0]", 1)]).unwrap();
+        let counts = shared.merge(&mut ledger).unwrap();
+        assert_eq!((counts.paid["m"].calls, counts.paid["m"].attempts), (3, 5));
+        for _ in 0..2 {
+            assert_eq!(ledger.spent().unwrap()["m"].attempts, 5);
+            assert_eq!(ledger.stopped_keys().unwrap().len(), 1);
+            assert!(shared.merge(&mut ledger).unwrap().paid.is_empty());
+        }
     }
 
     #[test]

@@ -194,6 +194,8 @@ impl Identity {
             let within = input(place).map(|input| input.within).unwrap_or_default();
             within.iter().filter_map(|column| copy(place, column)).collect::<Vec<String>>()
         };
+        // These name the table first that they look rows up in.
+        let (own, other) = if ["join", "retrieve"].contains(&made.kind.as_str()) { (1, 0) } else { (0, 1) };
         let (key, within) = match made.kind.as_str() {
             _ if made.is_stack => (key_of(0), [vec![UNIVERSE.to_owned()], within_of(0)].concat()),
             "gather" => {
@@ -201,11 +203,11 @@ impl Identity {
                 (groups.next(), groups.collect())
             }
             // Several rows of the second table fit a row of the first one.
-            "join" if made.key.is_none() => match (key_of(0), key_of(1)) {
-                (Some(key), Some(other)) => (Some(key), [within_of(0), vec![other], within_of(1)].concat()),
+            "join" if made.key.is_none() => match (key_of(own), key_of(other)) {
+                (Some(key), Some(found)) => (Some(key), [within_of(own), vec![found], within_of(other)].concat()),
                 _ => (None, Vec::new()),
             },
-            _ => (made.key.clone(), within_of(0)),
+            _ => (made.key.clone().or_else(|| key_of(own)), within_of(own)),
         };
         // Without a key, the number of a row tells it from all others.
         let within = if key.is_some() { within } else { Vec::new() };

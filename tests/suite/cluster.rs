@@ -156,6 +156,8 @@ fn workers_end_with_the_command_that_started_them() {
     let sent = server.requests();
     project.run(&on_local("3")).exits(0);
     assert!(outputs(&project) == expected);
+    let runs = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0).json();
+    assert_eq!(runs["runs"][0]["sent"], server.requests(), "those of the killed command too: {runs:#}");
     assert!(sent < server.requests() && repeated(&server) == 0, "{} calls were repeated", repeated(&server));
 }
 

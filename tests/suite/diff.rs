@@ -360,21 +360,40 @@ input = "s"
 models = ["m"]
 group_by = ["party", "year"]
 prompt = "Of {{ party }}: {% for row in rows %}{{ row.t }}{% endfor %}"
+[stages.joined]
+type = "join"
+input = "b"
+with = "parties"
+on = ["party"]
+[sources.parties]
+type = "file"
+path = "parties.csv"
+[stages.few]
+type = "filter"
+input = "a"
+when = "universe is not none"
 [outputs]
 a = { input = "a", path = "a.csv" }
+few = { input = "few", path = "few.csv" }
+joined = { input = "joined", path = "joined.csv" }
 kept = { input = "kept", path = "kept.csv" }
 sums = { input = "sums", path = "sums.csv" }
 "#;
     let rows = [["id", "party", "year", "t"], ["1", "x", "1900", "war"], ["2", "x", "1901", "peace"]];
     let more = [rows[0], ["0", "x", "1899", "trade"], rows[1], rows[2]];
-    let project = Project::new().spec(spec).csv("d.csv", &rows);
+    let project =
+        Project::new().spec(spec).csv("d.csv", &rows).csv("parties.csv", &[["party", "colour"], ["x", "red"]]);
     project.run(&["run", "pipeline.toml"]).exits(0);
     let project = project.csv("d.csv", &more);
     project.run(&["run", "pipeline.toml"]).exits(0);
     let told = project.run(&["diff", "pipeline.toml"]).exits(1).stdout;
-    for (table, both, by, only) in
-        [("a", 4, "id and universe", 2), ("kept", 4, "id and model", 2), ("sums", 2, "party and year", 1)]
-    {
+    for (table, both, by, only) in [
+        ("a", 4, "id and universe", 2),
+        ("few", 4, "id and universe", 2),
+        ("joined", 4, "id and model", 2),
+        ("kept", 4, "id and model", 2),
+        ("sums", 2, "party and year", 1),
+    ] {
         let line = format!("table {table}: {both} rows in both, matched by {by}, {only} only in B");
         assert!(told.contains(&line), "{line}\n{told}");
     }

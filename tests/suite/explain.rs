@@ -324,3 +324,18 @@ outputs.o = { input = "tone", path = "o.csv" }
     let told = project.run(&["explain", "pipeline.toml", "11#1", "p"]).exits(0).stdout;
     assert!(told.contains("it was copied from `gist`") && told.contains("row 2 of 2"), "{told}");
 }
+
+#[test]
+fn a_piece_of_a_table_without_a_key_is_traced_by_its_number() {
+    let spec = r#"
+models.m = { provider = "mock", model = "m" }
+sources.s = { type = "file", path = "d.csv" }
+stages.p = { type = "split", input = "s", text_column = "t", size = 2, unit = "words" }
+stages.tone = { type = "analysis", input = "p", models = ["m"], prompt = "Tone of {{ p }}" }
+outputs.o = { input = "tone", path = "o.csv" }
+"#;
+    let project = Project::new().spec(spec).csv("d.csv", &[["t"], ["a b c d"], ["c d"], ["e f c d"]]);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let told = project.run(&["explain", "pipeline.toml", "3#2"]).exits(0).stdout;
+    assert!(told.contains("source s, d.csv: row 3 of 3") && !told.contains("same values"), "{told}");
+}

@@ -585,8 +585,19 @@ outputs.o = {{ input = "a", path = "{output}" }}
 "#
         )
     };
-    for (glob, output, code) in [("*.csv", "./o.csv", 2), ("./**/*.csv", "out/o.csv", 2), ("*.csv", "out/o.csv", 0)] {
-        let project = Project::new().spec(&spec(glob, output)).csv("d.csv", &[["t"], ["peace"]]);
+    let cases = [
+        ("*.csv", "./o.csv", 2),
+        ("*.csv", "out/../o.csv", 2),
+        ("./**/*.csv", "out/o.csv", 2),
+        ("x [ab]/*.csv", "x [ab]/o.csv", 2),
+        ("*.csv", "out/o.csv", 0),
+        ("d[1].csv", "d1.csv", 0),
+    ];
+    for (glob, output, code) in cases {
+        let mut project = Project::new().spec(&spec(glob, output));
+        for file in ["d.csv", "d[1].csv", "x [ab]/d.csv"] {
+            project = project.csv(file, &[["t"], ["peace"]]);
+        }
         let told = project.run(&["validate", "pipeline.toml"]).exits(code).stderr;
         assert_eq!(told.contains("so the next run would read this output too"), code == 2, "{glob}: {told}");
     }

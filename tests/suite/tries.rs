@@ -215,11 +215,7 @@ fn a_run_continues_the_calls_that_a_budget_stopped_between_two_tries() {
     let budget = "seed = 42\nbudget = { calls = 10 }\n";
     let project = project(&server, &spec(&stage("")).replacen("seed = 42\n", budget, 1), 13);
     let first = project.run(&RUN).exits(4);
-    assert!(
-        first.stderr.contains("stopped between two tries") && !first.stderr.contains("retries"),
-        "{}",
-        first.stderr
-    );
+    assert!(first.stderr.contains("stopped between two tries"), "{}", first.stderr);
     for sent in [20, 30] {
         project.run(&RUN).exits(4);
         assert_eq!(server.requests(), sent);
@@ -228,8 +224,18 @@ fn a_run_continues_the_calls_that_a_budget_stopped_between_two_tries() {
     assert_eq!((server.requests(), bodies(&server.asked()).len()), (37, 37), "no try is repeated");
     assert_eq!(bodies(&server.asked()), bodies(&undisturbed.asked()));
     assert!(project.bytes(OUT) == whole.bytes(OUT));
-    let tries = |project: &Project| project.calls().strings("earlier_tries");
+    let tries = |project: &Project| {
+        let of_call = |tries: &str| {
+            let mut tries = json_of(tries).as_array().cloned().expect("a list");
+            tries.retain(|one| one["error"] != "stopped: the run ended between two tries");
+            tries
+        };
+        let all = project.calls().strings("earlier_tries");
+        all.iter().map(|tries| tries.as_deref().map(of_call)).collect::<Vec<_>>()
+    };
     assert_eq!(tries(&project), tries(&whole));
+    let told = project.run(&["explain", OUT, "s0001"]).exits(0).stdout;
+    assert!(told.contains("stopped: the run ended between two tries"), "{told}");
     let ledger = |project: &Project| project.run(&["ledger", "info", "--format", "json"]).exits(0).json();
     let (one, other) = (ledger(&project), ledger(&whole));
     assert_eq!(tokens_of(&one), tokens_of(&other), "{one:#}");
@@ -264,4 +270,19 @@ fn the_total_budget_counts_the_tries_of_stopped_calls() {
         project.run(&RUN).exits(4);
         assert_eq!(server.requests(), sent);
     }
+}
+
+#[test]
+fn a_call_that_its_model_gave_up_goes_on_with_the_fallback() {
+    let script = |asked: &Asked, _: usize| match (asked.call().contains("Speech 0,"), asked.model.as_str()) {
+        (true, _) | (_, "mistral") => Say::Default,
+        _ => Say::Text("sad".into()),
+    };
+    let server = Server::new().script(script).start();
+    let text = spec(&stage("")).replacen("model = \"llama3.2\"", "model = \"llama3.2\"\nfallback = [\"mistral\"]", 1);
+    let project = project(&server, &text.replacen("seed = 42\n", "seed = 42\nbudget = { calls = 5 }\n", 1), 2);
+    project.run(&RUN).exits(4);
+    assert_eq!((server.requests_of("llama3.2"), server.requests_of("mistral")), (5, 0));
+    project.run(&RUN).exits(0).says("2 rows = 2 answered");
+    assert_eq!((server.requests_of("llama3.2"), server.requests_of("mistral")), (5, 1), "it has had its tries");
 }

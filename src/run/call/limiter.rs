@@ -27,6 +27,9 @@ const OUTAGE: u32 = 10;
 /// Fewer failures count as an outage if they last for a while and no call is in flight.
 const BRIEF_OUTAGE: (u32, Duration) = (3, Duration::from_secs(2));
 
+/// The most calls whose time-outs do not count as an outage.
+const FEW: usize = 3;
+
 #[derive(Debug)]
 pub(crate) struct Limiter {
     state: Mutex<State>,
@@ -63,8 +66,8 @@ struct Model {
 struct Failing {
     since: Instant,
     count: u32,
-    /// The age of the call if all of them are time-outs of one call, which may be at fault itself.
-    only: Option<u64>,
+    /// The ages of the calls if all of them are time-outs of a few calls, which may be at fault themselves.
+    few: Option<[Option<u64>; FEW]>,
 }
 
 #[derive(Debug)]
@@ -77,12 +80,17 @@ enum Cap {
 impl Failing {
     /// `timed_out` is the age of a call without a reply in time.
     fn once_more(failing: Option<Failing>, timed_out: Option<u64>, now: Instant) -> Failing {
-        let Failing { since, count, only } = failing.unwrap_or(Failing { since: now, count: 0, only: timed_out });
-        Failing { since, count: count + 1, only: only.filter(|age| timed_out == Some(*age)) }
+        let Failing { since, count, few } = failing.unwrap_or(Failing { since: now, count: 0, few: Some([None; FEW]) });
+        let few = few.zip(timed_out).and_then(|(mut few, age)| {
+            let place = few.iter().position(|known| known.is_none_or(|known| known == age))?;
+            few[place] = Some(age);
+            Some(few)
+        });
+        Failing { since, count: count + 1, few }
     }
 
     fn is_many(&self) -> bool {
-        self.count >= OUTAGE && self.only.is_none()
+        self.count >= OUTAGE && self.few.is_none()
     }
 }
 
@@ -146,7 +154,7 @@ impl State {
         let lasts = |failing: &Failing| now.duration_since(failing.since);
         let brief = |failing: &Failing| {
             let lasts = failing.count >= BRIEF_OUTAGE.0 && lasts(failing) >= BRIEF_OUTAGE.1;
-            self.in_flight <= 1 && lasts && failing.only.is_none()
+            self.in_flight <= 1 && lasts && failing.few.is_none()
         };
         self.failing.as_ref().filter(|failing| failing.is_many() || brief(failing)).map(lasts)
     }

@@ -41,6 +41,10 @@ pub(crate) struct Tally {
     tries: Vec<Value>,
     /// The messages that follow the tries of an earlier run.
     pub(crate) resumed: Option<Vec<Message>>,
+    /// Why an earlier run gave the call up, before it was stopped while it asked the fallback models.
+    pub(crate) given_up: Option<Failure>,
+    /// The attempts of earlier runs.
+    earlier: u32,
 }
 
 impl Tally {
@@ -49,6 +53,7 @@ impl Tally {
         let tries = stopped.tries.as_deref().and_then(|tries| serde_json::from_str(tries).ok()).unwrap_or_default();
         let mut tally = Tally {
             attempts: stopped.attempts,
+            earlier: stopped.attempts,
             notes: Notes { batch: stopped.notes.batch, ..Notes::default() },
             tokens: stopped.tokens(),
             tries,
@@ -58,6 +63,10 @@ impl Tally {
         if stopped.notes.left_out.is_some() {
             return tally;
         }
+        // What follows its last reply are failures of fallback models.
+        let last = tally.tries.iter().rfind(|attempt| attempt["reply"].is_string());
+        tally.given_up =
+            last.filter(|last| last["then"].is_null()).and_then(|last| last["error"].as_str()).map(Failure::read);
         for attempt in &tally.tries {
             let (Some(reply), Some(error)) = (attempt["reply"].as_str(), attempt["error"].as_str()) else { continue };
             if attempt["then"].is_null() {
@@ -71,13 +80,15 @@ impl Tally {
         tally
     }
 
-    /// Whether a reply has been paid.
-    pub(crate) fn has_replies(&self) -> bool {
-        self.tries.iter().any(|attempt| attempt["reply"].is_string())
+    /// Whether there is a reply to keep that no earlier run has recorded.
+    pub(crate) fn has_new_replies(&self) -> bool {
+        self.attempts > self.earlier && self.tries.iter().any(|attempt| attempt["reply"].is_string())
     }
 
-    /// The record of a call that ends between two tries, because the run does.
-    pub(crate) fn record_of_stopped(self, request: &CallRequest<'_>, target: &Target) -> Record {
+    /// The record of a call that ends between two tries, because the run does. The tries of the record that continues it
+    /// begin with the same ones, and with the mark that the run ended.
+    pub(crate) fn record_of_stopped(mut self, request: &CallRequest<'_>, target: &Target) -> Record {
+        self.tries.push(json!({ "reply": null, "error": STOPPED }));
         Record { error: Some(STOPPED.to_owned()), ..self.record(request, target, None, None) }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Contents {
     pub(crate) answers: u64,
     /// Failed calls, which are kept as history and never served.
     pub(crate) failed_calls: u64,
+    /// Calls that the end of a run stopped between two tries. The next run continues them.
+    pub(crate) stopped_calls: u64,
     /// Answers no longer served because they do not fit the current request, or because `--fresh` asked again.
     pub(crate) retired: u64,
     /// Answers no longer served because their checksum is wrong.
@@ -79,6 +81,7 @@ impl Ledger {
                     "answer" => contents.answers += 1,
                     "corrupt" => contents.corrupt += 1,
                     "retired" => contents.retired += 1,
+                    "stopped" => contents.stopped_calls += 1,
                     _ => contents.failed_calls += 1,
                 }
                 if row.get_ref(0)?.as_str()? == "answer" {

@@ -33,9 +33,26 @@ static FORGET: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// Two parts, because each index has only a part of the rows.
+static CONTINUED: LazyLock<String> = LazyLock::new(|| {
+    let of = |which: &str| {
+        format!(
+            "SELECT 1 FROM calls WHERE key = ?1 AND {which} AND tries IS NOT NULL
+                AND substr(tries, 1, length(?2) - 1) = substr(?2, 1, length(?2) - 1)"
+        )
+    };
+    format!("{} UNION ALL {}", of("error IS NULL"), of("error IS NOT NULL"))
+});
+
 impl Record {
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.error.as_deref() == Some(STOPPED)
+    }
+
+    /// Whether it is the record of a call that continues `stopped`: the tries of it begin with the same ones.
+    pub(crate) fn continues(&self, stopped: &Record) -> bool {
+        let beginning = stopped.tries.as_deref().and_then(|tries| tries.strip_suffix(']'));
+        beginning.zip(self.tries.as_deref()).is_some_and(|(beginning, tries)| tries.starts_with(beginning))
     }
 }
 
@@ -51,6 +68,13 @@ impl Ledger {
             keys.collect()
         };
         read().map_err(self.failed())
+    }
+
+    /// Whether the ledger has the stopped call, or a record that continues it and so has its tries.
+    /// [`Ledger::index_history`] makes it fast.
+    pub(crate) fn has_tries_of(&self, stopped: &Record) -> Result<bool, LedgerError> {
+        let found = || self.connection.prepare_cached(&CONTINUED)?.exists(params![stopped.key.0, stopped.tries]);
+        found().map_err(self.failed())
     }
 
     /// The stopped call with this key, if it is not older than `since`.

@@ -243,9 +243,11 @@ fn a_stopped_call_is_continued_once_and_leaves_only_its_last_record() {
     assert_eq!((found.tries.as_deref(), found.attempts), (Some("[1]"), 1));
     // The next run stops again; the one after it gets the answer. Another process has answered the second call.
     ledger.append(&[stopped(1, "[1,2]")]).unwrap();
-    assert_eq!((keys(&ledger), ledger.count().unwrap()), (2, (0, 3)));
+    let records = |ledger: &Ledger| ledger.spent().unwrap()["m"].calls;
+    assert_eq!((keys(&ledger), ledger.count().unwrap(), records(&ledger)), (2, (0, 1), 3));
     ledger.append(&[Record { tries: Some("[1,2,3]".into()), ..call(1, None) }, call(2, None)]).unwrap();
-    assert_eq!((keys(&ledger), ledger.count().unwrap()), (1, (2, 2)), "what was paid for the second call is kept");
+    let left = (keys(&ledger), ledger.count().unwrap(), records(&ledger));
+    assert_eq!(left, (1, (2, 1), 4), "what was paid for the second call is kept");
     assert!(ledger.now().unwrap() > last);
     assert_eq!(Ledger::open(&folder.path().join("l")).unwrap().stopped_keys().unwrap().len(), 1);
 }
@@ -258,6 +260,6 @@ fn a_sweep_keeps_the_stopped_calls_of_unfinished_runs() {
         ledger.append(&[call(1, Some(STOPPED)), call(2, Some("timeout: x"))]).unwrap();
         let none = std::iter::empty::<Result<Key, LedgerError>>();
         ledger.sweep(none, (&kept, false, i64::MAX), false).unwrap();
-        assert_eq!(ledger.count().unwrap(), (0, left));
+        assert_eq!(ledger.stopped_keys().unwrap().len(), left);
     }
 }
