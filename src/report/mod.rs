@@ -26,6 +26,7 @@ pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;
 pub(crate) mod progress;
+mod requests;
 pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod status;

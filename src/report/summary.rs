@@ -15,6 +15,7 @@ use super::columns::StageColumns;
 use super::import::fresh_imports;
 use super::money::prices_used;
 use super::packs::packing;
+use super::requests::{of_retries, of_workers, refusals};
 use super::table_files::RunFiles;
 use super::text::{count, duration, figure, from_cache, number, of_thoughts, percent, rate, usd};
 use crate::name::Name;
@@ -22,9 +23,7 @@ use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson_of_share;
-use crate::store::{
-    ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, SheetFacts, StageTotals, State, WorkerTotals,
-};
+use crate::store::{ErrorKind, Manifest, OutputFacts, RowCounts, Share, SheetFacts, StageTotals, State};
 
 /// The most characters of a message.
 const MESSAGE: usize = 160;
@@ -309,19 +308,6 @@ pub(super) fn other_servers(answers: u64) -> String {
     )
 }
 
-fn of_workers(workers: &WorkerTotals) -> String {
-    let WorkerTotals { calls, attempts, prompt_tokens, completion_tokens, usd: cost } = workers;
-    let retries = attempts.saturating_sub(*calls);
-    let retries = if retries > 0 { format!(", {} {}", number(retries), plural(retries)) } else { String::new() };
-    let money = cost.map_or(String::new(), |cost| format!(", {}", usd(cost)));
-    let (prompt, reply) = (number(*prompt_tokens), number(*completion_tokens));
-    format!("workers: {} sent{retries}; {prompt} tokens in, {reply} out{money}", count(*calls, "call"))
-}
-
-fn plural(retries: u64) -> &'static str {
-    if retries == 1 { "retry" } else { "retries" }
-}
-
 fn write_rows(f: &mut String, name: &str, totals: &StageTotals) -> fmt::Result {
     let StageTotals { rows, counts: RowCounts { answered, failed, skipped }, .. } = totals;
     let open = rows - totals.counts.total().min(*rows);
@@ -351,7 +337,7 @@ impl RunSummary {
         }
         let retries = totals.attempts.saturating_sub(totals.calls + totals.aborted + totals.stopped);
         if retries > 0 {
-            parts.push(format!("{} {}", number(retries), plural(retries)));
+            parts.push(of_retries(retries));
         }
         if totals.stopped > 0 {
             parts.push(format!("{} stopped between two tries", number(totals.stopped)));
@@ -434,13 +420,6 @@ fn labels(share: &Share, replicates: f64) -> Vec<String> {
     lines.chain(nulls).collect()
 }
 
-fn refusals(totals: &RefusalTotals) -> String {
-    let calls = [(totals.refused, "refused"), (totals.unavailable, "not taken, since the server was down or busy")];
-    let calls = calls.into_iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(n, "call")));
-    let waited = Duration::from_secs_f64(totals.waited_seconds.clamp(0.0, 1e9));
-    format!("{}; {} waited", calls.collect::<Vec<_>>().join(", "), duration(waited))
-}
-
 /// A line for each of the first messages of a kind of failed call.
 fn failures(kind: &str, error: &ErrorKind) -> Vec<String> {
     let ErrorKind { count: all, rows, message, messages } = error;
@@ -469,6 +448,7 @@ fn failure(kind: &str, calls: u64, rows: &[String], message: &str) -> String {
 mod tests {
     use super::*;
     use crate::store::Changes;
+    use crate::store::RefusalTotals;
 
     fn share<const N: usize>(labels: [(&str, u64); N], null: u64) -> Share {
         Share { labels: labels.map(|(label, given)| (label.to_owned(), given)).into_iter().collect(), null }
