@@ -71,11 +71,7 @@ pub(crate) fn plan_against(
     let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
     let is_kept: Vec<bool> = stages.iter().map(|stage| stage.is_kept && !request.fresh).collect();
     let forecast = preview.forecast(&project, &is_kept)?;
-    let ledger = project.ledger();
-    let batches = match ledger.exists() {
-        true => Ledger::read(&ledger).and_then(|ledger| ledger.open_batches()).map_err(StoreError::from)?,
-        false => Vec::new(),
-    };
+    let batches = Ledger::open_batches_at(&project.ledger()).map_err(StoreError::from)?;
     Ok(PlanReport { preview, stages, forecast, batches })
 }
 

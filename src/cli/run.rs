@@ -474,7 +474,7 @@ impl Run {
         command.push_str(&self.selected.typed());
         if let Some(file) = &self.replay {
             let mode = if self.replay_mode == ReplayMode::Prefer { " --replay-mode prefer" } else { "" };
-            command.push_str(&format!(" --replay {}{mode}", file.display()));
+            command.push_str(&format!(" --replay {}{mode}", typed(file)));
         }
         command.push_str(&self.on.typed());
         for (flag, set) in [(" --locked", self.locked), (" --update-lock", self.update_lock)] {

@@ -107,7 +107,7 @@ impl Test {
         if let VerdictError::Store(error) = error {
             return error.into();
         }
-        let replay = self.replay.as_ref().map(|file| format!(" --replay {}", file.display())).unwrap_or_default();
+        let replay = self.replay.as_ref().map(|file| format!(" --replay {}", typed(file))).unwrap_or_default();
         let help = format!("fanfold run {}{replay}", typed(&self.spec));
         Failure::new(Exit::Environment, error.to_string()).help(help)
     }

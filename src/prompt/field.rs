@@ -106,7 +106,7 @@ impl ItemSpec {
                 Err(("minimum", format!("`minimum` ({low}) is above `maximum` ({high})")))
             }
             (Some(low), Some(high)) if self.kind == Simple::Integer && low.ceil() > high.floor() => {
-                Err(("minimum", format!("no whole number is from `minimum` ({low}) to `maximum` ({high})")))
+                Err(("minimum", format!("there is no whole number from `minimum` ({low}) to `maximum` ({high})")))
             }
             _ if self.options.is_some() && !text => Err(("enum", "`enum` is for `string` only".to_owned())),
             _ if self.max_length.is_some() && !text => {
@@ -220,7 +220,7 @@ mod tests {
             (
                 json!({ "type": "integer", "minimum": 0.2, "maximum": 0.8 }),
                 "minimum",
-                "no whole number is from `minimum` (0.2) to `maximum` (0.8)",
+                "there is no whole number from `minimum` (0.2) to `maximum` (0.8)",
             ),
             (json!({ "type": "boolean", "minimum": 2 }), "minimum", "`minimum` is for `integer` and `number` only"),
             (json!({ "type": "number", "enum": ["a"] }), "enum", "`enum` is for `string` only"),

@@ -26,7 +26,7 @@ pub(crate) async fn standing(
     env: Env<'_>,
     cancels: impl Fn(&Batch) -> bool,
 ) -> Result<Vec<Standing>, LedgerError> {
-    let batches = if path.exists() { Ledger::read(path)?.open_batches()? } else { Vec::new() };
+    let batches = Ledger::open_batches_at(path)?;
     let mut providers: HashMap<String, Arc<dyn Provider>> = HashMap::new();
     let mut failed: Option<EndpointError> = None;
     for endpoint in spec.endpoints.values() {

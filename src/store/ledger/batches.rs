@@ -4,6 +4,8 @@
 //! run loses none: the next run finds the id here, or looks for the name at the provider. A batch is open until all its
 //! calls are in the ledger. The tables exist only in ledgers that had a batch; older versions ignore them.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::{Ledger, LedgerError, Since, count};
@@ -76,6 +78,11 @@ impl Ledger {
             self.connection.prepare(&sql)?.query_map([], read)?.collect::<Result<Vec<Batch>, _>>()
         };
         rows().map_err(self.failed())
+    }
+
+    /// The open batches in the ledger at `path`, if there is one.
+    pub(crate) fn open_batches_at(path: &Path) -> Result<Vec<Batch>, LedgerError> {
+        if path.exists() { Ledger::read(path)?.open_batches() } else { Ok(Vec::new()) }
     }
 
     /// The batches whose calls are not all recorded.
