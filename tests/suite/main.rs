@@ -6,6 +6,7 @@
 mod browser;
 mod limits;
 mod llama;
+mod ports;
 mod project;
 mod python;
 mod recipe;

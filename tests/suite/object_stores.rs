@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cluster::{IN_FLIGHT, OUTPUTS, SPEC, kill, outputs, project, repeated, tasks, undisturbed, wait_for};
 use crate::lock::verify;
+use crate::ports::free_ports;
 use crate::project::Project;
 use crate::server::Server;
 use crate::venv::{installed, skipped};
@@ -64,7 +65,7 @@ impl Store {
                 return None;
             }
         };
-        let port = free_port();
+        let [port] = free_ports();
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python");
@@ -128,11 +129,6 @@ impl Drop for Store {
         drop(self.process.kill());
         drop(self.process.wait());
     }
-}
-
-fn free_port() -> u16 {
-    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-    held.local_addr().expect("an address").port()
 }
 
 fn known_at(port: u16, project: Project) -> Project {
@@ -231,7 +227,8 @@ fn what_is_wrong_with_an_object_is_said_with_its_address() {
     says(&with(known(), "s3://study/data/*.parquet"), &["no object matches `s3://study/data/*.parquet`"]);
     says(&with(known(), "s3:///a.csv"), &["`s3:///a.csv` is not an address", "write `s3://BUCKET"]);
     // Nothing listens at this port.
-    let down = with(known_at(free_port(), Project::new()), "s3://study/data/speeches.csv");
+    let [nowhere] = free_ports();
+    let down = with(known_at(nowhere, Project::new()), "s3://study/data/speeches.csv");
     says(&down, &["s3://study/data/speeches.csv", "can't be used", "AWS_ENDPOINT_URL"]);
     let refused = with(known_at(refusing("403 Forbidden"), Project::new()), "s3://study/data/speeches.csv");
     says(&refused, &["access to `s3://study/data/speeches.csv` was refused", "AWS_SECRET_ACCESS_KEY"]);

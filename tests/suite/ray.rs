@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::cluster::{outputs, project, repeated, wait_for};
+use crate::ports::free_ports;
 use crate::project::Project;
 use crate::server::Server;
 use crate::venv::{installed, skipped};
@@ -120,11 +121,6 @@ impl Drop for Ray {
         let started: Vec<u32> = self.processes("").iter().flat_map(|(process, _)| descendants(*process)).collect();
         kill(&started);
     }
-}
-
-fn free_ports() -> [u16; 5] {
-    let held: Vec<_> = (0..5).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    std::array::from_fn(|i| held[i].local_addr().expect("an address").port())
 }
 
 /// All processes of this machine, with their arguments.

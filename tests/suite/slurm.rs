@@ -5,7 +5,6 @@
 //! the packages, the tests are skipped, loudly.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cluster::{outputs, project, repeated, wait_for};
+use crate::ports::free_ports;
 use crate::project::{Project, Running};
 use crate::server::{Say, Server, answer};
 use crate::venv::skipped;
@@ -50,16 +50,10 @@ fn works(program: &str, args: &[&str]) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
-/// Two ports after each other follow the returned one.
-fn free_port() -> u16 {
-    let is_free = |port: &u16| (0..3).all(|more| TcpListener::bind(("127.0.0.1", port + more)).is_ok());
-    (17_100..18_000).step_by(3).find(is_free).expect("free ports")
-}
-
 fn config(folder: &Path, host: &str) -> String {
-    let (at, port) = (folder.display(), free_port());
-    let node = |number: u16| {
-        let port = port + 1 + number;
+    let (at, [port, ports @ ..]) = (folder.display(), free_ports::<3>());
+    let node = |number: usize| {
+        let port = ports[number];
         format!(
             "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=20 CoresPerSocket=20 State=UNKNOWN"
         )
