@@ -11,7 +11,7 @@ use super::{Exit, Failure, Terminal, progress};
 use crate::report::stop::{alike_message, limited_until};
 use crate::report::text::{count, number};
 use crate::run::{RunError, Share, Stop, StopReason, TaskError, Worked, WorkerId, check, thaw, work};
-use crate::store::WorkerRun;
+use crate::store::{Project, WorkerRun};
 
 /// Makes a part of a run that `fanfold run --on` has frozen. Engines such as Slurm call it; it may be repeated.
 ///
@@ -34,9 +34,10 @@ pub(crate) struct Task {
     /// Wait for parts of other workers that are not committed yet.
     #[arg(long, conflicts_with = "check")]
     wait: bool,
-    /// Stop as after a signal when standard input ends, which is when the command that started this one ends.
-    #[arg(long, hide = true)]
-    ends_with_input: bool,
+    /// The folder of the run of the command that started this one. Stop as after a signal when standard input ends, which
+    /// is when that command ends, and keep others out of the folder until then.
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    child_of: Option<PathBuf>,
     /// Write nothing but errors to standard error.
     #[arg(short, long, conflicts_with = "log")]
     quiet: bool,
@@ -51,7 +52,7 @@ impl Task {
         if self.check {
             return self.connect(&run, terminal);
         }
-        let _worker = self.ends_with_input.then(|| run.hold()).transpose()?;
+        let _held = self.child_of.as_deref().map(Project::hold_as_worker).transpose()?;
         let share = match (self.part, self.worker.unwrap_or_default()) {
             (Some(part), _) => Share::Part(part),
             (None, number) => Share::Worker(WorkerId { number, of: thaw(&run)?.frozen.workers.into() }),
@@ -65,7 +66,7 @@ impl Task {
         let worked = block_on(async {
             let stop = Stop::default();
             let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
-            if self.ends_with_input {
+            if self.child_of.is_some() {
                 signals::watch_input(stop.clone(), *terminal);
             }
             let worked = loop {

@@ -118,7 +118,8 @@ fn start(work: &Work, table: &FrozenTable, number: u32) -> Result<Child, EngineE
         let mut command = Command::new(&work.program);
         command.args(work.arguments(table, &number.to_string()));
         // The pipe ends with this process, also if it is killed.
-        command.arg("--ends-with-input").stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn()
+        command.arg("--child-of").arg(work.dir.root()).stdin(Stdio::piped());
+        command.stdout(log.try_clone()?).stderr(log).spawn()
     };
     open().map_err(|error| failed(work, &error))
 }

@@ -177,7 +177,7 @@ impl Recorder {
     /// Takes the call with this key that an earlier run stopped between two tries.
     pub(crate) async fn stopped(&self, key: Key) -> Option<Record> {
         if !self.shared.stopped.lock().remove(&key) {
-            return None;
+            return self.shared.known.as_ref()?.take_stopped(key);
         }
         let (recorder, since) = (self.clone(), self.shared.fresh_since.unwrap_or(Since::ALWAYS));
         let found = tokio::task::spawn_blocking(move || recorder.read(|ledger| ledger.stopped(key, since)));

@@ -98,8 +98,10 @@ pub(crate) async fn work(
     let mut journal = shared.start_journal(&worker)?;
     let builds = ledger.builds().map_err(StoreError::from)?;
     journal.append(builds.into_iter().map(Entry::Build)).map_err(StoreError::io(shared.root()))?;
+    let known = Known::open(shared.root())?;
+    known.forget_continued(&ledger)?;
     drop(ledger);
-    let attempt = Attempt { journal: Some(journal), known: Some(Known::open(shared.root())?) };
+    let attempt = Attempt { journal: Some(journal), known: Some(known) };
     let records = Records { ledger: scratch.ledger(), fresh_since: None, attempt, replay: None, batches: None };
     let plan = Arc::new(plan);
     let progress = Arc::new(Progress::new(&plan));

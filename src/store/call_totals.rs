@@ -33,6 +33,21 @@ impl CallTotals {
         self.timed += u64::from(record.latency_ms > 0.0);
     }
 
+    /// Takes away the tries of a call that was added, which an earlier run had sent already.
+    pub(crate) fn without_tries(&mut self, earlier: &Record) {
+        let tokens = earlier.tokens();
+        for (total, less) in [
+            (&mut self.attempts, earlier.attempts.into()),
+            (&mut self.prompt_tokens, tokens.prompt),
+            (&mut self.cached_tokens, tokens.cached),
+            (&mut self.cache_write_tokens, tokens.cache_writes),
+            (&mut self.completion_tokens, tokens.reply),
+        ] {
+            *total = total.saturating_sub(less);
+        }
+        self.latency_ms = (self.latency_ms - earlier.latency_ms).max(0.0);
+    }
+
     pub(crate) fn plus(&mut self, more: &CallTotals) {
         self.calls += more.calls;
         self.attempts += more.attempts;

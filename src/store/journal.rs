@@ -1,7 +1,8 @@
 //! Journals: the calls of one attempt on a cluster, as a file that only the attempt appends to.
 //!
-//! On an object store, which can't append, the pieces of the file are numbered objects. A file begins with a line that names its format. Each entry has a length, a checksum and a payload. A kill can tear
-//! only the last entry, which readers skip. A database would need locks, which shared file systems rarely have.
+//! On an object store, which can't append, the pieces of the file are numbered objects. A file begins with a line that
+//! names its format. Each entry has a length, a checksum and a payload. A kill can tear only the last entry, which readers
+//! skip. A database would need locks, which shared file systems rarely have.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -31,6 +32,10 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    pub(super) fn call(self) -> Option<Record> {
+        if let Entry::Call(record) = self { Some(*record) } else { None }
+    }
+
     fn pack(&self, out: &mut Vec<u8>) {
         match self {
             Entry::Call(record) => pack_call(record, out),

@@ -137,8 +137,9 @@ impl Project {
 
     /// Marks this process as a worker of the run in the folder `run`, whose command holds the lock of the folder. Several
     /// processes may hold this lock.
-    pub(crate) fn hold_as_worker(&self, run: &Path) -> Result<Hold, StoreError> {
-        Ok(self.hold(&workers_name(run), File::try_lock_shared, |_| StoreError::Workers)?.0)
+    pub(crate) fn hold_as_worker(run: &Path) -> Result<Hold, StoreError> {
+        let project = Project::of(run.ancestors().nth(3).unwrap_or(run));
+        Ok(project.hold(&workers_name(run), File::try_lock_shared, |_| StoreError::Workers)?.0)
     }
 
     /// Fails if workers of a command that was killed still work on the run in the folder `run`.

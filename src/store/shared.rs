@@ -5,6 +5,7 @@
 //!   plan.json                    the frozen plan                                     run/frozen.rs
 //!   spec/<file>                  the spec as it was when the plan was frozen
 //!   known.answers, known.index   the answers that the ledger had                     known.rs
+//!   known.stopped                the calls that it had of runs that stopped between two tries
 //!   models/<stage>.json          the builds of the models, by the first worker
 //!   claims/<stage>/<part>        the worker that began a part first
 //!   journals/<worker>.<n>.journal    the calls of one attempt                        journal.rs
@@ -55,11 +56,17 @@ pub(crate) struct JournalCounts {
     pub(crate) paid: BTreeMap<String, CallTotals>,
     /// Those that stopped between two tries, unless they were continued.
     stopped: HashMap<Key, Record>,
+    /// Those that the ledger had before. Their tries were sent earlier.
+    before: HashMap<Key, Record>,
 }
 
 impl JournalCounts {
     fn pay(&mut self, call: &Record) {
-        self.paid.entry(call.model.clone()).or_default().add(call);
+        let paid = self.paid.entry(call.model.clone()).or_default();
+        paid.add(call);
+        if let Some(before) = self.before.remove(&call.key).filter(|before| call.continues(before)) {
+            paid.without_tries(&before);
+        }
     }
 }
 
@@ -267,6 +274,7 @@ fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, Stor
     let mut counts = JournalCounts { journals: paths.len() as u64, ..JournalCounts::default() };
     if !paths.is_empty() {
         ledger.index_history()?;
+        counts.before = ledger.stopped_calls()?.into_iter().map(|call| (call.key, call)).collect();
     }
     for path in paths {
         let mut calls = Vec::new();
@@ -380,10 +388,14 @@ mod tests {
         }
         let mut journal = shared.start_journal("worker-3").unwrap();
         journal.append([tried(call(3, "", 12, Some(STOPPED)), "[1,0]", 1)]).unwrap();
+        // An earlier run sent the first try of this one.
+        let earlier = tried(call(4, "", 9, Some(STOPPED)), "[1,0]", 1);
+        ledger.append(&[earlier.call().unwrap()]).unwrap();
+        journal.append([tried(call(4, "late", 13, None), "[1,0]", 3)]).unwrap();
         let counts = shared.merge(&mut ledger).unwrap();
-        assert_eq!((counts.paid["m"].calls, counts.paid["m"].attempts), (3, 5));
+        assert_eq!((counts.paid["m"].calls, counts.paid["m"].attempts), (4, 7));
         for _ in 0..2 {
-            assert_eq!(ledger.spent().unwrap()["m"].attempts, 5);
+            assert_eq!(ledger.spent().unwrap()["m"].attempts, 8);
             assert_eq!(ledger.stopped_keys().unwrap().len(), 1);
             assert!(shared.merge(&mut ledger).unwrap().paid.is_empty());
         }

@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use super::error::StoreError;
 use super::mirror::{Mirror, inside, pack};
 use super::pieces::{each_bytes, is_stored};
-use super::project::{Hold, Project};
+use super::project::Project;
 use super::rundir::RunDir;
 use super::shared::{JournalCounts, SharedDir};
 use crate::object::{Address, ObjectError};
 
 const PLAN: &str = "plan.json";
 /// The files of the shared folder that a worker copies before it starts.
-const COPIED: [&str; 2] = ["known.answers", "known.index"];
+const COPIED: [&str; 3] = ["known.answers", "known.index", "known.stopped"];
 const SOURCES: &str = "sources";
 const FILES: &str = "files";
 
@@ -153,12 +153,6 @@ impl WorkerRun {
                 Ok(WorkerRun { dir: RunDir::new(root).shared(), _copy: None })
             }
         }
-    }
-
-    /// Keeps other commands out of the run's folder until the result is dropped.
-    pub(crate) fn hold(&self) -> Result<Hold, StoreError> {
-        let run = self.dir.root();
-        Project::of(run.ancestors().nth(3).unwrap_or(run)).hold_as_worker(run)
     }
 
     fn copy(address: &Address) -> Result<WorkerRun, StoreError> {

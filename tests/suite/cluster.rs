@@ -137,22 +137,23 @@ fn killed_workers_are_started_again_and_pay_at_most_what_was_in_flight() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} calls were repeated, {kills} kills", repeated(&server));
 }
 
+/// Kills the command when its workers have calls in flight, and waits until the workers have ended. The folder of the run,
+/// which the workers know as `word`, is refused until then.
+pub(crate) fn command_is_killed(project: &Project, server: &Server, command: &[&str], word: &str) {
+    let running = project.spawn(command);
+    assert!(server.wait_answered(4), "it never came so far: {}", running.stderr());
+    running.kill();
+    let refused = project.run(command).exits(3).stderr;
+    assert!(refused.contains("workers of a command that was killed are ending their calls"), "{refused}");
+    wait_for("the end of the workers", Duration::from_secs(30), || tasks(word).is_empty());
+}
+
 #[test]
 fn workers_end_with_the_command_that_started_them() {
     let (expected, _) = undisturbed(60);
     let server = Server::new().latency_ms(1500).start();
     let project = project(&server, 60);
-    let running = project.spawn(&on_local("3"));
-    assert!(server.wait_answered(4), "it never came so far: {}", running.stderr());
-    running.kill();
-    let refused = project.run(&on_local("3")).exits(3).stderr;
-    assert!(refused.contains("workers of a command that was killed are ending their calls"), "{refused}");
-    let word = project.folder().display().to_string();
-    let start = Instant::now();
-    while !tasks(&word).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30), "the workers go on without the command");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    command_is_killed(&project, &server, &on_local("3"), &project.folder().display().to_string());
     let sent = server.requests();
     project.run(&on_local("3")).exits(0);
     assert!(outputs(&project) == expected);

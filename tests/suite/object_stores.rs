@@ -7,7 +7,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::cluster::{IN_FLIGHT, OUTPUTS, SPEC, kill, outputs, project, repeated, tasks, undisturbed, wait_for};
+use crate::cluster::{
+    IN_FLIGHT, OUTPUTS, SPEC, command_is_killed, kill, outputs, project, repeated, tasks, undisturbed, wait_for,
+};
 use crate::lock::verify;
 use crate::ports::free_ports;
 use crate::project::Project;
@@ -293,6 +295,17 @@ fn workers_on_a_store_make_the_tables_of_a_run_on_one_machine_though_some_are_ki
     project.run(&RUN).exits(0).says("0 calls sent");
     assert_eq!(server.requests(), sent);
     assert!(verify(&project).is_empty());
+}
+
+#[test]
+fn workers_on_a_store_end_with_the_command_that_started_them() {
+    let Some(store) = Store::start("workers_on_a_store_end_with_the_command_that_started_them") else { return };
+    let server = Server::new().latency_ms(1500).start();
+    let project = shared(&store, &server, 60);
+    command_is_killed(&project, &server, &ON, &store.folder());
+    project.run(&ON).exits(0);
+    assert!(outputs(&project) == undisturbed(60).0);
+    assert_eq!(repeated(&server), 0);
 }
 
 #[test]

@@ -257,6 +257,20 @@ fn a_run_continues_the_calls_that_an_interrupt_stopped_between_two_tries() {
 }
 
 #[test]
+fn workers_continue_the_calls_that_a_run_on_one_machine_stopped() {
+    let server = third_time_lucky(0);
+    let project =
+        project(&server, &spec(&stage("")).replacen("seed = 42\n", "seed = 42\nbudget = { calls = 10 }\n", 1), 13);
+    project.run(&RUN).exits(4);
+    project.write("pipeline.toml", spec(&stage("")));
+    let ran = project.run(&["run", "pipeline.toml", "--on", "local", "--workers", "2"]).exits(0);
+    assert_eq!((server.requests(), bodies(&server.asked()).len()), (37, 37), "no try is repeated");
+    assert!(ran.stderr.contains("workers: 12 calls sent, 15 retries"), "27 tries: {}", ran.stderr);
+    let told = project.run(&["explain", OUT, "s0001"]).exits(0).stdout;
+    assert!(told.contains("stopped: the run ended between two tries"), "{told}");
+}
+
+#[test]
 fn the_total_budget_counts_the_tries_of_stopped_calls() {
     let server = Server::new()
         .script(|asked, _| match asked.call().contains("Speech 0,") {

@@ -70,6 +70,12 @@ impl Ledger {
         read().map_err(self.failed())
     }
 
+    /// The stopped calls that the next run continues.
+    pub(crate) fn stopped_calls(&self) -> Result<Vec<Record>, LedgerError> {
+        let found = |key| self.stopped(key, Since::ALWAYS).transpose();
+        self.stopped_keys()?.into_iter().filter_map(found).collect()
+    }
+
     /// Whether the ledger has the stopped call, or a record that continues it and so has its tries.
     /// [`Ledger::index_history`] makes it fast.
     pub(crate) fn has_tries_of(&self, stopped: &Record) -> Result<bool, LedgerError> {
