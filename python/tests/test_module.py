@@ -207,7 +207,10 @@ class Errors(Case):
 class Interrupts(Case):
     SCRIPT = textwrap.dedent(
         """
-        import sys, fanfold
+        import signal, sys, fanfold
+
+        # A shell ignores the signal for what it starts in the background, such as these tests.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             fanfold.run(sys.argv[1], sources={"speeches": [{"id": str(i), "text": str(i)} for i in range(500)]})
         except fanfold.Interrupted as stopped:

@@ -150,9 +150,9 @@ pub(crate) fn command_is_killed(project: &Project, server: &Server, command: &[&
 
 #[test]
 fn workers_end_with_the_command_that_started_them() {
-    let (expected, _) = undisturbed(60);
+    let (expected, _) = undisturbed(24);
     let server = Server::new().latency_ms(1500).start();
-    let project = project(&server, 60);
+    let project = project(&server, 24);
     command_is_killed(&project, &server, &on_local("3"), &project.folder().display().to_string());
     let sent = server.requests();
     project.run(&on_local("3")).exits(0);

@@ -301,10 +301,10 @@ fn workers_on_a_store_make_the_tables_of_a_run_on_one_machine_though_some_are_ki
 fn workers_on_a_store_end_with_the_command_that_started_them() {
     let Some(store) = Store::start("workers_on_a_store_end_with_the_command_that_started_them") else { return };
     let server = Server::new().latency_ms(1500).start();
-    let project = shared(&store, &server, 60);
+    let project = shared(&store, &server, 24);
     command_is_killed(&project, &server, &ON, &store.folder());
     project.run(&ON).exits(0);
-    assert!(outputs(&project) == undisturbed(60).0);
+    assert!(outputs(&project) == undisturbed(24).0);
     assert_eq!(repeated(&server), 0);
 }
 
