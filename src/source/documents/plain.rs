@@ -20,7 +20,15 @@ pub(super) fn text(bytes: &[u8], label: Option<&str>) -> Result<Content, String>
 /// Markdown as written; its title is its first heading.
 pub(super) fn markdown(bytes: &[u8], label: Option<&str>) -> Result<Content, String> {
     let content = text(bytes, label)?;
-    let title = content.text.lines().find_map(|line| named(line.strip_prefix("# ")?));
+    let mut fence = None;
+    let title = content.text.lines().find_map(|line| {
+        // In a block of code it begins a comment.
+        let mark = ["```", "~~~"].into_iter().find(|mark| line.trim_start().starts_with(mark));
+        if mark.is_some() && (fence.is_none() || fence == mark) {
+            fence = if fence.is_none() { mark } else { None };
+        }
+        named(line.strip_prefix("# ").filter(|_| fence.is_none())?)
+    });
     Ok(Content { title, ..content })
 }
 
@@ -53,6 +61,8 @@ mod tests {
         }
         assert!(text(b"a\xe9", None).unwrap_err().contains("windows-1252"));
         assert!(text(b"a\0b", None).unwrap_err().contains("NUL"));
+        let code = markdown(b"```sh\n# a comment\n~~~\n```\n# The title\n", None).unwrap();
+        assert_eq!(code.title.as_deref(), Some("The title"));
         let found = markdown(b"intro\n#  The title \n\x0cnext", None).unwrap();
         assert_eq!((found.title.as_deref(), found.pages), (Some("The title"), Some(2)));
     }

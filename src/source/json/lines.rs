@@ -19,9 +19,9 @@ use crate::source::batches::{
 };
 use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
-use crate::source::settings::File;
 use crate::source::settings::column_choice::{ColumnChoice, ColumnRef};
 use crate::source::settings::layout::Layout;
+use crate::source::settings::{File, means_null};
 use crate::source::text::cell::{Column, Type, batch_of, schema};
 use crate::source::text::{Position, Text};
 use crate::table::Shape;
@@ -343,7 +343,8 @@ impl Lines {
                 }
             },
         };
-        Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
+        let number = if nulls.is_empty() { None } else { raw.parse().ok() };
+        Ok((!means_null(nulls, &cell, number)).then_some(cell))
     }
 
     fn place(&self, part: &str) -> Option<usize> {

@@ -38,7 +38,8 @@ pub(crate) struct File {
     /// type that keeps every value as written, and a column of another format has the type of its file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) types: BTreeMap<String, Type>,
-    /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.
+    /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null. A number in a file whose cells
+    /// have types, such as -99.0 in Parquet, is null if one of the texts is that number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) null_values: Vec<String>,
     /// The encoding of the text, such as `windows-1252` or `utf-16le` (a WHATWG label). Default: strict UTF-8.
@@ -115,6 +116,12 @@ pub(crate) struct File {
     pub(crate) schema_found: Memo<SchemaRef>,
     #[serde(skip)]
     pub(crate) readings_found: Memo<Vec<Reading>>,
+}
+
+/// Whether a cell with this text means null. `number` is its value if it is a number by its type, not a text.
+pub(crate) fn means_null(nulls: &[String], text: &str, number: Option<f64>) -> bool {
+    let equals = |null: &String| number.is_some_and(|number| null.parse() == Ok(number));
+    nulls.iter().any(|null| null == text || equals(null))
 }
 
 /// What a column with value labels contains.

@@ -24,7 +24,7 @@ use crate::source::batches::{
 };
 use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
-use crate::source::settings::{File, Values};
+use crate::source::settings::{File, Values, means_null};
 use crate::table::{Cell, Labels};
 
 /// Numbers up to this one that are whole are integers.
@@ -241,7 +241,8 @@ impl Coded {
         }
         let own = text_of(&cell);
         let text = self.texts.get(&own);
-        match nulls.iter().any(|null| *null == own || text == Some(null)) {
+        let number = if let Raw::Number(number) = cell { Some(number) } else { None };
+        match means_null(nulls, &own, number) || text.is_some_and(|text| nulls.contains(text)) {
             true => Raw::Null,
             false => text.map_or(cell, |text| Raw::Text(text.clone())),
         }

@@ -10,7 +10,7 @@ use super::{Raw, array, fit, refused};
 use crate::source::batches::{Batches, SourceError};
 use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
-use crate::source::settings::File;
+use crate::source::settings::{File, means_null};
 use crate::table::{Cell, cell_at};
 
 pub(crate) struct Retyped<R>(pub(crate) R);
@@ -69,7 +69,7 @@ fn converted(
     (shown, first): (&str, u64),
     tolerate: &dyn Fn(SourceError) -> Result<(), SourceError>,
 ) -> Result<ArrayRef, SourceError> {
-    let means_null = |cell: &Cell| !nulls.is_empty() && nulls.contains(&cell.text());
+    let means_null = |cell: &Cell| !nulls.is_empty() && means_null(nulls, &cell.text(), number(cell));
     if field.data_type() == column.data_type() {
         if nulls.is_empty() {
             return Ok(Arc::clone(column));
@@ -89,6 +89,10 @@ fn converted(
         }
     });
     Ok(array(field.data_type(), &cells.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn number(cell: &Cell) -> Option<f64> {
+    if let Cell::Number(number) = cell { Some(*number) } else { None }
 }
 
 fn raw(cell: Cell) -> Raw {
@@ -139,6 +143,13 @@ mod tests {
         assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("1"), None]);
         assert_eq!(batch.column(1).data_type(), &DataType::Float64);
         assert_eq!(batch.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(7), None]);
+    }
+
+    #[test]
+    fn a_number_is_null_if_a_text_is_that_number() {
+        let batch = read(r#"{"path": "a.parquet", "null_values": ["2", "7.0"]}"#).unwrap();
+        assert_eq!((batch.column(1).is_null(0), batch.column(1).is_null(1)), (true, false));
+        assert_eq!(batch.column(2).null_count(), 0, "a text is not a number");
     }
 
     #[test]
