@@ -74,7 +74,7 @@ pub(crate) fn describe(output: &Output<'_>) -> Result<Vec<Description>, StoreErr
         if texts.is_empty() {
             texts = origin.choices();
         }
-        texts.extend(variable.iter().flat_map(|variable| variable.missing_labels()));
+        texts.extend(variable.iter().flat_map(|variable| variable.missing_labels(output.output.holds)));
         let is_text = texts.is_empty() && Type::of_cells(field.data_type()) == Type::Text;
         let (range, unit) = seen.range(is_text);
         Description {

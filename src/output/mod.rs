@@ -12,6 +12,7 @@ mod names;
 #[cfg(test)]
 mod nested_tests;
 mod origin;
+mod parquet_file;
 mod read;
 mod spss;
 mod stata;
@@ -24,7 +25,6 @@ mod workbook_cells;
 use crate::object::{outdate, publish};
 use crate::spec::{OutputSpec, TableFormat};
 use crate::store::StoreError;
-use crate::table::parquet::{Options, TableWriter};
 
 pub(crate) use codebook::{escaped, fence};
 pub(crate) use describe::{Description, describe};
@@ -54,7 +54,7 @@ impl Output<'_> {
         let plain = |rows| Written { rows, columns, ..Written::default() };
         match format {
             _ if codebook => self.whole(|file| codebook::write(self, file)),
-            TableFormat::Parquet => self.parquet().map(plain),
+            TableFormat::Parquet => parquet_file::write(self).map(plain),
             TableFormat::Csv => self.whole(|file| text::csv(file, self, bom).map(plain)),
             TableFormat::Jsonl | TableFormat::Markdown => self.whole(|file| text::jsonl(file, self).map(plain)),
             TableFormat::Arrow => self.whole(|file| arrow_file::write(file, self).map(plain)),
@@ -62,16 +62,5 @@ impl Output<'_> {
             TableFormat::Dta => self.whole(|file| stata::write(file, self)),
             TableFormat::Sav => self.whole(|file| spss::write(file, self)),
         }
-    }
-
-    fn parquet(&self) -> Result<u64, StoreError> {
-        let options = Options { facts: self.facts.clone(), ..Options::default() };
-        let mut writer = TableWriter::create(&self.output.file, self.output.schema.clone(), &options)?;
-        for batch in self.rows() {
-            writer.write(batch?)?;
-        }
-        let rows = writer.rows();
-        writer.commit()?;
-        Ok(rows)
     }
 }

@@ -8,7 +8,8 @@ use std::io::{self, BufWriter, Write};
 
 use super::names::SPSS;
 use super::table::{Output, Written, cut_note};
-use super::variables::{FAILED, Kind, NOT_ASKED, Stored, Variable, cut, number, renamed, variables};
+use super::variables::{FAILED, Kind, NOT_ASKED, Stored, Variable, changed, cut, number, variables};
+use crate::spec::TableFormat;
 use crate::store::StoreError;
 use crate::table::Cell;
 
@@ -57,7 +58,7 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<Written, StoreEr
     Ok(Written {
         rows,
         columns: variables.len(),
-        notes: renamed(&variables).into_iter().chain(cut).collect(),
+        notes: changed(&variables, TableFormat::Sav).into_iter().chain(cut).collect(),
         sheet: None,
     })
 }

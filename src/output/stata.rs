@@ -8,7 +8,8 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 
 use super::names::STATA;
 use super::table::{Output, Written};
-use super::variables::{FAILED, Kind, NOT_ASKED, Stored, Variable, cut, number, renamed, variables};
+use super::variables::{FAILED, Kind, MOST_DOUBLE, NOT_ASKED, Stored, Variable, changed, cut, number, variables};
+use crate::spec::TableFormat;
 use crate::store::StoreError;
 use crate::table::Cell;
 
@@ -17,9 +18,8 @@ const SHORT_TEXT: usize = 2045;
 /// The days from 1960-01-01, Stata's day 0, to 1970-01-01, and their milliseconds.
 const DAYS: f64 = 3653.0;
 const MILLISECONDS: f64 = DAYS * 86_400_000.0;
-/// The largest numbers that do not mean missing.
+/// The largest number of 32 bits that does not mean missing.
 const MOST_LONG: i64 = 2_147_483_620;
-const MOST_DOUBLE: f64 = 8.988_465_674_311_579e307;
 /// The most characters of the label of a variable, and the most bytes of the label of a value.
 const LABEL: usize = 80;
 const VALUE_LABEL: usize = 32_000;
@@ -105,7 +105,7 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<Written, StoreEr
     variables.iter().try_for_each(|variable| dta.value_labels(variable)).map_err(io)?;
     dta.close("value_labels").map_err(io)?;
     dta.end().map_err(io)?;
-    Ok(Written { rows, columns: variables.len(), notes: renamed(&variables), sheet: None })
+    Ok(Written { rows, columns: variables.len(), notes: changed(&variables, TableFormat::Dta), sheet: None })
 }
 
 impl Dta<'_> {

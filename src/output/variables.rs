@@ -13,6 +13,7 @@ use arrow_schema::{DataType, TimeUnit};
 use super::names::Rules;
 use super::origin::{Absence, Reason, absence, origin};
 use super::table::Output;
+use crate::spec::TableFormat;
 use crate::store::StoreError;
 use crate::table::{Cell, Labels, Type, cell_at};
 
@@ -21,7 +22,9 @@ const EXACT: u64 = 1 << 53;
 
 /// The codes of a failed call and of a question that was not asked, in the order in which they are tried.
 const MISSING_CODES: [[f64; 2]; 4] = [[-8.0, -9.0], [-98.0, -99.0], [-998.0, -999.0], [-9998.0, -9999.0]];
-/// What they mean.
+/// The largest number of Stata.
+pub(super) const MOST_DOUBLE: f64 = 8.988_465_674_311_579e307;
+/// What the codes mean.
 pub(super) const FAILED: &str = "call failed";
 pub(super) const NOT_ASKED: &str = "not asked";
 
@@ -78,6 +81,10 @@ pub(super) struct Variable {
     pub(super) values: Vec<(Cell, String)>,
     /// The codes of a failed call and of a question that was not asked; no row holds them as a number.
     pub(super) missing: Option<[f64; 2]>,
+    /// The number of texts with a character that ends texts in these files.
+    nuls: u64,
+    /// The number of finite numbers that are too large for Stata.
+    huge: u64,
     index: usize,
     absence: Option<Absence>,
 }
@@ -106,10 +113,21 @@ pub(super) fn variables(output: &Output<'_>, rules: &Rules) -> Result<(Vec<Varia
     Ok((named.map(|(column, (given, name))| column.variable(given, name)).collect(), rows))
 }
 
-/// A sentence for each variable that has another name than its column.
-pub(super) fn renamed(variables: &[Variable]) -> Vec<String> {
-    let renamed = variables.iter().filter(|variable| variable.name != variable.column);
-    renamed.map(|variable| format!("`{}` is called `{}`", variable.column, variable.name)).collect()
+/// A sentence for each variable that has another name than its column, and for each whose values changed.
+pub(super) fn changed(variables: &[Variable], format: TableFormat) -> Vec<String> {
+    let mut notes = Vec::new();
+    for Variable { name, column, nuls, huge, .. } in variables {
+        if name != column {
+            notes.push(format!("`{column}` is called `{name}`"));
+        }
+        if *nuls > 0 {
+            notes.push(format!("`{column}`: the character NUL became U+FFFD ({nuls})"));
+        }
+        if *huge > 0 && format == TableFormat::Dta {
+            notes.push(format!("`{column}`: numbers above {MOST_DOUBLE:.3e} are missing ({huge})"));
+        }
+    }
+    notes
 }
 
 /// A column with what its cells have shown so far.
@@ -128,6 +146,8 @@ struct Column {
     other: bool,
     /// Which of [`MISSING_CODES`] the cells hold.
     taken: [bool; MISSING_CODES.len()],
+    nuls: u64,
+    huge: u64,
 }
 
 impl Column {
@@ -151,6 +171,8 @@ impl Column {
             text: false,
             other: false,
             taken: [false; MISSING_CODES.len()],
+            nuls: 0,
+            huge: 0,
         }
     }
 
@@ -166,10 +188,14 @@ impl Column {
                     self.bytes = self.bytes.max(20);
                     number as f64
                 }
-                Cell::Number(number) => number,
+                Cell::Number(number) => {
+                    self.huge += u64::from(number.is_finite() && number.abs() > MOST_DOUBLE);
+                    number
+                }
                 Cell::Boolean(_) | Cell::Null => continue,
                 other => {
                     let text = other.text();
+                    self.nuls += u64::from(text.contains('\0'));
                     self.bytes = self.bytes.max(clean(&text).len());
                     self.text = true;
                     self.other |= !self.options.contains(&text);
@@ -217,7 +243,8 @@ impl Column {
         let own = (name != column).then(|| column.to_owned());
         let label = self.labels.variable.or(self.question).or(own);
         let absence = self.absence.filter(|_| missing.is_some());
-        Variable { name, column: column.to_owned(), label, kind, values, missing, index: self.index, absence }
+        let Column { nuls, huge, index, .. } = self;
+        Variable { name, column: column.to_owned(), label, kind, values, missing, nuls, huge, index, absence }
     }
 }
 
@@ -250,10 +277,14 @@ impl Variable {
         }
     }
 
-    /// The codes of missing answers with their meaning.
-    pub(super) fn missing_labels(&self) -> Vec<String> {
-        let codes = self.missing.into_iter().flat_map(|codes| codes.into_iter().zip([FAILED, NOT_ASKED]));
-        codes.map(|(code, text)| format!("{code} = {text}")).collect()
+    /// The codes of missing answers in the file with their meaning.
+    pub(super) fn missing_labels(&self, format: TableFormat) -> Vec<String> {
+        let Some(codes) = self.missing else { return Vec::new() };
+        let codes = match format {
+            TableFormat::Dta => [".a", ".b"].map(str::to_owned),
+            _ => codes.map(|code| code.to_string()),
+        };
+        codes.iter().zip([FAILED, NOT_ASKED]).map(|(code, text)| format!("{code} = {text}")).collect()
     }
 }
 

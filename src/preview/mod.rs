@@ -87,6 +87,7 @@ pub(crate) fn preview(
     let followed = follow(plan, selection, recall, options)?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
+    plan.check_outputs()?;
     let is_moved = |model: &usize| {
         let target = models.as_ref()?.target(*model);
         let then = manifest.as_ref()?.models.get(&target.name)?.server.as_ref()?;

@@ -98,6 +98,10 @@ impl Resolver<'_> {
                 }
             },
         };
+        if let Some((message, help)) = not_a_file(path, &file) {
+            self.error("bad-path", at, message).help(help);
+            return None;
+        }
         if let Some(source) = self.source_over(spec, &file) {
             let message = format!("this output would overwrite the file that source `{source}` reads");
             let help = "write another file; if people fill this one, add `keep = true` and `fill`";
@@ -144,6 +148,16 @@ impl Resolver<'_> {
         let reads = |s: &SourceSpec| files_at_risk(s.source.as_ref(), self.folder).iter().any(|f| is_same(f, file));
         spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
+}
+
+/// Why no file can be written at `path`, and what helps.
+fn not_a_file(path: &str, file: &FilePath) -> Option<(String, &'static str)> {
+    if file.is_dir() {
+        return Some((format!("`{path}` is a folder"), "name a file in it, or give the output another name"));
+    }
+    let above = file.ancestors().skip(1).find(|above| above.is_file())?;
+    let name = above.file_name().unwrap_or_default().to_string_lossy();
+    Some((format!("`{path}` would be in `{name}`, which is a file"), "write the output into a folder"))
 }
 
 fn is_same(one: &FilePath, other: &FilePath) -> bool {

@@ -179,8 +179,13 @@ print(json.dumps({
 fn stata_reads_labels_dates_long_texts_and_missing_codes() {
     let Some(python) = Python::or_skip("stata_reads_labels_dates_long_texts_and_missing_codes") else { return };
     let server = server();
-    let project = project(&server, "path = \"out/t.dta\"\nmissing_codes = true\nlabels = { war = \"About war\" }");
+    let project = project(
+        &server,
+        "path = \"out/t.dta\"\nmissing_codes = true\ncodebook = \"out/book.md\"\nlabels = { war = \"About war\" }",
+    );
     let ran = project.run(&RUN).exits(0);
+    let book = project.text("out/book.md");
+    assert!(book.contains(".a = call failed") && !book.contains("-8 = "), "{book}");
     assert!(ran.stderr.contains("`why-not` is called `why_not`"), "{}", ran.stderr);
     let found = read(
         &python,
@@ -414,6 +419,19 @@ fn a_codebook_describes_every_column() {
 }
 
 #[test]
+fn no_file_is_written_where_a_folder_is_or_below_a_file() {
+    let server = server();
+    for (output, message) in [
+        ("path = \"kept.csv\"", "`kept.csv` is a folder"),
+        ("path = \"o.csv\"\ncodebook = \"kept.md\"", "`kept.md` is a folder"),
+        ("path = \"data/o.csv/o.csv\"", "`data/o.csv/o.csv` would be in `o.csv`, which is a file"),
+    ] {
+        let project = project(&server, output).file("kept.csv/a", "").file("kept.md/a", "").file("data/o.csv", "");
+        project.run(&["validate", "pipeline.toml"]).exits(2).says(message);
+    }
+}
+
+#[test]
 fn wrong_columns_and_fields_of_an_output_are_reported() {
     let server = server();
     let cases = [
@@ -448,7 +466,10 @@ fn a_table_with_more_rows_than_excel_holds_is_refused_before_the_run() {
     let project = Project::new()
         .spec("sources.s = { type = \"file\", path = \"s.csv\" }\noutputs.o = { input = \"s\", path = \"o.xlsx\" }")
         .file("s.csv", "a\n".repeat(1_048_577));
-    project.run(&RUN).exits(2).says("`o.xlsx` would have 1048576 rows; its format holds 1048575");
+    for command in ["plan", "run"] {
+        let ran = project.run(&[command, "pipeline.toml"]).exits(2);
+        ran.says("`o.xlsx` would have 1048576 rows; its format holds 1048575");
+    }
     assert!(!project.has("o.xlsx"));
 }
 
