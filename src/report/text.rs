@@ -27,7 +27,7 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
-/// A number with at most three significant digits: `853,000`, `13.3`, `0.206`, `1.23e-7`.
+/// A number with at most three significant digits: `853,000`, `13.3`, `0.206`, `1.23e-7`, `1e25`.
 pub(crate) fn figure(n: f64) -> String {
     if n == 0.0 || !n.is_finite() {
         return if n == 0.0 { "0".to_owned() } else { n.to_string() };
@@ -36,8 +36,9 @@ pub(crate) fn figure(n: f64) -> String {
     let scientific = format!("{n:.2e}");
     let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
     let sign = if n < 0.0 { "-" } else { "" };
-    if exponent < -6 {
-        return scientific;
+    if !(-6..15).contains(&exponent) {
+        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        return format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'));
     }
     if exponent >= 2 {
         let unit = 10_f64.powi(exponent - 2);

@@ -37,7 +37,7 @@ pub(crate) use log_histogram::LogHistogram;
 pub(crate) use mcnemar::mcnemar;
 pub(crate) use normal::reach;
 pub(crate) use numeric::{Errors, errors};
-pub(crate) use quantile::nearest_rank;
+pub(crate) use quantile::{interpolated, nearest_rank};
 pub(crate) use regression::{Collinear, Link, collinear};
 pub(crate) use sampling::{allocation, inclusion, parts, sampford, systematic};
 pub(crate) use student::student_reach;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::random::{Stream, Streams};
-use crate::stats::nearest_rank;
+use crate::stats::interpolated;
 
 /// The most bins. When they are not enough, neighbours are merged.
 const MOST: i64 = 40;
@@ -170,11 +170,11 @@ impl Numbers {
         (self.n() > 1).then(|| (self.squares / (self.n() - 1) as f64).sqrt())
     }
 
-    /// The quartiles, by the nearest rank.
+    /// The quartiles.
     pub(super) fn quartiles(&self) -> Option<[f64; 3]> {
         let mut sorted = self.sample.items.clone();
         sorted.sort_by(f64::total_cmp);
-        (!sorted.is_empty()).then(|| [0.25, 0.5, 0.75].map(|share| nearest_rank(&sorted, share)))
+        (!sorted.is_empty()).then(|| [0.25, 0.5, 0.75].map(|share| interpolated(&sorted, share)))
     }
 }
 
@@ -241,6 +241,6 @@ mod tests {
         [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0].iter().for_each(|n| numbers.add(*n));
         assert!((numbers.mean - 5.0).abs() < 1e-12);
         assert!((numbers.deviation().unwrap() - (32.0f64 / 7.0).sqrt()).abs() < 1e-12);
-        assert_eq!((numbers.quartiles(), numbers.ends, numbers.n()), (Some([4.0, 4.0, 5.0]), Some((2.0, 9.0)), 8));
+        assert_eq!((numbers.quartiles(), numbers.ends, numbers.n()), (Some([4.0, 4.5, 5.5]), Some((2.0, 9.0)), 8));
     }
 }
