@@ -37,7 +37,7 @@ impl Selection {
 
     /// The chosen rows of each source of `spec`.
     pub(crate) fn pick(&self, spec: &Spec) -> RowPick {
-        RowPick { choice: self.rows, seed: spec.seed.unwrap_or_default() }
+        RowPick::new(self.rows, spec)
     }
 }
 
@@ -121,6 +121,9 @@ impl Plan {
         let stages = if selected.is_whole() { &[] } else { selection.stages.as_slice() };
         if let Some(mark) = partial::mark(stages, selection.rows, &selection.set) {
             partial::rename_outputs(&mut spec, &mark).map_err(|path| PlanError::Taken { path })?;
+        }
+        if !selection.rows.keeps_numbers() {
+            spec.leave_out_numbered_corrections();
         }
         let (rows, set) = (selection.rows, selection.set.clone());
         let plan = Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), rows, set };

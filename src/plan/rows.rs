@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::Streams;
 use crate::source::SourceError;
+use crate::spec::Spec;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,6 +34,11 @@ impl RowChoice {
         })
     }
 
+    /// Whether a chosen row has the number that it has among all rows.
+    pub(crate) fn keeps_numbers(self) -> bool {
+        !matches!(self, RowChoice::Sample(_) | RowChoice::Range(2.., _))
+    }
+
     /// The most rows at the start of a source, if no later row is read.
     pub(crate) fn limit(self) -> Option<u64> {
         if let RowChoice::First(rows) = self { Some(rows) } else { None }
@@ -47,6 +53,10 @@ pub(crate) struct RowPick {
 }
 
 impl RowPick {
+    pub(crate) fn new(choice: RowChoice, spec: &Spec) -> RowPick {
+        RowPick { choice, seed: spec.seed.unwrap_or_default() }
+    }
+
     /// The name of the rows in the project's folder of sources. `None` for all rows.
     pub(crate) fn file_mark(self) -> Option<String> {
         match self.choice {

@@ -12,7 +12,7 @@ use super::text::{count, figure, number, percent};
 use crate::plan::Plan;
 use crate::spec::{Form, StageSpec, TableId};
 use crate::stage::MOST_LABELS;
-use crate::stats::{alpha, kappa, nearest_rank};
+use crate::stats::{alpha, interpolated, kappa};
 use crate::store::RunDir;
 use crate::table::{Cell, Cutter, Type, cell_at};
 
@@ -76,6 +76,7 @@ pub(crate) struct StageColumns {
 #[derive(Default)]
 struct LostRows {
     path: String,
+    are_left_out: bool,
     names: BTreeSet<String>,
     key: Option<usize>,
     /// The number of rows about each input row, and the input rows so far.
@@ -168,7 +169,8 @@ impl LostRows {
     fn new(stage: &StageSpec) -> LostRows {
         let Some(corrections) = &stage.corrections else { return LostRows::default() };
         let (path, names) = (corrections.path.clone(), corrections.rows().map(str::to_owned).collect());
-        LostRows { path, names, key: stage.relation.key, fold: stage.answers.fold() as usize, rows: 0 }
+        let (key, fold) = (stage.relation.key, stage.answers.fold() as usize);
+        LostRows { path, are_left_out: corrections.are_left_out, names, key, fold, rows: 0 }
     }
 
     fn add(&mut self, rows: &RecordBatch) {
@@ -309,7 +311,7 @@ fn spread(values: &[f64]) -> Option<[f64; 3]> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (sorted.first()?, sorted.last()?);
-    Some([*low, nearest_rank(&sorted, 0.5), *high])
+    Some([*low, interpolated(&sorted, 0.5), *high])
 }
 
 /// The most frequent items first, equally frequent ones in the order of the alphabet.
@@ -382,9 +384,22 @@ impl StageColumns {
         &self.distributions
     }
 
-    /// The file of corrections and the rows in it that the table does not have.
-    pub(crate) fn lost_corrections(&self) -> (&str, impl Iterator<Item = &str>) {
-        (&self.lost.path, self.lost.names.iter().map(String::as_str))
+    /// The rows in the file of corrections that the table does not have.
+    pub(crate) fn lost_corrections(&self) -> impl Iterator<Item = &str> {
+        self.lost.names.iter().map(String::as_str)
+    }
+
+    /// What is wrong with the corrections of a run of all rows, or only of `some`.
+    pub(crate) fn correction_warnings(&self, some: bool) -> Vec<String> {
+        let LostRows { path, are_left_out, .. } = &self.lost;
+        if *are_left_out {
+            return vec![format!(
+                "{path} names rows by their numbers among all rows, so it corrects none in this run of some rows: a `key` \
+                 of the source would name them"
+            )];
+        }
+        let lost = self.lost_corrections().filter(|_| !some);
+        lost.map(|row| format!("{path} corrects row `{row}`, which its input does not have")).collect()
     }
 
     /// How far models and replicates agree, a line for each key.
@@ -453,7 +468,7 @@ mod tests {
         let all = vec![text("exact"), text("no"), text("fuzzy"), Cell::Null];
         assert_eq!(filled(quotes, all), "2 of 3 quotes found (66.7 %)");
         let texts = Values::of("why", Type::Text).expect("texts");
-        assert_eq!(filled(texts, vec![text("a"), text("é平é"), Cell::Null]), "1 to 3 characters, median 1 (2 texts)");
+        assert_eq!(filled(texts, vec![text("a"), text("é平é"), Cell::Null]), "1 to 3 characters, median 2 (2 texts)");
         let lists = Values::of("news", Type::List(crate::table::Simple::Text)).expect("lists");
         let list = |items: &[&str]| Cell::List(items.iter().map(|item| text(item)).collect());
         let all = vec![list(&["tv", "papers"]), list(&["tv", "tv"]), list(&[]), Cell::Null];
@@ -470,7 +485,7 @@ mod tests {
         let shares = Values::of("weight", Type::Number).expect("numbers");
         assert_eq!(
             filled(shares, vec![Cell::Number(0.123_456), Cell::Number(1234.5)]),
-            "median 0.123, 0.123 to 1,230 (2 numbers)"
+            "median 617, 0.123 to 1,230 (2 numbers)"
         );
     }
 

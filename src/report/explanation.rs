@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{count, from_cache, number, of_thoughts, usd};
+use crate::prompt::mass_key;
 use crate::spec::Correction;
 use crate::store::{Explanation, InputExplanation, Origin, QuotePlace, RetrievedRows, Row};
 
@@ -70,7 +71,8 @@ fn explanation_lines(f: &mut Formatter<'_>, explanation: &Explanation, width: Op
     writeln!(f, "source {source}{files}: row {} of {}", number(*row), number(read.rows))?;
     if let Some((value, column)) = input.as_ref().zip(column.as_ref()) {
         writeln!(f, "  {column} = {value}")?;
-        let origin = match (stages.is_empty(), made_from.first()) {
+        // The columns by which rows were matched are in several inputs; the last one has the rows.
+        let origin = match (stages.is_empty(), made_from.iter().rfind(|from| from.explanation.is_some())) {
             (true, None) => "it was read from the source".to_owned(),
             (true, Some(from)) => format!("it was copied from `{}`", from.table),
             (false, _) => "a stage fills it where it is empty".to_owned(),
@@ -218,8 +220,10 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<us
     if let Some(part) = text("item_reply") {
         line(f, "item", part)?;
     }
-    if let Some(likely) = call.get("probabilities").filter(|value| !value.is_null()) {
-        line(f, "labels", &rounded(likely).to_string())?;
+    if let Some(likely) = call.get("probabilities").and_then(Value::as_object) {
+        // The masses before they are scaled are in the calls table.
+        let scaled = likely.iter().filter(|(key, _)| !key.starts_with(&mass_key("")));
+        line(f, "labels", &rounded(&scaled.map(|(key, of)| (key.clone(), of.clone())).collect()).to_string())?;
     }
     match text("error").or(text("item_error")) {
         None => line(f, "checks", "passed")?,

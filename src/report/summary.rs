@@ -195,11 +195,9 @@ impl RunSummary {
         for (name, totals) in self.manifest.stages.iter().filter(|(_, totals)| totals.other_servers > 0) {
             writeln!(out, "{name}: {}", other_servers(totals.other_servers))?;
         }
-        for (name, columns) in self.columns.iter().filter(|_| self.manifest.limit.is_none()) {
-            let (path, rows) = columns.lost_corrections();
-            for row in rows {
-                writeln!(out, "warning: {name}: {path} corrects row `{row}`, which its input does not have")?;
-            }
+        let some = self.manifest.limit.is_some() || self.manifest.rows.is_some();
+        for (name, columns) in &self.columns {
+            columns.correction_warnings(some).iter().try_for_each(|line| writeln!(out, "warning: {name}: {line}"))?;
         }
         for (before, now) in &self.replaced {
             writeln!(out, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
@@ -264,7 +262,7 @@ impl Serialize for RunSummary {
                 if let Some(distributions) = columns.distributions().json() {
                     stage["distributions"] = distributions;
                 }
-                let lost: Vec<&str> = columns.lost_corrections().1.collect();
+                let lost: Vec<&str> = columns.lost_corrections().collect();
                 if !lost.is_empty() {
                     stage["lost_corrections"] = json!(lost);
                 }

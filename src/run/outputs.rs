@@ -12,9 +12,11 @@ use crate::lock::{Lock, PromptDigest};
 use crate::models::Models;
 use crate::object::fetch;
 use crate::output::{Batches, Output};
-use crate::plan::Plan;
+use crate::plan::{Plan, RowPick};
 use crate::spec::{TableId, TransformSpec};
-use crate::store::{Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry};
+use crate::store::{
+    Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry, copy_name,
+};
 use crate::table::parquet::TableError;
 
 /// Writes the outputs and completes the lock. With `keep_replaced`, a file that is replaced by different bytes is kept
@@ -48,6 +50,7 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
                 content: facts.content.clone(),
                 paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
                 key: source.source.key().map(str::to_owned),
+                copy: Some(copy_name(&facts.content, RowPick::new(plan.rows, &plan.spec))),
                 import: facts.import.clone(),
             };
             manifest.sources.insert(source.name.to_string(), entry);

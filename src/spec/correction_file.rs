@@ -1,6 +1,6 @@
 //! Files of corrections: reads and checks the file that the field `corrections` of a stage names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::columns::{Answers, ColumnRole, Relation};
 use super::corrections::{CorrectedCell, Correction, Corrections};
@@ -44,7 +44,7 @@ impl Resolver<'_> {
             }
         };
         let before = self.problems.mark();
-        let mut corrections = Corrections { path: path.to_owned(), rows: BTreeMap::new() };
+        let mut corrections = Corrections { path: path.to_owned(), ..Corrections::default() };
         let mut seen: HashMap<(String, String, Option<String>, Option<u64>), usize> = HashMap::new();
         for (number, correction) in (1..).zip(read) {
             let place = format!("{path}: row {number} ({})", correction.row);

@@ -51,9 +51,15 @@ impl Correction {
 pub(crate) struct Corrections {
     pub(crate) path: String,
     pub(super) rows: BTreeMap<String, Vec<CorrectedCell>>,
+    /// Whether the run has none of them, because its rows have other numbers.
+    pub(crate) are_left_out: bool,
 }
 
 impl Corrections {
+    pub(super) fn left_out(&self) -> Corrections {
+        Corrections { path: self.path.clone(), rows: BTreeMap::new(), are_left_out: true }
+    }
+
     pub(crate) fn of(&self, row: &str) -> &[CorrectedCell] {
         self.rows.get(row).map_or(&[], Vec::as_slice)
     }

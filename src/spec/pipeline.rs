@@ -173,6 +173,17 @@ impl Spec {
         found
     }
 
+    /// Leaves out the corrections that name rows by their numbers, because the rows of a run have other numbers.
+    pub(crate) fn leave_out_numbered_corrections(&mut self) {
+        let stages = self.tables.iter_mut().filter_map(|table| match table {
+            TableSpec::Stage(stage) => Some(stage),
+            _ => None,
+        });
+        for stage in stages.filter(|stage| stage.relation.key.is_none()) {
+            stage.corrections = stage.corrections.take().map(|corrections| Arc::new(corrections.left_out()));
+        }
+    }
+
     pub(super) fn add_table(&mut self, table: TableSpec) -> TableId {
         self.tables.push(table);
         TableId(self.tables.len() - 1)

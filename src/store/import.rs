@@ -23,8 +23,13 @@ const VALUES: &str = "fanfold.values";
 const IMPORT: &str = "fanfold.import";
 
 fn path(project: &Project, content: &str, pick: RowPick) -> PathBuf {
+    project.sources().join(copy_name(content, pick))
+}
+
+/// The name of the file with the chosen rows of a source with this content.
+pub(crate) fn copy_name(content: &str, pick: RowPick) -> String {
     let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
-    project.sources().join(format!("{}{mark}.parquet", &content[..32]))
+    format!("{}{mark}.parquet", &content[..32])
 }
 
 /// The chosen rows of a source with this content, if an earlier run has imported them. Writes nothing. A damaged file

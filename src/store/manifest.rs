@@ -100,6 +100,9 @@ pub(crate) struct SourceEntry {
     #[serde(default)]
     pub(crate) paths: Vec<String>,
     pub(crate) key: Option<String>,
+    /// The file with its rows in the project's folder of sources. `None` in a run of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) copy: Option<String>,
     /// What the import read. `None` in a run of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) import: Option<Import>,

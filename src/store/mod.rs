@@ -72,7 +72,7 @@ pub(crate) use explain::{
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
 pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs, reply_limits};
-pub(crate) use import::{import, imported};
+pub(crate) use import::{copy_name, import, imported};
 pub(crate) use job::ActiveJob;
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use known::{Known, write_known};

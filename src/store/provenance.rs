@@ -58,10 +58,16 @@ pub(crate) fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, Origi
     Err(OriginError::Gone { message })
 }
 
-/// The rows of a source that a run kept. They may be more than the run read.
-pub(crate) fn source_table(project: &Project, entry: &SourceEntry) -> Option<Table> {
+/// The rows of a source that a run kept. They may be more than the run read. `None` also for rows from the middle of the
+/// source in a run of an earlier version, which did not note their file.
+pub(crate) fn source_table(project: &Project, manifest: &Manifest, name: &str) -> Option<Table> {
+    let entry = manifest.sources.get(name)?;
     let start = entry.content.get(..32).unwrap_or(&entry.content);
-    let names = [format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)];
+    let names = match &entry.copy {
+        Some(copy) => vec![copy.clone()],
+        None if manifest.rows.is_some() => Vec::new(),
+        None => vec![format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)],
+    };
     let mut tables = names.iter().filter_map(|name| open_older(&project.sources().join(name)).ok());
     tables.find(|table| table.rows() >= entry.rows)
 }
@@ -180,6 +186,7 @@ impl Origin {
             content: String::new(),
             paths: vec![from],
             key: made.key.clone(),
+            copy: None,
             import: None,
         })
     }
@@ -193,8 +200,7 @@ impl Origin {
             return Ok(if made.hidden > 0 { table.with_columns(&shown) } else { table });
         }
         let gone = || OriginError::Gone { message: format!("the rows of source `{name}` do not exist any more") };
-        let entry = self.manifest.sources.get(name).ok_or_else(gone)?;
-        source_table(&self.project, entry).ok_or_else(gone)
+        source_table(&self.project, &self.manifest, name).ok_or_else(gone)
     }
 
     /// The rows of a part of a stage or a transform.

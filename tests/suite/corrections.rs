@@ -158,6 +158,24 @@ fn a_source_without_a_key_is_corrected_by_row_numbers() {
 }
 
 #[test]
+fn corrections_by_row_numbers_are_left_out_where_rows_have_other_numbers() {
+    let server = server();
+    let spec = corrected(SPEC).replace(", key = \"id\"", "");
+    let project = project(&server, &spec).file("corrections.csv", "row,column,value\n1,tone,sad\n2,tone,sad\n");
+    let warning = "warning: tone: corrections.csv names rows by their numbers among all rows, so it corrects none";
+    project.run(&["run", "pipeline.toml", "--rows", "2:3"]).exits(0).says(warning);
+    let text = project.text("tone.rows-2-3.csv");
+    assert!(text.contains("r2,Alas,glad,3,,\n"), "{text}");
+    project.run(&["run", "pipeline.toml", "--sample", "2"]).exits(0).says(warning);
+    assert!(!project.text("tone.sample-2.csv").contains(",sad,"));
+    for (rows, file) in [("1:2", "tone.rows-1-2.csv"), ("1:", "tone.rows-1-end.csv")] {
+        let ran = project.run(&["run", "pipeline.toml", "--rows", rows]).exits(0);
+        assert!(!ran.stderr.contains("names rows by their numbers"), "{}", ran.stderr);
+        assert!(project.text(file).contains("r1,Hail,sad,3,tone,\nr2,Alas,sad,3,tone,\n"), "{}", project.text(file));
+    }
+}
+
+#[test]
 fn corrections_are_checked_like_answers() {
     let server = server();
     let project = project(&server, &corrected(SPEC));

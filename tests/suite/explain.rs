@@ -183,6 +183,32 @@ fn rows_are_known_by_their_key_or_their_number() {
 }
 
 #[test]
+fn tables_of_some_rows_are_explained_with_their_own_rows() {
+    let server = Server::new().start();
+    let project = project(&server, &spec(&format!("models = [\"llama\"]\n{TYPED}")), 9);
+    // Without a full run, and with one.
+    for _ in 0..2 {
+        for (run, mark, key, number) in [("--rows", "rows-4-6", "s0004", 4), ("--sample", "sample-3", "", 0)] {
+            project.run(&["run", "pipeline.toml", run, if run == "--rows" { "4:6" } else { "3" }]).exits(0);
+            let out = format!("out/tone.{mark}.parquet");
+            let keys = project.table(&out).texts("id");
+            let (place, key) = (1, if key.is_empty() { keys[1].as_str() } else { key });
+            assert_eq!(keys[place], key);
+            let number = if number > 0 { number } else { key[1..].parse().expect("a number") };
+            for row in [key, "#2"] {
+                let said = explained(&project, &[&out, row, "label"]);
+                assert_eq!(said["explanation"]["key"], key, "{said:#}");
+                let prompt = rows_of(&said)[0]["calls"][0]["prompt"].as_str().expect("a prompt").to_owned();
+                assert!(prompt.contains(&format!("Speech {number},")), "{out} {row}: {prompt}");
+            }
+            let absent = (0..9).map(|row| format!("s{row:04}")).find(|key| !keys.contains(key)).expect("another row");
+            project.run(&["explain", &out, &absent]).exits(2).says("no row of source `speeches` has the key");
+        }
+        project.run(&RUN).exits(0);
+    }
+}
+
+#[test]
 fn tables_of_all_formats_and_specs_are_found() {
     let server = Server::new().start();
     let more = "\n[outputs.csv]\ninput = \"tone\"\npath = \"out/deep/tone.csv\"\n[outputs.raw]\ninput = \"speeches\"\npath = \"out/raw.jsonl\"\n";

@@ -84,7 +84,7 @@ impl<'a> TableRows<'a> {
         let parts: Vec<Table> = match spec {
             TableSpec::Source(source) => {
                 let entry = subject.manifest.sources.get(source.name.as_str())?;
-                let kept = source_table(&Project::of(&whole.folder), entry);
+                let kept = source_table(&Project::of(&whole.folder), subject.manifest, source.name.as_str());
                 kept.filter(|table| table.rows() == entry.rows).into_iter().collect()
             }
             _ => (0..).map_while(|n| subject.folder.committed(spec.name(), n)).map(|part| part.table).collect(),
