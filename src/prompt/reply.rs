@@ -19,12 +19,38 @@ pub(super) fn maps(text: &str) -> Result<Vec<Map<String, Value>>, String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
-    let found: Vec<Distinct> = objects(text);
-    match found.iter().find_map(|object| object.contradicted.as_ref()) {
-        Some(key) => Err(format!("\"{key}\" has two different values in one object")),
-        None if found.is_empty() => Err("there is no JSON object in it".to_owned()),
-        None => Ok(found.into_iter().map(|object| object.map).collect()),
+    let (found, broken): (Vec<Distinct>, _) = scan(text);
+    if let Some(key) = found.iter().find_map(|object| object.contradicted.as_ref()) {
+        return Err(format!("\"{key}\" has two different values in one object"));
     }
+    if found.is_empty() {
+        return Err("there is no JSON object in it".to_owned());
+    }
+    let maps: Vec<_> = found.into_iter().map(|object| object.map).collect();
+    let differs = |(key, value): &(String, Value)| maps.iter().any(|map| map.get(key).is_some_and(|of| of != value));
+    match broken.into_iter().flat_map(|start| members(&text[start..])).find(differs) {
+        Some((key, _)) => Err(format!("\"{key}\" has two different values, one of them in an object that is not JSON")),
+        None => Ok(maps),
+    }
+}
+
+/// The first members of an object that is not JSON as a whole. Lists of options, such as `"yes" | "no"`, are left out.
+fn members(object: &str) -> Vec<(String, Value)> {
+    fn next<T: serde::de::DeserializeOwned>(text: &str) -> Option<(T, &str)> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
+        let value = values.next()?.ok()?;
+        Some((value, text[values.byte_offset()..].trim_start()))
+    }
+    let (mut found, mut rest) = (Vec::new(), object.strip_prefix('{'));
+    while let Some(text) = rest {
+        let pair = next::<String>(text).and_then(|(key, after)| Some((key, next::<Value>(after.strip_prefix(':')?)?)));
+        let Some((key, (value, after))) = pair else { break };
+        if !after.starts_with('|') {
+            found.push((key, value));
+        }
+        rest = after.strip_prefix(',');
+    }
+    found
 }
 
 pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
@@ -33,10 +59,15 @@ pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
 
 /// The objects in a text that are not inside of others, in order.
 pub(crate) fn objects<'t, T: Deserialize<'t>>(text: &'t str) -> Vec<T> {
+    scan(text).0
+}
+
+/// Also the places of brackets that begin none.
+fn scan<'t, T: Deserialize<'t>>(text: &'t str) -> (Vec<T>, Vec<usize>) {
     if let Ok(object) = serde_json::from_str(text) {
-        return vec![object];
+        return (vec![object], Vec::new());
     }
-    let mut found = Vec::new();
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
     let mut from = 0;
     let mut work = 0;
     for _ in 0..TRIES {
@@ -52,12 +83,13 @@ pub(crate) fn objects<'t, T: Deserialize<'t>>(text: &'t str) -> Vec<T> {
             }
             Some(Err(error)) => {
                 work += read_until(&text[start..], &error);
+                broken.push(start);
                 start + 1
             }
             None => start + 1,
         };
     }
-    found
+    (found, broken)
 }
 
 /// Returns `None` if the object has no end, or if a repair would change a letter, digit or backslash, or their order.
@@ -164,6 +196,14 @@ mod tests {
         assert_eq!(maps("{\"a\": {\"a\": 2}}").unwrap().len(), 1, "an object inside of another");
         assert_eq!(maps("{\"a\": 1, \"a\": 1}").unwrap().len(), 1);
         assert_eq!(maps("x {\"a\": 1, \"a\": 2}").unwrap_err(), "\"a\" has two different values in one object");
+        for broken in ["{\"a\": 1,} {\"a\": 2}", "{\"b\": [], \"a\": 1 or {\"a\": 2}", "{\"a\":2}\nNo, {\"a\": 1"] {
+            assert!(maps(broken).unwrap_err().contains("in an object that is not JSON"), "{broken}");
+        }
+        for same in
+            ["{\"a\": 1,} {\"a\": 1}", "one of {\"a\": 1 | 2}: {\"a\": 2}", "{a: 1} {\"a\": 2}", "{\"a\": {\"a\": 2}"]
+        {
+            assert_eq!(maps(same).map(|maps| maps.len()), Ok(1), "{same}");
+        }
         assert!(repaired("{\"a\": 1, \"a\": 2,}").is_none() && repaired("{\"a\": 1,}\n{\"a\": 2,}").is_none());
     }
 

@@ -4,6 +4,7 @@
 //! functions, which makes one request of several calls. The reply to a call is the vector as a list in JSON.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -86,7 +87,15 @@ pub(super) fn replies(calls: &[Encoded], embedded: Embedded) -> Vec<Result<Reply
     let Embedded { vectors, tokens, build } = embedded;
     let lengths: Vec<u64> = calls.iter().map(|call| call.body.len() as u64).collect();
     let tokens = tokens.map(|tokens| shares(tokens, &lengths));
+    let usual = usual_length(&vectors);
     let reply = |(i, vector): (usize, Option<Vector>)| match vector {
+        Some(vector) if !vector.is_empty() && usual != Some(vector.len()) => {
+            let message = format!(
+                "the server returned a vector of {} numbers, unlike those of most texts of the request",
+                vector.len()
+            );
+            Err(CallError::raw(CallErrorKind::Malformed, message))
+        }
         Some(vector) => Ok(Reply {
             prompt_tokens: tokens.as_ref().map(|tokens| tokens[i]),
             completion_tokens: Some(0),
@@ -99,6 +108,16 @@ pub(super) fn replies(calls: &[Encoded], embedded: Embedded) -> Vec<Result<Reply
         }
     };
     vectors.into_iter().enumerate().map(reply).collect()
+}
+
+/// The length that most vectors have; `None` if no length is more frequent than each other one.
+fn usual_length(vectors: &[Option<Vector>]) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for vector in vectors.iter().flatten().filter(|vector| !vector.is_empty()) {
+        *counts.entry(vector.len()).or_default() += 1;
+    }
+    let (length, most) = counts.iter().max_by_key(|(_, count)| **count)?;
+    (counts.values().filter(|count| *count == most).count() == 1).then_some(*length)
 }
 
 /// Divides a number by these weights. The first one gets what rounding leaves.
@@ -136,5 +155,18 @@ mod tests {
             ("[0.1,null]", Some(2), Some(0))
         );
         assert_eq!(replies[1].as_ref().unwrap_err().kind, CallErrorKind::Malformed);
+    }
+
+    #[test]
+    fn a_vector_of_another_length_than_most_is_malformed() {
+        let call = Encoded { body: b"{}".to_vec(), unsent: 0, keyed: 2 };
+        let are_good = |lengths: &[usize]| -> Vec<bool> {
+            let vectors = lengths.iter().map(|length| Some(vec![Some(0.5); *length])).collect();
+            let embedded = Embedded { vectors, tokens: None, build: None };
+            replies(&vec![call.clone(); lengths.len()], embedded).iter().map(Result::is_ok).collect()
+        };
+        assert_eq!(are_good(&[4, 3, 3]), [false, true, true]);
+        assert_eq!(are_good(&[4, 3]), [false, false], "each may be the wrong one");
+        assert_eq!(are_good(&[0, 3, 0]), [true, true, true], "a reply without numbers is refused later");
     }
 }
