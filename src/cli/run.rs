@@ -296,7 +296,15 @@ impl Run {
             .failed
             .first()
             .map_or(String::new(), |first| format!(", {} failed: {first}", number(piloted.failed.len() as u64)));
-        terminal.note(&format!("pilot: {} sent{failed}", count(sent, "call")));
+        let left = match piloted.left {
+            0 => String::new(),
+            left => format!(", {} in a batch that has not ended", count(left, "call")),
+        };
+        let more = match piloted.requests > sent {
+            true => format!(", with {} in all", count(piloted.requests, "request")),
+            false => String::new(),
+        };
+        terminal.note(&format!("pilot: {} sent{more}{failed}{left}", count(sent, "call")));
         if let Some(reason) = &piloted.stopped {
             return Err(self.stopped(reason, &budget));
         }

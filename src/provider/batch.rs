@@ -48,6 +48,8 @@ pub(crate) struct BatchJob {
     /// The calls that have ended, and all calls; 0 if they are not counted.
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// The calls that have a reply; 0 if they are not counted.
+    pub(crate) answered: u64,
     /// The name that the client gave the job, or the file with its calls.
     pub(super) marks: Vec<String>,
     /// In milliseconds since 1970.

@@ -232,7 +232,7 @@ impl Calls {
         let target = self.target(request.model);
         let stopped = self.recorder.stopped(request.key).await;
         let mut tally = stopped.map_or_else(Tally::default, |stopped| Tally::of_stopped(&stopped, request.prompt));
-        let attempts = Attempts { admission: &self.admission, target, request, progress };
+        let attempts = Attempts { admission: &self.admission, recorder: &self.recorder, target, request, progress };
         // Kept until the fallbacks have answered.
         let mut pass = self.pass(&request, target);
         let failure = match tally.given_up.take().filter(|_| !target.fallback.is_empty()) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::batch::{BatchWait, Batches};
 use super::builds::{Builds, Occasion};
 use super::call::{Admission, BudgetMeter, CallRequest, Endpoints};
 use super::calls::Calls;
@@ -32,6 +33,10 @@ pub(crate) struct PilotCall {
 pub(crate) struct Piloted {
     pub(crate) answered: u64,
     pub(crate) failed: Vec<Failure>,
+    /// The requests of these calls and of those that the end of the pilot stopped.
+    pub(crate) requests: u64,
+    /// The calls that are in batches at providers.
+    pub(crate) left: u64,
     pub(crate) stopped: Option<StopReason>,
 }
 
@@ -54,7 +59,8 @@ impl Asking {
         let ledger = project.ledger();
         let endpoints = Endpoints::new(&plan.spec, &models, |_| false);
         let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
-        let admission = Admission::new(&models, budget, endpoints, stop.clone());
+        let mut admission = Admission::new(&models, budget, endpoints, stop.clone());
+        admission.batches = Some(Batches::new(&ledger, None, stop.clone(), BatchWait::Never));
         let builds = admission.builds.clone();
         let leases = Leases::of(&ledger);
         let recorder = Recorder::start(ledger, None, builds.clone(), stop, Attempt::default())?;
@@ -62,12 +68,16 @@ impl Asking {
         Ok(Asking { calls, lanes: Lanes::new(most), recorder, builds })
     }
 
-    /// Waits until all calls are recorded.
-    pub(super) async fn close(self) -> Result<(), RunError> {
+    /// Waits until all calls are recorded. Returns the number of those that are in batches at providers.
+    pub(super) async fn close(self) -> Result<u64, RunError> {
+        let left = match self.calls.batches() {
+            Some(batches) => batches.end().await,
+            None => 0,
+        };
         drop(self.calls);
         self.recorder.close().await?;
         self.builds.confirm(Occasion::End).await;
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -118,7 +128,8 @@ pub(crate) async fn pilot(
     if let Some((first, failure)) = asking.calls.failed_alike() {
         stop.drain(StopReason::FailedAlike { first, failure });
     }
-    asking.close().await?;
+    piloted.left = asking.close().await?;
+    piloted.requests = plan.stages().map(|id| progress.totals(id).attempts).sum();
     piloted.stopped = stop.reason();
     Ok(piloted)
 }

@@ -283,6 +283,77 @@ fn a_detached_run_sends_its_batches_and_a_later_run_fetches_them() {
 }
 
 #[test]
+fn a_batch_is_fetched_though_the_spec_wants_none_any_more() {
+    for dialect in ALL {
+        let server = server().batches(|_, _| Course::after(1_500)).start();
+        let project = batched(&server, dialect, 20);
+        project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+        project.write("pipeline.toml", spec(dialect, ""));
+        project.run(&["run", "pipeline.toml", "--pilot", "5"]).exits(0).says("5 calls in a batch that has not ended");
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected(dialect, 20), "{dialect:?}");
+        assert_eq!((server.jobs().len(), server.direct(), server.requests()), (1, 0, 20), "{dialect:?}");
+        let shown = project.run(&["batches", "pipeline.toml", "--format", "json"]).exits(0).json();
+        assert_eq!(shown["batches"], json!([]), "it is over: {shown}");
+    }
+}
+
+#[test]
+fn results_that_are_no_results_are_fetched_again() {
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        let server = server().batches(|_, _| Course { pages: 2, ..Course::default() }).start();
+        let project = batched(&server, dialect, 20);
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected(dialect, 20), "{dialect:?}");
+        assert_eq!((server.jobs().len(), server.direct()), (1, 0), "{dialect:?}");
+    }
+}
+
+#[test]
+fn calls_whose_results_are_gone_are_paid_again_only_if_someone_gives_them_up() {
+    let server = server().batches(|_, number| Course { is_gone: number == 0, ..Course::default() }).start();
+    let project = batched(&server, Dialect::OpenAi, 20);
+    for _ in 0..2 {
+        project.run(&RUN).exits(3).says("no results of batch").says("`fanfold batches --cancel` gives its calls up");
+    }
+    assert_eq!((server.jobs().len(), server.direct()), (1, 0), "nothing is sent again by itself");
+    project.run(&["batches", "pipeline.toml", "--cancel"]).exits(0);
+    project.run(&RUN).exits(0);
+    assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 20));
+    assert_eq!((server.jobs().len(), server.direct()), (2, 0));
+}
+
+#[test]
+fn a_key_that_was_refused_for_one_call_of_a_batch_stops_nothing() {
+    let script = |asked: &Asked, _: usize| match (asked.header("x-batch"), row(asked)) {
+        (Some(_), 3) => Say::status(401),
+        (Some(_), 7) => Say::status(404),
+        _ => good(asked),
+    };
+    let server = server().script(script).start();
+    let project = batched(&server, Dialect::OpenAi, 20);
+    project.run(&RUN).exits(0).says("20 answered");
+    assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 20));
+    assert_eq!((server.jobs().len(), server.direct()), (1, 2), "only these two are asked again");
+}
+
+#[test]
+fn a_budget_for_some_rows_sends_a_batch_for_them() {
+    for budget in ["calls = 20", "total = { calls = 20 }"] {
+        let server = server().start();
+        let text = spec(Dialect::OpenAi, "batch = true");
+        let project = project(&server, &text.replacen("\n", &format!("\nbudget = {{ {budget} }}\n"), 1), 60);
+        project.run(&RUN).exits(4);
+        let sizes = || -> Vec<usize> { server.jobs().iter().map(|job| job.calls.len()).collect() };
+        assert_eq!((sizes(), server.direct()), (vec![20], 0), "{budget}");
+        project.write("pipeline.toml", text);
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 60));
+        assert_eq!((sizes(), server.direct()), (vec![20, 40], 0), "{budget}");
+    }
+}
+
+#[test]
 fn the_replies_of_a_cancelled_batch_are_kept() {
     for dialect in ALL {
         let server = server().batches(|_, number| Course::after(if number == 0 { 60_000 } else { 0 })).start();

@@ -257,6 +257,23 @@ fn a_run_continues_the_calls_that_an_interrupt_stopped_between_two_tries() {
 }
 
 #[test]
+fn a_run_continues_the_calls_between_whose_tries_it_was_killed() {
+    let server = third_time_lucky(300);
+    let project = project(&server, &spec(&stage("")), 13);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(20), "{}", running.stderr());
+    running.kill();
+    let before = server.requests();
+    assert!(before < 37);
+    project.run(&RUN).exits(0);
+    let repeated = server.requests() - bodies(&server.asked()).len();
+    assert!(repeated <= 12, "{repeated} tries were repeated: one of each unfinished call was in flight");
+    assert_eq!(bodies(&server.asked()).len(), 37);
+    let info = project.run(&["ledger", "info", "--format", "json"]).exits(0).json();
+    assert_eq!((&info["contents"]["answers"], &info["contents"]["failed_calls"]), (&json!(13), &json!(0)), "{info:#}");
+}
+
+#[test]
 fn workers_continue_the_calls_that_a_run_on_one_machine_stopped() {
     let server = third_time_lucky(0);
     let project =

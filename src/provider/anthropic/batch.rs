@@ -62,7 +62,8 @@ impl BatchWire for Anthropic {
         let done = ["succeeded", "errored", "canceled", "expired"].into_iter().map(count).sum();
         let results = if state == BatchState::Running { Vec::new() } else { vec![format!("{PATH}/{id}/results")] };
         let created = time(&value["created_at"]);
-        Some(BatchJob { id, state, word, done, total: done + count("processing"), marks: Vec::new(), created, results })
+        let (total, answered) = (done + count("processing"), count("succeeded"));
+        Some(BatchJob { id, state, word, done, total, answered, marks: Vec::new(), created, results })
     }
 
     /// A job has no name. One of the same size that was made after the calls were ready is taken for the lost one. If it

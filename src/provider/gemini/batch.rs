@@ -69,6 +69,7 @@ impl BatchWire for Gemini {
             word,
             done: count("successfulRequestCount") + count("failedRequestCount"),
             total: count("requestCount"),
+            answered: count("successfulRequestCount"),
             marks: about["displayName"].as_str().map(str::to_owned).into_iter().collect(),
             created: time(&about["createTime"]),
             results,

@@ -91,6 +91,7 @@ impl BatchWire for OpenAi {
             word,
             done: number(&counts["completed"]) + number(&counts["failed"]),
             total: number(&counts["total"]),
+            answered: number(&counts["completed"]),
             marks: marks.into_iter().filter_map(text).collect(),
             created: time(&value["created_at"]),
             results: results.map(|file| format!("files/{file}/content")).collect(),

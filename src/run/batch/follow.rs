@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::results::{Results, path};
 use super::shared::{Asked, Halt, Outcome, Patience, Shared, Waiting, Watched, died};
+use super::standing::GIVEN_UP;
 use crate::provider::{BatchJob, BatchState, CallError, CallErrorKind};
 use crate::store::Batch;
 
@@ -26,6 +27,9 @@ const AT_A_TIME: usize = 512;
 const QUEUE_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(600);
 const MOST_REFUSED: u32 = 200;
+/// How often the provider has to say that there are no results, and the wait between.
+const MOST_MISSING: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
 
 type Waiters = HashMap<String, oneshot::Sender<Outcome>>;
 
@@ -225,9 +229,10 @@ async fn ended(shared: &Shared, asked: &Asked, batch: &Batch) -> Result<End, Hal
                     BatchState::Running if shared.leaves => return Ok(End::Left),
                     BatchState::Running => was_running = true,
                     BatchState::Failed(error) => return Ok(End::Failed(error)),
-                    BatchState::Ended => return Ok(End::Results(fetch(shared, asked, batch, &job).await?, false)),
-                    BatchState::Cancelled => {
-                        return Ok(End::Results(fetch(shared, asked, batch, &job).await?, was_running));
+                    BatchState::Ended | BatchState::Cancelled => {
+                        let is_cancelled = job.state == BatchState::Cancelled && was_running;
+                        let results = fetch(shared, asked, batch, &job).await?;
+                        return Ok(results.map_or(End::Lost, |results| End::Results(results, is_cancelled)));
                     }
                 }
             }
@@ -257,23 +262,59 @@ async fn note(shared: &Shared, batch: &Batch, job: &BatchJob) -> Result<(), Halt
     shared.ledger(move |ledger| ledger.set_batch_state(id, &word, done)).await
 }
 
-/// Downloads the results into their file, which gets its name when it is complete.
-async fn fetch(shared: &Shared, asked: &Asked, batch: &Batch, job: &BatchJob) -> Result<Results, Halt> {
+/// Downloads the results into their file, which gets its name when it is complete. `None` if the provider has none, and the
+/// batch was cancelled here.
+///
+/// A file with fewer results than the job has is fetched again: to send the calls again would pay them twice.
+async fn fetch(shared: &Shared, asked: &Asked, batch: &Batch, job: &BatchJob) -> Result<Option<Results>, Halt> {
     let client = asked.client()?;
     let file = path(&shared.folder, &batch.name);
     std::fs::create_dir_all(&shared.folder).map_err(|error| unreadable(&error))?;
-    let mut patience = Patience::new();
+    let (mut patience, mut missing) = (Patience::new(), 0);
     loop {
         let mut part = tempfile::NamedTempFile::new_in(&shared.folder).map_err(|error| unreadable(&error))?;
-        let done = client.download(job, &mut part).await;
+        let mut done = client.download(job, &mut part).await;
+        if done.is_ok() {
+            part.flush().and_then(|()| part.as_file().sync_data()).map_err(|error| unreadable(&error))?;
+            let found = Results::open(part.path(), &client).map_err(|error| unreadable(&error))?;
+            if batch.state.as_deref() != Some(GIVEN_UP) {
+                done = complete(found.map_or(0, |found| found.count), job);
+            }
+        }
         match done {
             Ok(()) => {
-                part.flush().and_then(|()| part.as_file().sync_data()).map_err(|error| unreadable(&error))?;
                 part.persist(&file).map_err(|error| unreadable(&error.error))?;
-                break;
+                return open(shared, asked, batch).await;
+            }
+            Err(error) if error.kind == CallErrorKind::UnknownModel => {
+                missing += 1;
+                if missing < MOST_MISSING {
+                    shared.sleep(PAUSE).await?;
+                } else if batch.state.as_deref() == Some(GIVEN_UP) {
+                    return Ok(None);
+                } else {
+                    return Err(Halt::Failed(no_results(job)));
+                }
             }
             Err(error) => patience.wait(shared, error).await?,
         }
     }
-    open(shared, asked, batch).await?.ok_or(Halt::Stopped)
+}
+
+fn no_results(job: &BatchJob) -> CallError {
+    let message = format!(
+        "the provider has no results of batch {}; `fanfold batches --cancel` gives its calls up, and the next run sends them \
+         again, and pays them again",
+        job.id
+    );
+    CallError::new(CallErrorKind::Rejected, message)
+}
+
+/// Whether the results have all calls that the job has answered.
+fn complete(found: u64, job: &BatchJob) -> Result<(), CallError> {
+    if found >= job.answered {
+        return Ok(());
+    }
+    let message = format!("the results of batch {} have {found} calls, and {} are answered", job.id, job.answered);
+    Err(CallError::new(CallErrorKind::ServerError { retry_after: None }, message))
 }

@@ -32,7 +32,7 @@ use super::stop::Stop;
 use super::wait::{Wait, WaitKind};
 use crate::models::Target;
 use crate::provider::{BatchCall, Encoded};
-use crate::store::{Key, Since};
+use crate::store::{Key, Ledger, Since};
 
 pub(crate) struct Batches {
     shared: Arc<Shared>,
@@ -47,6 +47,8 @@ pub(crate) enum BatchWait {
     Long,
     /// Not at all: it sends them, and takes over the results of those that have ended.
     None,
+    /// Not at all, and it sends none.
+    Never,
 }
 
 /// Calls that will come soon: no batch is sent without them. Ends when it is dropped.
@@ -60,7 +62,9 @@ impl Batches {
             folder: path.with_file_name("batches"),
             since: since.unwrap_or(Since::ALWAYS),
             stop,
-            leaves: waits == BatchWait::None,
+            leaves: waits != BatchWait::Long,
+            sends: waits != BatchWait::Never,
+            had_open: Ledger::open_batches_at(path).is_ok_and(|open| !open.is_empty()),
             left: AtomicU64::new(0),
             holds: AtomicUsize::new(0),
             sending: tokio::sync::Mutex::default(),
@@ -90,8 +94,16 @@ impl Batches {
         self.shared.stop.unless_draining(outcome).await?.ok()
     }
 
-    /// Whether an open batch has a call with this id.
+    /// Whether calls that are not in a batch may be sent in one.
+    pub(crate) fn sends(&self) -> bool {
+        self.shared.sends
+    }
+
+    /// Whether an open batch has a call with this id. A model without batches may have had some in an earlier run.
     pub(crate) async fn has(&self, target: &Target, id: &str) -> bool {
+        if target.batch.is_none() && !self.shared.had_open {
+            return false;
+        }
         let (id, server, since) = (id.to_owned(), server(target.provider.as_ref()), self.shared.since);
         self.shared.ledger(move |ledger| ledger.is_in_batch(&id, &server, since)).await.unwrap_or(false)
     }

@@ -10,14 +10,25 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::provider::{BatchClient, BatchResult};
+use crate::provider::{BatchClient, BatchResult, CallError, CallErrorKind, Reply};
 
 pub(super) struct Results {
     file: Mutex<File>,
-    /// The place and the length of the line of each call that was answered.
-    lines: HashMap<String, (u64, usize)>,
+    /// The line of each call that was answered.
+    lines: HashMap<String, Line>,
+    /// The number of lines that are results, also those of calls without a reply.
+    pub(super) count: u64,
     /// Whether some call has a reply without an error.
     pub(super) has_replies: bool,
+}
+
+struct Line {
+    place: u64,
+    length: usize,
+    /// The hash of the reply.
+    said: u64,
+    /// Whether another line of the call has another reply.
+    is_contradicted: bool,
 }
 
 pub(super) fn path(folder: &Path, name: &str) -> PathBuf {
@@ -32,21 +43,25 @@ impl Results {
             file => file?,
         };
         let (mut reader, mut lines, mut place) = (BufReader::new(&file), HashMap::new(), 0);
-        let (mut line, mut has_replies) = (Vec::new(), false);
+        let (mut line, mut has_replies, mut count) = (Vec::new(), false, 0);
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line)?;
             if length == 0 {
                 break;
             }
-            if let Some((id, Some(reply))) = client.read(&line) {
+            let result = client.read(&line);
+            count += u64::from(result.is_some());
+            if let Some((id, Some(reply))) = result {
                 has_replies |= reply.is_ok();
-                lines.insert(id, (place, length));
+                let new = Line { place, length, said: said(&reply), is_contradicted: false };
+                let known = lines.entry(id).or_insert(new);
+                known.is_contradicted |= known.said != said(&reply);
             }
             place += length as u64;
         }
         drop(reader);
-        Ok(Some(Results { file: Mutex::new(file), lines, has_replies }))
+        Ok(Some(Results { file: Mutex::new(file), lines, count, has_replies }))
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
@@ -54,10 +69,20 @@ impl Results {
     }
 
     pub(super) fn get(&self, id: &str, client: &BatchClient<'_>) -> Option<BatchResult> {
-        let (place, length) = self.lines.get(id)?;
+        let Line { place, length, is_contradicted, .. } = self.lines.get(id)?;
+        if *is_contradicted {
+            let message = "the batch has two different replies to this call";
+            return Some((id.to_owned(), Some(Err(CallError::new(CallErrorKind::Malformed, message)))));
+        }
         let mut line = vec![0; *length];
         let mut file = self.file.lock();
         file.seek(SeekFrom::Start(*place)).and_then(|_| file.read_exact(&mut line)).ok()?;
         client.read(&line)
     }
+}
+
+fn said(reply: &Result<Reply, CallError>) -> u64 {
+    let text = reply.as_ref().map_or_else(|error| error.message.as_str(), |reply| reply.text.as_str());
+    let hash = blake3::hash(text.as_bytes());
+    hash.as_bytes().iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
 }

@@ -29,6 +29,9 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     /// Whether batches that have not ended are left.
     pub(super) leaves: bool,
+    pub(super) sends: bool,
+    /// Whether an earlier run has left a batch.
+    pub(super) had_open: bool,
     /// The calls that were left.
     pub(super) left: AtomicU64,
     /// How many parts of the run have calls that they will add soon.

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::shared::server;
-use crate::provider::{BatchJob, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider};
+use crate::provider::{BatchJob, BatchState, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider};
 use crate::spec::Spec;
 use crate::store::{Batch, Ledger, LedgerError};
+
+/// The state of a batch in the ledger that was cancelled here. If it turns out to have no results, its calls are sent again.
+pub(super) const GIVEN_UP: &str = "given up";
 
 /// An open batch.
 #[derive(Debug)]
@@ -38,7 +41,13 @@ pub(crate) async fn standing(
     let mut all = Vec::new();
     for batch in batches {
         let found = match (providers.get(&batch.server), &failed) {
-            (Some(provider), _) => look(provider.as_ref(), &batch, cancels(&batch)).await,
+            (Some(provider), _) => {
+                let cancels = cancels(&batch);
+                if cancels {
+                    Ledger::open(path)?.set_batch_state(batch.id, GIVEN_UP, batch.done)?;
+                }
+                look(provider.as_ref(), &batch, cancels).await
+            }
             (None, Some(error)) => Err(error.message.clone()),
             (None, None) => continue,
         };
@@ -55,8 +64,11 @@ async fn look(provider: &dyn Provider, batch: &Batch, cancels: bool) -> Result<(
     let none = || CallError::new(CallErrorKind::Rejected, "the provider has no batches");
     let client = provider.batches().ok_or_else(none).map_err(|error| error.message)?;
     let Some(id) = batch.job.as_deref() else { return Ok((None, false)) };
-    if cancels {
-        client.cancel(id).await.map_err(|error| error.message)?;
+    let job = client.look(id).await.map_err(|error| error.message)?;
+    // Providers refuse to cancel what has ended.
+    if !cancels || job.as_ref().is_none_or(|job| job.state != BatchState::Running) {
+        return Ok((job, cancels));
     }
-    Ok((client.look(id).await.map_err(|error| error.message)?, cancels))
+    client.cancel(id).await.map_err(|error| error.message)?;
+    Ok((client.look(id).await.map_err(|error| error.message)?, true))
 }

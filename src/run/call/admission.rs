@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::budget::{BudgetMeter, Cost, Reserved};
 use super::context::USUAL_REPLY;
-use super::endpoint::{EndpointState, Endpoints};
+use super::endpoint::{EndpointState, Endpoints, ReplyLengths};
 use super::limiter::{Turn, Verdict};
 use super::residency::{Residencies, Stay};
 use super::waiting::Waiting;
@@ -31,6 +32,8 @@ pub(crate) struct Admission {
     pub(crate) stop: Stop,
     /// `None` if every call is sent at once.
     pub(crate) batches: Option<Batches>,
+    /// Whether calls lend their lanes while they wait for the budget.
+    pub(crate) lends: bool,
     pub(super) texts: Waiting,
     calls: AtomicU64,
 }
@@ -41,6 +44,9 @@ pub(crate) struct Admitted<'a> {
     reserved: Reserved<'a>,
     endpoint: &'a EndpointState,
     builds: &'a Builds,
+    replies: &'a ReplyLengths,
+    /// Held until the length of a reply is known.
+    _first: Option<MutexGuard<'a, ()>>,
     model: usize,
     price: Option<Price>,
     prompt: u64,
@@ -72,6 +78,7 @@ impl Admission {
             residencies,
             stop,
             batches: None,
+            lends: false,
             texts: Waiting::default(),
             calls: AtomicU64::new(0),
         }
@@ -95,13 +102,32 @@ impl Admission {
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
         let stay = self.stop.unless_draining(self.residencies.enter(target)).await?;
+        let replies = &self.endpoints.of(target).replies;
+        let sampling = &call.model.sampling;
+        let is_guess = sampling.max_tokens.is_none() && sampling.embedding.is_none() && self.budget.limits_tokens();
+        let first = match is_guess {
+            true => self.stop.unless_draining(replies.await_first()).await?,
+            false => None,
+        };
+        let reply = reply.max(replies.longest());
         let cost = Cost::of(CallTokens { prompt, reply, ..CallTokens::default() }, price, false);
         let reserved = self.reserve(cost).await?;
         let turn = endpoint.limiter.turn(target.index, age, prompt + reply);
         match self.stop.unless_draining(self.turn_or_fallback(target, turn)).await {
             Some(Ok(turn)) => {
                 let (builds, model) = (&*self.builds, target.index);
-                Some(Ok(Admitted { turn, stay, reserved, endpoint, builds, model, price, prompt }))
+                Some(Ok(Admitted {
+                    turn,
+                    stay,
+                    reserved,
+                    endpoint,
+                    builds,
+                    replies,
+                    _first: first,
+                    model,
+                    price,
+                    prompt,
+                }))
             }
             otherwise => {
                 reserved.release();
@@ -191,6 +217,11 @@ impl Batched<'_> {
     pub(crate) fn release(self) {
         self.reserved.release();
     }
+
+    /// The call is in a batch that a later run takes over. What it may cost stays reserved.
+    pub(crate) fn left(self) {
+        self.reserved.keep();
+    }
 }
 
 impl Admitted<'_> {
@@ -203,6 +234,7 @@ impl Admitted<'_> {
             reply: completion.unwrap_or(0),
         };
         let cost = Cost::of(tokens, self.price, false);
+        self.replies.add(completion);
         self.reserved.settle(cost);
         self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply), &reply.quotas);
         self.endpoint.is_up();

@@ -3,6 +3,7 @@
 //! [`outcome`] decides what to do after an attempt; the loop here carries it out.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Admission, Ended};
@@ -20,6 +21,7 @@ use crate::prompt::{Answer, Failure, FailureKind, Message};
 use crate::provider::{BatchRetries, Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
 use crate::run::batch::{Batches, Outcome as BatchOutcome};
 use crate::run::progress::StageProgress;
+use crate::run::recorder::Recorder;
 use crate::run::stop::{First, StopReason};
 use crate::spec::Overflow;
 
@@ -28,6 +30,7 @@ const MOST_MISSED: u32 = 3;
 
 pub(crate) struct Attempts<'a> {
     pub(crate) admission: &'a Admission,
+    pub(crate) recorder: &'a Recorder,
     pub(crate) target: &'a Target,
     pub(crate) request: CallRequest<'a>,
     pub(crate) progress: &'a StageProgress,
@@ -54,7 +57,8 @@ impl Attempts<'_> {
         let (age, _pending) = (self.admission.age(), pending.begin());
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
-            if !self.goes_in_batch(tally) {
+            // A call of a batch lends its lane, and calls that wait for the first answer would not give it back.
+            if !self.goes_in_batch(tally) && !self.is_in_batch(tally).await {
                 self.admission.stop.unless_draining(pass.wait()).await?;
             }
             let sent = tally.requests();
@@ -78,12 +82,16 @@ impl Attempts<'_> {
                         }
                     };
                     tally.counted += u32::from(counts);
+                    let is_paid = failed.reply.is_some();
                     tally.note(failed);
                     if let Some(again) = again {
                         let seed = self.model(tally.reasons.len() + 1).sampling.seed;
                         conversation.again = Some(tally.again(again, seed));
                     }
                     goes_on?;
+                    if is_paid {
+                        self.keep(tally).await?;
+                    }
                     self.wait(delay, pass).await?;
                 }
                 Outcome::Shorten(failed) => {
@@ -101,6 +109,12 @@ impl Attempts<'_> {
                 }
             }
         }
+    }
+
+    /// Records the replies so far, so that a run that is killed does not pay them again. Returns `None` if the run stops.
+    async fn keep(&self, tally: &Tally) -> Option<()> {
+        let record = Arc::new(tally.record_between_tries(&self.request, self.target));
+        self.recorder.record(record, [self.request.model; 2]).await.map(drop)
     }
 
     /// The end of a call that fails for good. Returns `None` if it stops the run.
@@ -302,22 +316,21 @@ impl Attempts<'_> {
         }
     }
 
-    /// The batches, if the model's first requests go in them.
-    fn batches(&self) -> Option<(&Batches, BatchRetries)> {
-        let batches = self.admission.batches.as_ref().filter(|_| !self.request.prompt.expect.is_vector());
-        batches.zip(self.target.batch)
+    fn batches(&self) -> Option<&Batches> {
+        self.admission.batches.as_ref().filter(|_| !self.request.prompt.expect.is_vector())
     }
 
     /// Whether the next request goes in a batch: the first one about a row, until a failed attempt counts, or all.
     fn goes_in_batch(&self, tally: &Tally) -> bool {
-        self.batches()
-            .is_some_and(|(_, retries)| retries == BatchRetries::Batched || self.request.is_first && tally.counted == 0)
+        let sends = self.batches().is_some_and(Batches::sends);
+        let retries = self.target.batch.filter(|_| sends);
+        retries.is_some_and(|retries| retries == BatchRetries::Batched || self.request.is_first && tally.counted == 0)
     }
 
     /// Whether an earlier process has sent the next request in a batch, so that its reply is there or will be.
     async fn is_in_batch(&self, tally: &Tally) -> bool {
         match self.batches() {
-            Some((batches, _)) => batches.has(self.target, &self.batch_id(tally)).await,
+            Some(batches) => batches.has(self.target, &self.batch_id(tally)).await,
             None => false,
         }
     }
@@ -336,12 +349,13 @@ impl Attempts<'_> {
         encode: &(dyn Fn() -> Encoded + Sync),
         tally: &mut Tally,
     ) -> Option<Result<Reply, SendError>> {
-        let (batches, _) = self.batches()?;
+        let batches = self.batches()?;
         let id = self.batch_id(tally);
         let mut missed = 0;
         loop {
             let encoded = encode();
-            let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
+            // A lane that waits for the budget would hold up the rows without which no batch is sent.
+            let admitted = self.request.lane.lend(self.admission.admit_to_batch(self.target, call, &encoded)).await?;
             let asked = batches.ask(self.target, (id.clone(), self.request.key), encoded);
             let (error, verdict) = match self.request.lane.lend(asked).await? {
                 BatchOutcome::Reply { reply, others } => match *reply {
@@ -356,7 +370,7 @@ impl Attempts<'_> {
                             self.admission.endpoints.of(self.target).first_answer.answered();
                         }
                         tally.count_batched(None, self.progress);
-                        (error, None)
+                        (of_item(error), None)
                     }
                 },
                 BatchOutcome::Missing if missed < MOST_MISSED => {
@@ -374,7 +388,7 @@ impl Attempts<'_> {
                 }
                 BatchOutcome::Failed(error) => (error, Some(Verdict::Beyond)),
                 BatchOutcome::Left => {
-                    admitted.release();
+                    admitted.left();
                     return None;
                 }
             };
@@ -388,7 +402,13 @@ impl Attempts<'_> {
         encoded: Encoded,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
-        let admitted = match self.admission.admit(self.target, call, &encoded, age).await? {
+        let admit = self.admission.admit(self.target, call, &encoded, age);
+        // The budget may wait for calls of batches.
+        let admitted = match self.admission.lends {
+            true => self.request.lane.lend(admit).await?,
+            false => admit.await?,
+        };
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 let ended = Ended { verdict: None, outage: Some(Duration::ZERO) };
@@ -415,6 +435,18 @@ impl Attempts<'_> {
         self.admission.stop_if_closed(self.target);
         Some(result)
     }
+}
+
+/// The error of one call of a batch. That the key, the model or the account was refused when the provider came to this call
+/// does not stop the run: the next try shows whether it still is.
+fn of_item(error: CallError) -> CallError {
+    let kind = match error.kind {
+        CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
+            CallErrorKind::ServerError { retry_after: None }
+        }
+        kind => kind,
+    };
+    CallError { kind, ..error }
 }
 
 /// Whether a smaller pack may avoid the failure.

@@ -87,6 +87,11 @@ impl BudgetMeter {
         BudgetMeter { run, total, earlier, state, settled, waiting: UnderWay::default() }
     }
 
+    /// Whether the number of tokens decides how much is left.
+    pub(crate) fn limits_tokens(&self) -> bool {
+        [self.run, self.total].iter().any(|limit| limit.tokens.is_some() || limit.usd.is_some())
+    }
+
     fn exceeded(&self, cost: Cost) -> Option<SpentLimit> {
         let run = cost.exceeds(&self.run).map(|what| SpentLimit { what, of_all_runs: false });
         let total = || self.earlier.plus(cost).exceeds(&self.total);
@@ -138,6 +143,17 @@ impl Reserved<'_> {
         let mut state = meter.state.lock();
         // The request itself is counted when the reservation is dropped.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
+    }
+
+    /// Spends what is reserved, because the call will be paid after the run.
+    pub(crate) fn keep(mut self) {
+        let Some((meter, id)) = self.0.take() else { return };
+        let mut state = meter.state.lock();
+        let kept =
+            state.reserved.iter().position(|(other, _)| *other == id).map(|place| state.reserved.swap_remove(place));
+        state.spent = kept.map_or(state.spent, |(_, cost)| state.spent.plus(cost));
+        drop(state);
+        meter.settled.notify_waiters();
     }
 
     /// Ends the reservation of a call that was not sent.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::first_answer::FirstAnswer;
@@ -30,6 +31,7 @@ pub(crate) struct ModelState {
     pub(crate) pending: UnderWay,
     /// The requests in flight.
     pub(crate) sent: UnderWay,
+    pub(crate) replies: ReplyLengths,
     /// The model's name in the spec.
     name: String,
     /// `timeout_secs` of the provider.
@@ -37,6 +39,34 @@ pub(crate) struct ModelState {
     holds_one_model: bool,
     /// Whether a stage asks the model itself, not only as another model's fallback.
     is_asked: bool,
+}
+
+/// How long the replies of a model are: a call without `max_tokens` may cost as much as the longest one.
+#[derive(Debug, Default)]
+pub(crate) struct ReplyLengths {
+    /// In tokens; 0 before the first reply.
+    longest: AtomicU64,
+    first: tokio::sync::Mutex<()>,
+}
+
+impl ReplyLengths {
+    pub(crate) fn longest(&self) -> u64 {
+        self.longest.load(Relaxed)
+    }
+
+    /// A server need not count the tokens.
+    pub(crate) fn add(&self, tokens: Option<u64>) {
+        self.longest.fetch_max(tokens.unwrap_or_default().max(1), Relaxed);
+    }
+
+    /// Waits for the first reply. The first call does not wait, and makes the others wait while it has the result.
+    pub(crate) async fn await_first(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.longest() > 0 {
+            return None;
+        }
+        let first = self.first.lock().await;
+        (self.longest() == 0).then_some(first)
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +108,7 @@ impl Endpoints {
                 refusals: RefusalCounts::default(),
                 pending: UnderWay::default(),
                 sent: UnderWay::default(),
+                replies: ReplyLengths::default(),
                 name: target.name.clone(),
                 deadline: spec.endpoints[name].endpoint.timeout_secs(),
                 holds_one_model: target.holds_one_model(),

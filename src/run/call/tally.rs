@@ -25,7 +25,7 @@ impl From<CallError> for FailedAttempt {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tally {
     /// When the first request was sent. Time spent in our own queue does not count against the time limit.
     started: Option<Instant>,
@@ -89,7 +89,12 @@ impl Tally {
     /// begin with the same ones, and with the mark that the run ended.
     pub(crate) fn record_of_stopped(mut self, request: &CallRequest<'_>, target: &Target) -> Record {
         self.tries.push(json!({ "reply": null, "error": STOPPED }));
-        Record { error: Some(STOPPED.to_owned()), ..self.record(request, target, None, None) }
+        self.record_between_tries(request, target)
+    }
+
+    /// The record of a call before its next try, in case this process is killed. The record after it replaces it.
+    pub(crate) fn record_between_tries(&self, request: &CallRequest<'_>, target: &Target) -> Record {
+        Record { error: Some(STOPPED.to_owned()), ..self.clone().record(request, target, None, None) }
     }
 
     /// The requests in a form that the server takes.

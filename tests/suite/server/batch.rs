@@ -22,11 +22,15 @@ pub(crate) struct Course {
     pub(crate) fails: Option<(&'static str, &'static str)>,
     /// The job is made, but the connection breaks off before the answer.
     pub(crate) is_lost: bool,
+    /// How often a page of HTML comes instead of the results.
+    pub(crate) pages: usize,
+    /// Whether a file of results of OpenAI's is not there.
+    pub(crate) is_gone: bool,
 }
 
 impl Default for Course {
     fn default() -> Self {
-        Course { after_ms: 0, misses: |_| false, fails: None, is_lost: false }
+        Course { after_ms: 0, misses: |_| false, fails: None, is_lost: false, pages: 0, is_gone: false }
     }
 }
 
@@ -76,6 +80,7 @@ struct State {
     jobs: Vec<Job>,
 }
 
+const PAGE_OF_HTML: &[u8] = b"<html><body>Please sign in.</body></html>";
 /// A page of a list of jobs.
 const PAGE: usize = 3;
 
@@ -232,6 +237,12 @@ impl Batches {
         let mut state = self.state.lock().expect("no panic while locked");
         let job = state.jobs.iter_mut().find(|job| job.id == id)?;
         job.go_on(shared);
+        if job.course.is_gone {
+            return None;
+        }
+        if job.shows_page() {
+            return Some(PAGE_OF_HTML.to_vec());
+        }
         job.is_fetched = true;
         let expired = json!({"code": "batch_expired", "message": "This request could not be executed in time."});
         let lines = job.results.iter().flatten().rev().filter_map(|(id, result)| match (kind, result) {
@@ -251,6 +262,9 @@ impl Batches {
         let mut state = self.state.lock().expect("no panic while locked");
         let Some(job) = state.jobs.iter_mut().find(|job| job.id == id) else { return Vec::new() };
         job.go_on(shared);
+        if job.shows_page() {
+            return PAGE_OF_HTML.to_vec();
+        }
         job.is_fetched = true;
         let untried = if job.is_cancelled { "canceled" } else { "expired" };
         let lines = job.results.iter().flatten().rev().map(|(id, result)| {
@@ -270,6 +284,13 @@ impl Batches {
 }
 
 impl Job {
+    /// Whether a page comes instead of the results this time.
+    fn shows_page(&mut self) -> bool {
+        let left = self.course.pages;
+        self.course.pages = left.saturating_sub(1);
+        left > 0
+    }
+
     /// The calls that have an answer.
     pub(crate) fn answered(&self) -> impl Iterator<Item = &String> {
         let answered = self.results.iter().flatten().filter(|(_, result)| result.is_some());
