@@ -18,7 +18,8 @@ use crate::run::{Stop, StopReason};
 /// Measures how fast the models of a spec answer with more and more calls in flight, and recommends a number.
 ///
 /// Sends the prompts of the first rows of a stage, or a prompt of your choice. All calls are real: the ledger is
-/// neither read nor written. The limits and the budget of the spec apply.
+/// neither read nor written. The limits and the budget of a run apply, but not
+/// `budget.total`: no later run counts these calls.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     /// The spec [default: the only spec of this folder].

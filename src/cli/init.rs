@@ -174,7 +174,9 @@ impl Init {
                 source: data.stem().to_string(),
                 settings: &data.settings,
             };
-            return (self.template.over(&of), format!("# The columns of {}: {columns}\n\n", data.name), None);
+            // The headers of workbooks may have several lines, which a comment can't have.
+            let comment = format!("# The columns of {}: {columns}", data.name).replace(char::is_control, " ");
+            return (self.template.over(&of), comment + "\n\n", None);
         }
         match self.template.rows() {
             Some((file, rows, text)) => {

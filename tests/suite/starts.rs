@@ -50,6 +50,14 @@ fn a_spec_for_a_data_file_reads_its_columns() {
 }
 
 #[test]
+fn names_of_several_lines_do_not_break_a_first_spec() {
+    let project = Project::new().file("a.csv", "id,\"How do you\nfeel, in words?\"\n1,Very well\n2,Not so well\n");
+    project.run(&["init", "--from", "a.csv"]).exits(0);
+    project.run(&["validate"]).exits(0).says("no problems");
+    assert!(project.run(&["plan", "--render", "1"]).exits(0).stdout.contains("Very well"));
+}
+
+#[test]
 fn a_first_spec_has_what_was_detected_in_the_file() {
     for (file, text, setting) in [
         ("a.csv", "id;remark\n1;Peace and plenty\n2;We mourn\n", "delimiter = \";\""),
