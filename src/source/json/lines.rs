@@ -21,7 +21,7 @@ use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
 use crate::source::settings::column_choice::{ColumnChoice, ColumnRef};
 use crate::source::settings::layout::Layout;
-use crate::source::settings::{File, means_null};
+use crate::source::settings::{File, means_null, rules_of_nulls};
 use crate::source::text::cell::{Column, Type, batch_of, schema};
 use crate::source::text::{Position, Text};
 use crate::table::Shape;
@@ -214,7 +214,8 @@ impl Reader for JsonlReader {
     }
 
     fn reading(&self, _: &DataFile, options: &File) -> Result<Reading, SourceError> {
-        Ok(Reading { encoding: Some(options.encoding_name()), ..Reading::default() })
+        let rules = rules_of_nulls(&options.null_values);
+        Ok(Reading { encoding: Some(options.encoding_name()), rules, ..Reading::default() })
     }
 
     fn read(

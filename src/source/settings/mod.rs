@@ -124,6 +124,14 @@ pub(crate) fn means_null(nulls: &[String], text: &str, number: Option<f64>) -> b
     nulls.iter().any(|null| null == text || equals(null))
 }
 
+/// The rules of a reading by [`means_null`]: the first version of the readers compared texts only.
+pub(crate) fn rules_of_nulls(nulls: &[String]) -> Vec<&'static str> {
+    match nulls.iter().any(|null| null.parse::<f64>().is_ok_and(f64::is_finite)) {
+        true => vec!["null_values are numbers too"],
+        false => Vec::new(),
+    }
+}
+
 /// What a column with value labels contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

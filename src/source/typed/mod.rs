@@ -24,7 +24,7 @@ use crate::source::batches::{
 };
 use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
-use crate::source::settings::{File, Values, means_null};
+use crate::source::settings::{File, Values, means_null, rules_of_nulls};
 use crate::table::{Cell, Labels};
 
 /// Numbers up to this one that are whole are integers.
@@ -203,7 +203,8 @@ impl<T: Open> Reader for TypedReader<T> {
         let mixed = mixed.filter(|((column, _), seen)| column.ty.is_none() && seen.is_mixed());
         detected.extend(mixed.map(|((_, variable), _)| format!("types = {{ {:?} = \"string\" }}", variable.name)));
         let encoding = encoding.map(|encoding| encoding.name().to_lowercase());
-        Ok(Reading { detected, encoding, weight, ..Reading::default() })
+        let rules = rules_of_nulls(&options.null_values);
+        Ok(Reading { detected, encoding, weight, rules, ..Reading::default() })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Raw, array, fit, refused};
 use crate::source::batches::{Batches, SourceError};
 use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
-use crate::source::settings::{File, means_null};
+use crate::source::settings::{File, means_null, rules_of_nulls};
 use crate::table::{Cell, cell_at};
 
 pub(crate) struct Retyped<R>(pub(crate) R);
@@ -27,7 +27,9 @@ impl<R: Reader> Reader for Retyped<R> {
     }
 
     fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
-        self.0.reading(file, options)
+        let mut reading = self.0.reading(file, options)?;
+        reading.rules.extend(rules_of_nulls(&options.null_values));
+        Ok(reading)
     }
 
     fn read(

@@ -70,14 +70,13 @@ impl Missing {
 /// A text without the spaces at its end, and whether all its bytes are valid. A character that is cut at the end is left
 /// out: SPSS cuts texts at their width.
 pub(crate) fn text(bytes: &[u8], encoding: &'static Encoding) -> (String, bool) {
-    // Writers pad with spaces. White space of other kinds belongs to the text.
-    let padding = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte != 0 && byte != b' ').map_or(0, |last| last + 1);
-    let bytes = &bytes[..padding(bytes)];
+    let bytes = bytes.trim_ascii_end();
     let bytes = match str::from_utf8(bytes) {
         Err(error) if encoding == UTF_8 && error.error_len().is_none() => &bytes[..error.valid_up_to()],
         _ => bytes,
     };
-    let (text, wrong) = encoding.decode_without_bom_handling(&bytes[..padding(bytes)]);
+    let end = bytes.iter().rposition(|&byte| byte != 0 && byte != b' ').map_or(0, |last| last + 1);
+    let (text, wrong) = encoding.decode_without_bom_handling(&bytes[..end]);
     (text.into_owned(), !wrong)
 }
 

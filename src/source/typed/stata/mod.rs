@@ -169,7 +169,7 @@ impl DtaRows {
                     number!(value, StataFloat, |n: f32| Raw::Number(n.to_string().parse().unwrap_or(f64::from(n))))
                 }
                 Value::Double(value) => number!(value, StataDouble, Raw::Number),
-                Value::String(text) => Raw::Text(text.to_string()),
+                Value::String(text) => Raw::Text(text.trim_end_matches(' ').to_owned()),
                 Value::LongStringRef(text) => {
                     let key = (text.variable(), text.observation());
                     let text = strings.as_mut().map(|strings| strings.text(key)).transpose();
