@@ -45,7 +45,6 @@ impl CallTotals {
         ] {
             *total = total.saturating_sub(less);
         }
-        self.latency_ms = (self.latency_ms - earlier.latency_ms).max(0.0);
     }
 
     pub(crate) fn plus(&mut self, more: &CallTotals) {

@@ -63,8 +63,9 @@ impl Known {
         };
         let (answers, index) = (open(ANSWERS)?, open(INDEX)?);
         let bytes = index.metadata().map_err(StoreError::io(&folder.join(INDEX)))?.len();
-        let mut calls = BufReader::new(open(STOPPED)?);
-        let stopped = std::iter::from_fn(|| read_entry(&mut calls)).filter_map(Entry::call);
+        // Plans of earlier versions have none.
+        let mut calls = File::open(folder.join(STOPPED)).ok().map(BufReader::new);
+        let stopped = std::iter::from_fn(|| read_entry(calls.as_mut()?)).filter_map(Entry::call);
         Ok(Known {
             files: Mutex::new((answers, index)),
             count: bytes / ENTRY,

@@ -14,7 +14,9 @@ use crate::object::{Address, ObjectError};
 
 const PLAN: &str = "plan.json";
 /// The files of the shared folder that a worker copies before it starts.
-const COPIED: [&str; 3] = ["known.answers", "known.index", "known.stopped"];
+const COPIED: [&str; 2] = ["known.answers", "known.index"];
+/// The calls between two tries. Plans of earlier versions have none.
+const STOPPED: &str = "known.stopped";
 const SOURCES: &str = "sources";
 const FILES: &str = "files";
 
@@ -45,7 +47,7 @@ pub(crate) fn push(dir: &RunDir, folder: &Address, needs: &Needs<'_>) -> Result<
         }
         Ok(())
     };
-    for name in COPIED {
+    for name in COPIED.into_iter().chain([STOPPED]) {
         put(name, &shared.path(name))?;
     }
     for file in super::rundir::files_in(&shared.path("spec"))? {
@@ -165,6 +167,9 @@ impl WorkerRun {
         write(shared.root(), PLAN, &plan)?;
         for name in COPIED {
             copy_object(&mirror, name, &shared.path(name))?;
+        }
+        if let Some(stopped) = mirror.bucket().get(STOPPED)? {
+            write(shared.root(), STOPPED, &stopped)?;
         }
         for folder in ["spec", SOURCES, FILES] {
             for name in mirror.bucket().list(folder)? {
