@@ -34,7 +34,8 @@ pub(super) fn maps(text: &str) -> Result<Vec<Map<String, Value>>, String> {
     }
 }
 
-/// The first members of an object that is not JSON as a whole. Lists of options, such as `"yes" | "no"`, are left out.
+/// The first members of an object that is not JSON as a whole. Left out are objects, and what only describes an answer, such
+/// as `"yes" | "no"` and `"yes", ...`.
 fn members(object: &str) -> Vec<(String, Value)> {
     fn next<T: serde::de::DeserializeOwned>(text: &str) -> Option<(T, &str)> {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
@@ -45,10 +46,12 @@ fn members(object: &str) -> Vec<(String, Value)> {
     while let Some(text) = rest {
         let pair = next::<String>(text).and_then(|(key, after)| Some((key, next::<Value>(after.strip_prefix(':')?)?)));
         let Some((key, (value, after))) = pair else { break };
-        if !after.starts_with('|') {
+        rest = after.strip_prefix(',').map(str::trim_start);
+        let is_rest = |text: &str| text.starts_with("...") || text.starts_with('\u{2026}');
+        let ends = after.is_empty() || after.starts_with(['}', ']', '`']);
+        if !value.is_object() && (ends || rest.is_some_and(|rest| !is_rest(rest))) {
             found.push((key, value));
         }
-        rest = after.strip_prefix(',');
     }
     found
 }
@@ -196,12 +199,18 @@ mod tests {
         assert_eq!(maps("{\"a\": {\"a\": 2}}").unwrap().len(), 1, "an object inside of another");
         assert_eq!(maps("{\"a\": 1, \"a\": 1}").unwrap().len(), 1);
         assert_eq!(maps("x {\"a\": 1, \"a\": 2}").unwrap_err(), "\"a\" has two different values in one object");
-        for broken in ["{\"a\": 1,} {\"a\": 2}", "{\"b\": [], \"a\": 1 or {\"a\": 2}", "{\"a\":2}\nNo, {\"a\": 1"] {
+        for broken in ["{\"a\": 1,} {\"a\": 2}", "{\"b\": [], \"a\": 1, x or {\"a\": 2}", "{\"a\":2}\nNo, {\"a\": 1"] {
             assert!(maps(broken).unwrap_err().contains("in an object that is not JSON"), "{broken}");
         }
-        for same in
-            ["{\"a\": 1,} {\"a\": 1}", "one of {\"a\": 1 | 2}: {\"a\": 2}", "{a: 1} {\"a\": 2}", "{\"a\": {\"a\": 2}"]
-        {
+        for same in [
+            "{\"a\": 1,} {\"a\": 1}",
+            "one of {\"a\": 1 | 2}: {\"a\": 2}",
+            "{a: 1} {\"a\": 2}",
+            "{\"a\": {\"a\": 2}",
+            "{\"a\": {\"a\": 2},}",
+            "{\"a\": 1 or 2} {\"a\": 2}",
+            "{\"a\": 1, ...} {\"a\": 2}",
+        ] {
             assert_eq!(maps(same).map(|maps| maps.len()), Ok(1), "{same}");
         }
         assert!(repaired("{\"a\": 1, \"a\": 2,}").is_none() && repaired("{\"a\": 1,}\n{\"a\": 2,}").is_none());
