@@ -231,6 +231,11 @@ impl Plan {
         if !self.set.is_empty() {
             of["set"] = json!(self.set);
         }
+        // Earlier versions put them on other rows.
+        let mut corrections = self.spec.stages().filter_map(|(_, stage)| stage.corrections.as_ref());
+        if corrections.any(|corrections| corrections.are_left_out) {
+            of["corrections"] = json!("left out");
+        }
         if !transforms.is_empty() {
             of["reshapes"] = json!(transforms);
         }
