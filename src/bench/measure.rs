@@ -208,7 +208,7 @@ impl Lane {
     async fn send(&self, call: &Call<'_>, encoded: Encoded) -> Option<Sent> {
         let target = self.target();
         let waited = Instant::now();
-        let admitted = match self.admission.admit(target, call, &encoded, self.admission.age()).await? {
+        let admitted = match self.admission.admit(target, call, &encoded, (self.admission.age(), None)).await? {
             Ok(admitted) => admitted,
             Err(error) => return Some(Sent { result: Err(error), took: Duration::ZERO, held: waited.elapsed() }),
         };

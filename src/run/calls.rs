@@ -195,7 +195,8 @@ impl Calls {
 
     /// Whether the call may be in a batch, which takes hours.
     fn may_take_long(&self, request: &CallRequest<'_>) -> bool {
-        let goes = self.batches().is_some() && self.target(request.model).batch.is_some();
+        let goes =
+            self.batches().is_some_and(|batches| batches.had_open() || self.target(request.model).batch.is_some());
         goes && !request.prompt.expect.is_vector()
     }
 
@@ -230,7 +231,7 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<(Record, Result<Answer, Failure>, bool)> {
         let target = self.target(request.model);
-        let stopped = self.recorder.stopped(request.key).await;
+        let stopped = self.recorder.stopped(request.key, self.leases.is_alone()).await;
         let mut tally = stopped.map_or_else(Tally::default, |stopped| Tally::of_stopped(&stopped, request.prompt));
         let attempts = Attempts { admission: &self.admission, recorder: &self.recorder, target, request, progress };
         // Kept until the fallbacks have answered.

@@ -133,7 +133,7 @@ impl Session {
         let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
         let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
         let mut admission = Admission::new(&models, budget, endpoints, stop.clone());
-        admission.lends = models.iter().any(|target| target.batch.is_some());
+        admission.may_batch = models.iter().any(|target| target.batch.is_some());
         admission.batches = batches.map(|waits| Batches::new(&ledger, fresh_since, stop.clone(), waits));
         let builds = admission.builds.clone();
         let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;

@@ -76,6 +76,11 @@ impl Lane {
         waited
     }
 
+    /// Gives the lane up. The call goes on without one, so that it never waits for calls that wait for it.
+    pub(crate) fn give_up(&self) {
+        drop(self.permit.lock().take());
+    }
+
     /// Waits for `wait` without the lane, perhaps for hours. What limits memory limits the number of such calls.
     pub(crate) async fn lend<T>(&self, wait: impl Future<Output = T>) -> T {
         let permit = self.permit.lock().take();

@@ -174,9 +174,10 @@ impl Recorder {
         Ok(found)
     }
 
-    /// Takes the call with this key that an earlier run stopped between two tries.
-    pub(crate) async fn stopped(&self, key: Key) -> Option<Record> {
-        if !self.shared.stopped.lock().remove(&key) {
+    /// Takes the call with this key that an earlier run stopped between two tries, or a process that ran beside this one
+    /// and was killed.
+    pub(crate) async fn stopped(&self, key: Key, is_alone: bool) -> Option<Record> {
+        if !self.shared.stopped.lock().remove(&key) && is_alone {
             return self.shared.known.as_ref()?.take_stopped(key);
         }
         let (recorder, since) = (self.clone(), self.shared.fresh_since.unwrap_or(Since::ALWAYS));

@@ -299,6 +299,64 @@ fn a_batch_is_fetched_though_the_spec_wants_none_any_more() {
 }
 
 #[test]
+fn equal_rows_of_a_batch_wait_without_lanes_though_the_spec_wants_none_any_more() {
+    let server = server().batches(|_, _| Course::after(4_000)).start();
+    let text = |provider| {
+        spec(Dialect::OpenAi, provider).replace("chunk_size = 16", "chunk_size = 16\nworkers = 1\nbatch_size = 2")
+    };
+    // Three texts, ten times each.
+    let mut table = rows(3);
+    let header = table.remove(0);
+    let copies = (0..30).map(|i| [format!("k{i:02}"), table[i % 3][1].clone(), table[i % 3][2].clone()]);
+    let all: Vec<[String; 3]> = [header].into_iter().chain(copies).collect();
+    let project = project(&server, &text("batch = true"), 3).csv("data.csv", &all);
+    project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+    project.write("pipeline.toml", text(""));
+    project.run(&RUN).exits(0).says("30 answered");
+    assert_eq!((server.jobs().len(), server.direct()), (1, 0));
+}
+
+#[test]
+fn a_pilot_and_a_spec_without_batches_send_no_further_batch() {
+    for pilot in [false, true] {
+        let course = |_: &Job, _| Course { misses: |place| place % 4 == 0, ..Course::after(2_000) };
+        let server = server().batches(course).start();
+        let project = batched(&server, Dialect::OpenAi, 20);
+        project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+        std::thread::sleep(Duration::from_millis(2_100));
+        if !pilot {
+            project.write("pipeline.toml", spec(Dialect::OpenAi, ""));
+        }
+        let run = ["run", "pipeline.toml", "--pilot", "20"];
+        project.run(if pilot { &run } else { &run[..2] }).exits(0);
+        assert_eq!((server.jobs().len(), server.direct()), (1, 5), "what the batch lacks is sent at once");
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 20));
+        assert_eq!(server.requests(), 20);
+    }
+}
+
+#[test]
+fn a_second_try_in_a_batch_is_fetched_after_an_interrupt() {
+    let script = |asked: &Asked, _: usize| match asked.messages.len() <= 2 && !asked.call().contains("Speech 0,") {
+        true => Say::Text("none".to_owned()),
+        false => Say::Json(json!({"label": "neutral", "score": 1})),
+    };
+    let course = |_: &Job, number| Course::after(if number == 1 { 3_000 } else { 0 });
+    let server = server().script(script).batches(course).start();
+    let text = spec(Dialect::OpenAi, "batch = true\nbatch_retries = \"batched\"");
+    let project = project(&server, &text, 10);
+    let running = project.spawn(&RUN);
+    wait_jobs(&server, 2);
+    std::thread::sleep(Duration::from_millis(300));
+    running.sigint();
+    running.wait().exits(130);
+    project.run(&RUN).exits(0).says("10 answered");
+    let sizes: Vec<usize> = server.jobs().iter().map(|job| job.calls.len()).collect();
+    assert_eq!((sizes, server.direct(), server.requests()), (vec![10, 9], 0, 19), "the second batch is not paid again");
+}
+
+#[test]
 fn results_that_are_no_results_are_fetched_again() {
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let server = server().batches(|_, _| Course { pages: 2, ..Course::default() }).start();

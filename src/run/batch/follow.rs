@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -27,8 +28,8 @@ const AT_A_TIME: usize = 512;
 const QUEUE_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(600);
 const MOST_REFUSED: u32 = 200;
-/// How often the provider has to say that there are no results, and the wait between.
-const MOST_MISSING: u32 = 3;
+/// How often results that are not there, or of a batch that was given up, are fetched, and the wait between.
+const ENOUGH: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(2);
 
 type Waiters = HashMap<String, oneshot::Sender<Outcome>>;
@@ -153,9 +154,13 @@ async fn failed(shared: &Shared, asked: &Asked, batch: &Batch, error: CallError)
     Ok(())
 }
 
-/// The results that are on disk. Removes the calls from the batch that they lack.
+/// The results that are on disk.
 async fn open(shared: &Shared, asked: &Asked, batch: &Batch) -> Result<Option<Results>, Halt> {
-    let (asked, file) = (asked.clone(), path(&shared.folder, &batch.name));
+    read(asked, path(&shared.folder, &batch.name)).await
+}
+
+async fn read(asked: &Asked, file: PathBuf) -> Result<Option<Results>, Halt> {
+    let asked = asked.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let client = asked.client()?;
         Results::open(&file, &client).map_err(|error| unreadable(&error))
@@ -181,10 +186,11 @@ async fn deliver(
         let (asked, results) = (asked.clone(), results.clone());
         let delivered = tokio::task::spawn_blocking(move || {
             let client = asked.client()?;
+            let others = results.has_replies();
             for (id, done) in waiting {
                 let reply = results.get(&id, &client).and_then(|(_, reply)| reply);
                 let outcome = match reply {
-                    Some(reply) => Outcome::Reply { reply: Box::new(reply), others: results.has_replies },
+                    Some(reply) => Outcome::Reply { reply: Box::new(reply), others },
                     None if cancelled => Outcome::Failed(was_cancelled()),
                     None => Outcome::Missing,
                 };
@@ -255,7 +261,8 @@ async fn note(shared: &Shared, batch: &Batch, job: &BatchJob) -> Result<(), Halt
         (known.done, known.state) = (job.done, Some(job.word.clone()));
         is_new
     });
-    if !is_new {
+    // The mark stays until the calls are recorded.
+    if !is_new || batch.state.as_deref() == Some(GIVEN_UP) {
         return Ok(());
     }
     let (id, word, done) = (batch.id, job.word.clone(), job.done);
@@ -270,32 +277,30 @@ async fn fetch(shared: &Shared, asked: &Asked, batch: &Batch, job: &BatchJob) ->
     let client = asked.client()?;
     let file = path(&shared.folder, &batch.name);
     std::fs::create_dir_all(&shared.folder).map_err(|error| unreadable(&error))?;
-    let (mut patience, mut missing) = (Patience::new(), 0);
+    let is_given_up = batch.state.as_deref() == Some(GIVEN_UP);
+    let (mut patience, mut tries) = (Patience::new(), 0);
     loop {
+        tries += 1;
         let mut part = tempfile::NamedTempFile::new_in(&shared.folder).map_err(|error| unreadable(&error))?;
-        let mut done = client.download(job, &mut part).await;
-        if done.is_ok() {
-            part.flush().and_then(|()| part.as_file().sync_data()).map_err(|error| unreadable(&error))?;
-            let found = Results::open(part.path(), &client).map_err(|error| unreadable(&error))?;
-            if batch.state.as_deref() != Some(GIVEN_UP) {
-                done = complete(found.map_or(0, |found| found.count), job);
-            }
-        }
-        match done {
+        let done = match client.download(job, &mut part).await {
             Ok(()) => {
+                part.flush().and_then(|()| part.as_file().sync_data()).map_err(|error| unreadable(&error))?;
+                let found = read(asked, part.path().to_owned()).await?.ok_or(Halt::Stopped)?;
+                let takes_any = is_given_up && tries >= ENOUGH;
+                if takes_any { Ok(found) } else { complete(&found, job).map(|()| found) }
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(found) => {
                 part.persist(&file).map_err(|error| unreadable(&error.error))?;
-                return open(shared, asked, batch).await;
+                return Ok(Some(found));
             }
-            Err(error) if error.kind == CallErrorKind::UnknownModel => {
-                missing += 1;
-                if missing < MOST_MISSING {
-                    shared.sleep(PAUSE).await?;
-                } else if batch.state.as_deref() == Some(GIVEN_UP) {
-                    return Ok(None);
-                } else {
-                    return Err(Halt::Failed(no_results(job)));
-                }
-            }
+            Err(error) if error.kind == CallErrorKind::UnknownModel => match (tries < ENOUGH, is_given_up) {
+                (true, _) => shared.sleep(PAUSE).await?,
+                (false, true) => return Ok(None),
+                (false, false) => return Err(Halt::Failed(no_results(job))),
+            },
             Err(error) => patience.wait(shared, error).await?,
         }
     }
@@ -311,7 +316,8 @@ fn no_results(job: &BatchJob) -> CallError {
 }
 
 /// Whether the results have all calls that the job has answered.
-fn complete(found: u64, job: &BatchJob) -> Result<(), CallError> {
+fn complete(found: &Results, job: &BatchJob) -> Result<(), CallError> {
+    let found = found.answered();
     if found >= job.answered {
         return Ok(());
     }

@@ -76,7 +76,7 @@ impl Batches {
 
     /// Waits for the reply to a call, whose id in a job is `id`. Returns `None` if the run stops.
     pub(crate) async fn ask(&self, target: &Target, (id, key): (String, Key), call: Encoded) -> Option<Outcome> {
-        let asked = Asked::of(target);
+        let asked = Asked::of(target, self.shared.sends);
         let (done, outcome) = oneshot::channel();
         let entry = asked.client().ok()?.entry(&BatchCall { id: id.clone(), call });
         let waiting = Waiting { id, key, entry, done };
@@ -97,6 +97,11 @@ impl Batches {
     /// Whether calls that are not in a batch may be sent in one.
     pub(crate) fn sends(&self) -> bool {
         self.shared.sends
+    }
+
+    /// Whether an earlier run has left a batch.
+    pub(crate) fn had_open(&self) -> bool {
+        self.shared.had_open
     }
 
     /// Whether an open batch has a call with this id. A model without batches may have had some in an earlier run.

@@ -4,29 +4,28 @@
 //! more of its calls.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::provider::{BatchClient, BatchResult, CallError, CallErrorKind, Reply};
+use crate::provider::{BatchClient, BatchResult, CallError, CallErrorKind};
 
 pub(super) struct Results {
     file: Mutex<File>,
     /// The line of each call that was answered.
     lines: HashMap<String, Line>,
-    /// The number of lines that are results, also those of calls without a reply.
-    pub(super) count: u64,
-    /// Whether some call has a reply without an error.
-    pub(super) has_replies: bool,
 }
 
 struct Line {
     place: u64,
     length: usize,
-    /// The hash of the reply.
-    said: u64,
+    /// The hash of the reply; `None` for an error.
+    said: Option<u64>,
+    /// Whether the provider counts the call as answered, though the answer may not be of use.
+    is_answered: bool,
     /// Whether another line of the call has another reply.
     is_contradicted: bool,
 }
@@ -43,25 +42,40 @@ impl Results {
             file => file?,
         };
         let (mut reader, mut lines, mut place) = (BufReader::new(&file), HashMap::new(), 0);
-        let (mut line, mut has_replies, mut count) = (Vec::new(), false, 0);
+        let mut line = Vec::new();
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line)?;
             if length == 0 {
                 break;
             }
-            let result = client.read(&line);
-            count += u64::from(result.is_some());
-            if let Some((id, Some(reply))) = result {
-                has_replies |= reply.is_ok();
-                let new = Line { place, length, said: said(&reply), is_contradicted: false };
-                let known = lines.entry(id).or_insert(new);
-                known.is_contradicted |= known.said != said(&reply);
+            if let Some((id, Some(reply))) = client.read(&line) {
+                let is_answered = reply.as_ref().map_or_else(is_of_answer, |_| true);
+                let said = reply.ok().map(|reply| hash(&reply.text));
+                let new = Line { place, length, said, is_answered, is_contradicted: false };
+                match lines.entry(id) {
+                    Entry::Vacant(entry) => drop(entry.insert(new)),
+                    // A reply counts more than errors before and after it.
+                    Entry::Occupied(mut entry) if entry.get().said.is_none() => drop(entry.insert(new)),
+                    Entry::Occupied(mut entry) => {
+                        entry.get_mut().is_contradicted |= said.is_some_and(|said| entry.get().said != Some(said))
+                    }
+                }
             }
             place += length as u64;
         }
         drop(reader);
-        Ok(Some(Results { file: Mutex::new(file), lines, count, has_replies }))
+        Ok(Some(Results { file: Mutex::new(file), lines }))
+    }
+
+    /// Whether some call has a reply without an error.
+    pub(super) fn has_replies(&self) -> bool {
+        self.lines.values().any(|line| line.said.is_some())
+    }
+
+    /// The calls that the provider counts as answered.
+    pub(super) fn answered(&self) -> u64 {
+        self.lines.values().filter(|line| line.is_answered).count() as u64
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
@@ -81,8 +95,11 @@ impl Results {
     }
 }
 
-fn said(reply: &Result<Reply, CallError>) -> u64 {
-    let text = reply.as_ref().map_or_else(|error| error.message.as_str(), |reply| reply.text.as_str());
-    let hash = blake3::hash(text.as_bytes());
-    hash.as_bytes().iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
+/// Whether it is about the content of an answer: a refusal of the model, or something that is not what the protocol says.
+fn is_of_answer(error: &CallError) -> bool {
+    matches!(error.kind, CallErrorKind::Refused | CallErrorKind::Truncated | CallErrorKind::Malformed)
+}
+
+fn hash(text: &str) -> u64 {
+    blake3::hash(text.as_bytes()).as_bytes().iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
 }

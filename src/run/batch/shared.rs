@@ -84,6 +84,8 @@ pub(super) struct Asked {
     pub(super) name: String,
     pub(super) id: String,
     provider: Arc<dyn Provider>,
+    /// Whether calls that are in no batch may be sent in one.
+    pub(super) sends: bool,
     /// The most calls of a batch that the provider takes at the moment.
     pub(super) most: Arc<AtomicUsize>,
     /// How many batches it has refused.
@@ -109,9 +111,10 @@ pub(super) fn died() -> Halt {
 }
 
 impl Asked {
-    pub(super) fn of(target: &Target) -> Asked {
+    pub(super) fn of(target: &Target, sends: bool) -> Asked {
         let (name, id, provider) = (target.name.clone(), target.model.id.clone(), target.provider.clone());
-        Asked { name, id, provider, most: Arc::new(AtomicUsize::new(usize::MAX)), refused: Arc::default() }
+        let (most, refused) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::default());
+        Asked { name, id, provider, sends: sends && target.batch.is_some(), most, refused }
     }
 
     pub(super) fn client(&self) -> Result<BatchClient<'_>, Halt> {

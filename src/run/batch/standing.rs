@@ -41,13 +41,7 @@ pub(crate) async fn standing(
     let mut all = Vec::new();
     for batch in batches {
         let found = match (providers.get(&batch.server), &failed) {
-            (Some(provider), _) => {
-                let cancels = cancels(&batch);
-                if cancels {
-                    Ledger::open(path)?.set_batch_state(batch.id, GIVEN_UP, batch.done)?;
-                }
-                look(provider.as_ref(), &batch, cancels).await
-            }
+            (Some(provider), _) => look(provider.as_ref(), &batch, cancels(&batch)).await,
             (None, Some(error)) => Err(error.message.clone()),
             (None, None) => continue,
         };
@@ -55,6 +49,9 @@ pub(crate) async fn standing(
             Ok((job, is_cancelled)) => (Ok(job), is_cancelled),
             Err(message) => (Err(message), false),
         };
+        if is_cancelled {
+            Ledger::open(path)?.set_batch_state(batch.id, GIVEN_UP, batch.done)?;
+        }
         all.push(Standing { batch, job, is_cancelled });
     }
     Ok(all)

@@ -61,6 +61,15 @@ async fn place(shared: &Arc<Shared>, asked: &Asked, calls: &mut Vec<Waiting>) ->
             attach(shared, asked, batch, its.into_iter().map(|(_, call)| call));
         }
         let Some(batch) = made else { return Ok(()) };
+        if !asked.sends {
+            // The batch in which they were has ended without them meanwhile.
+            shared.ledger(move |ledger| ledger.drop_batch(batch.id)).await?;
+            for call in new {
+                // The receiver is gone only if the run stops.
+                let _ = call.done.send(Outcome::Missing);
+            }
+            return Ok(());
+        }
         match send(shared, asked, &batch, &mut new).await {
             Ok(batch) => attach(shared, asked, batch, new.into_iter()),
             Err(halt) => {

@@ -18,6 +18,7 @@ use crate::models::{Models, Target};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::batch::Batches;
 use crate::run::builds::Builds;
+use crate::run::lane::Lane;
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::{CallTokens, Price};
 
@@ -32,8 +33,8 @@ pub(crate) struct Admission {
     pub(crate) stop: Stop,
     /// `None` if every call is sent at once.
     pub(crate) batches: Option<Batches>,
-    /// Whether calls lend their lanes while they wait for the budget.
-    pub(crate) lends: bool,
+    /// Whether the budget may wait for calls of batches, which are not sent while rows wait for a lane.
+    pub(crate) may_batch: bool,
     pub(super) texts: Waiting,
     calls: AtomicU64,
 }
@@ -55,6 +56,7 @@ pub(crate) struct Admitted<'a> {
 /// A call that may go in a batch.
 pub(crate) struct Batched<'a> {
     reserved: Reserved<'a>,
+    replies: &'a ReplyLengths,
     price: Option<Price>,
     prompt: u64,
 }
@@ -78,7 +80,7 @@ impl Admission {
             residencies,
             stop,
             batches: None,
-            lends: false,
+            may_batch: false,
             texts: Waiting::default(),
             calls: AtomicU64::new(0),
         }
@@ -96,7 +98,7 @@ impl Admission {
         target: &Target,
         call: &Call<'_>,
         encoded: &Encoded,
-        age: u64,
+        (age, lane): (u64, Option<&Lane>),
     ) -> Option<Result<Admitted<'_>, CallError>> {
         self.unless_refused(target)?;
         let (prompt, reply) = estimate(encoded, call);
@@ -111,7 +113,7 @@ impl Admission {
         };
         let reply = reply.max(replies.longest());
         let cost = Cost::of(CallTokens { prompt, reply, ..CallTokens::default() }, price, false);
-        let reserved = self.reserve(cost).await?;
+        let reserved = self.reserve(cost, lane.filter(|_| self.may_batch)).await?;
         let turn = endpoint.limiter.turn(target.index, age, prompt + reply);
         match self.stop.unless_draining(self.turn_or_fallback(target, turn)).await {
             Some(Ok(turn)) => {
@@ -145,9 +147,10 @@ impl Admission {
     ) -> Option<Batched<'_>> {
         self.unless_refused(target)?;
         let (prompt, reply) = estimate(encoded, call);
-        let tokens = CallTokens { prompt, reply, ..CallTokens::default() };
-        let reserved = self.reserve(Cost::of(tokens, target.price, true)).await?;
-        Some(Batched { reserved, price: target.price, prompt })
+        let replies = &self.endpoints.of(target).replies;
+        let tokens = CallTokens { prompt, reply: reply.max(replies.longest()), ..CallTokens::default() };
+        let reserved = self.reserve(Cost::of(tokens, target.price, true), None).await?;
+        Some(Batched { reserved, replies, price: target.price, prompt })
     }
 
     /// Stops the run, and returns `None`, if no call may be sent.
@@ -157,8 +160,20 @@ impl Admission {
         None
     }
 
-    async fn reserve(&self, cost: Cost) -> Option<Reserved<'_>> {
-        match self.stop.unless_draining(self.budget.reserve(cost)).await? {
+    /// A call that has to wait gives up `lane`.
+    async fn reserve(&self, cost: Cost, lane: Option<&Lane>) -> Option<Reserved<'_>> {
+        let reserve = async {
+            let mut reserve = std::pin::pin!(self.budget.reserve(cost));
+            if let Some(lane) = lane {
+                tokio::select! {
+                    biased;
+                    reserved = &mut reserve => return reserved,
+                    () = std::future::ready(()) => lane.give_up(),
+                }
+            }
+            reserve.await
+        };
+        match self.stop.unless_draining(reserve).await? {
             Ok(reserved) => Some(reserved),
             Err(limit) => {
                 self.stop.drain(StopReason::BudgetSpent { limit });
@@ -209,6 +224,7 @@ impl Batched<'_> {
             reply: reply.completion_tokens.unwrap_or(0),
         };
         let cost = Cost::of(tokens, self.price, true);
+        self.replies.add(reply.completion_tokens);
         self.reserved.settle(cost);
         cost
     }

@@ -311,7 +311,7 @@ impl Attempts<'_> {
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
         match self.goes_in_batch(tally) || self.is_in_batch(tally).await {
-            true => self.request_in_batch(call, encode, tally).await,
+            true => self.request_in_batch(call, encode, (age, tally)).await,
             false => self.request_now(call, encode(), (age, tally)).await,
         }
     }
@@ -347,7 +347,7 @@ impl Attempts<'_> {
         &self,
         call: &Call<'_>,
         encode: &(dyn Fn() -> Encoded + Sync),
-        tally: &mut Tally,
+        (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
         let batches = self.batches()?;
         let id = self.batch_id(tally);
@@ -355,9 +355,13 @@ impl Attempts<'_> {
         loop {
             let encoded = encode();
             // A lane that waits for the budget would hold up the rows without which no batch is sent.
-            let admitted = self.request.lane.lend(self.admission.admit_to_batch(self.target, call, &encoded)).await?;
-            let asked = batches.ask(self.target, (id.clone(), self.request.key), encoded);
-            let (error, verdict) = match self.request.lane.lend(asked).await? {
+            let asked = self.request.lane.lend(async {
+                let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
+                let outcome = batches.ask(self.target, (id.clone(), self.request.key), encoded).await?;
+                Some((admitted, outcome))
+            });
+            let (admitted, outcome) = asked.await?;
+            let (error, verdict) = match outcome {
                 BatchOutcome::Reply { reply, others } => match *reply {
                     Ok(reply) => {
                         tally.count_batched(Some(&reply), self.progress);
@@ -373,6 +377,10 @@ impl Attempts<'_> {
                         (of_item(error), None)
                     }
                 },
+                BatchOutcome::Missing | BatchOutcome::Refused if !self.goes_in_batch(tally) => {
+                    admitted.release();
+                    return self.request_now(call, encode(), (age, tally)).await;
+                }
                 BatchOutcome::Missing if missed < MOST_MISSED => {
                     missed += 1;
                     admitted.release();
@@ -402,13 +410,7 @@ impl Attempts<'_> {
         encoded: Encoded,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
-        let admit = self.admission.admit(self.target, call, &encoded, age);
-        // The budget may wait for calls of batches.
-        let admitted = match self.admission.lends {
-            true => self.request.lane.lend(admit).await?,
-            false => admit.await?,
-        };
-        let admitted = match admitted {
+        let admitted = match self.admission.admit(self.target, call, &encoded, (age, Some(self.request.lane))).await? {
             Ok(admitted) => admitted,
             Err(error) => {
                 let ended = Ended { verdict: None, outage: Some(Duration::ZERO) };

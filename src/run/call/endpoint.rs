@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::sync::MutexGuard;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::first_answer::FirstAnswer;
 use super::form::Forms;
@@ -16,6 +17,9 @@ use crate::models::{Models, Target};
 use crate::run::under_way::UnderWay;
 use crate::run::wait::{Held, Wait, WaitKind};
 use crate::spec::{OnOutage, Spec, StageSpec};
+
+/// How long calls wait for the first reply, whose length says what a call costs.
+const FIRST_REPLY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Endpoints(HashMap<usize, ModelState>);
@@ -59,12 +63,12 @@ impl ReplyLengths {
         self.longest.fetch_max(tokens.unwrap_or_default().max(1), Relaxed);
     }
 
-    /// Waits for the first reply. The first call does not wait, and makes the others wait while it has the result.
+    /// Waits a moment for the first reply. The first call does not wait, and makes the others wait while it has the result.
     pub(crate) async fn await_first(&self) -> Option<MutexGuard<'_, ()>> {
         if self.longest() > 0 {
             return None;
         }
-        let first = self.first.lock().await;
+        let first = timeout(FIRST_REPLY, self.first.lock()).await.ok()?;
         (self.longest() == 0).then_some(first)
     }
 }

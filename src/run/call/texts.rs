@@ -63,7 +63,7 @@ impl Texts<'_> {
             let calls: Vec<Encoded> = texts.iter().map(|text| text.call.clone()).collect();
             let body: Vec<u8> = calls.iter().flat_map(|call| call.body.iter().copied()).collect();
             let whole = Encoded { unsent: 0, keyed: body.len(), body };
-            let admitted = match self.admission.admit(self.target, call, &whole, age).await? {
+            let admitted = match self.admission.admit(self.target, call, &whole, (age, None)).await? {
                 Ok(admitted) => admitted,
                 Err(error) => {
                     fail(texts, &Unanswered { error, verdict: None, outage: Some(Duration::ZERO) });

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::{Ledger, LedgerError, Since, count};
+use super::{Ledger, LedgerError, STOPPED, Since, count};
 use crate::store::record::Key;
 
 const SCHEMA: &str = "
@@ -186,8 +186,10 @@ impl Ledger {
                 "DROP TABLE IF EXISTS temp.recorded; CREATE TEMP TABLE recorded (key BLOB PRIMARY KEY,
                 last INTEGER) WITHOUT ROWID",
             )?;
-            let recorded = "INSERT INTO recorded SELECT key, MAX(id) FROM calls WHERE id > ?1 GROUP BY key";
-            writing.execute(recorded, [first])?;
+            // A call between two tries may have the next one in a batch.
+            let recorded = "INSERT INTO recorded SELECT key, MAX(id) FROM calls WHERE id > ?1
+                AND (error IS NULL OR error <> ?2) GROUP BY key";
+            writing.execute(recorded, params![first, STOPPED])?;
             writing.execute(settled, [])?;
             let now = chrono::Utc::now().timestamp_millis();
             let ended = "UPDATE batches SET ended = ?1 WHERE ended IS NULL AND job IS NOT NULL AND NOT EXISTS
