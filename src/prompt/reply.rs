@@ -42,14 +42,23 @@ fn members(object: &str) -> Vec<(String, Value)> {
         let value = values.next()?.ok()?;
         Some((value, text[values.byte_offset()..].trim_start()))
     }
-    let (mut found, mut rest) = (Vec::new(), object.strip_prefix('{'));
+    // A place for a value, not a value.
+    let describes = |text: &str| ["...", "\u{2026}", "<"].iter().any(|mark| text.starts_with(mark));
+    let ends =
+        |text: &str| text.is_empty() || ["}", "]", "`", "\"", "#", "//", "/*"].iter().any(|end| text.starts_with(end));
+    let (mut found, mut rest) = (Vec::new(), object.strip_prefix('{').map(str::trim_start));
     while let Some(text) = rest {
-        let pair = next::<String>(text).and_then(|(key, after)| Some((key, next::<Value>(after.strip_prefix(':')?)?)));
-        let Some((key, (value, after))) = pair else { break };
+        if describes(text) {
+            return Vec::new();
+        }
+        let Some((key, after)) = next::<String>(text) else { break };
+        let Some(written) = after.strip_prefix(':').map(str::trim_start) else { break };
+        if describes(written) {
+            return Vec::new();
+        }
+        let Some((value, after)) = next::<Value>(written) else { break };
         rest = after.strip_prefix(',').map(str::trim_start);
-        let is_rest = |text: &str| text.starts_with("...") || text.starts_with('\u{2026}');
-        let ends = after.is_empty() || after.starts_with(['}', ']', '`']);
-        if !value.is_object() && (ends || rest.is_some_and(|rest| !is_rest(rest))) {
+        if !value.is_object() && (rest.is_some() || ends(after)) {
             found.push((key, value));
         }
     }
@@ -199,7 +208,13 @@ mod tests {
         assert_eq!(maps("{\"a\": {\"a\": 2}}").unwrap().len(), 1, "an object inside of another");
         assert_eq!(maps("{\"a\": 1, \"a\": 1}").unwrap().len(), 1);
         assert_eq!(maps("x {\"a\": 1, \"a\": 2}").unwrap_err(), "\"a\" has two different values in one object");
-        for broken in ["{\"a\": 1,} {\"a\": 2}", "{\"b\": [], \"a\": 1, x or {\"a\": 2}", "{\"a\":2}\nNo, {\"a\": 1"] {
+        for broken in [
+            "{\"a\": 1,} {\"a\": 2}",
+            "{\"b\": [], \"a\": 1, x or {\"a\": 2}",
+            "{\"a\":2}\nNo, {\"a\": 1",
+            "{\"a\": 1 // sure\n}\n{\"a\": 2}",
+            "{\"a\": 1\n\"b\": 2} {\"a\": 2}",
+        ] {
             assert!(maps(broken).unwrap_err().contains("in an object that is not JSON"), "{broken}");
         }
         for same in [
@@ -210,6 +225,8 @@ mod tests {
             "{\"a\": {\"a\": 2},}",
             "{\"a\": 1 or 2} {\"a\": 2}",
             "{\"a\": 1, ...} {\"a\": 2}",
+            "{\"a\": 1, \"b\": ...} {\"a\": 2}",
+            "{\"a\": <a number>, \"b\": 1} {\"a\": 2}",
         ] {
             assert_eq!(maps(same).map(|maps| maps.len()), Ok(1), "{same}");
         }
