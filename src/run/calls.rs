@@ -131,7 +131,7 @@ impl Calls {
                     };
                     let record = match self.may_take_long(&request) {
                         true => request.lane.lend(wait).await?,
-                        false => wait.await?,
+                        false => request.lane.wait_for_call(wait).await?,
                     };
                     match record {
                         Some(record) => return shared(record),
@@ -193,11 +193,9 @@ impl Calls {
         }
     }
 
-    /// Whether the call may be in a batch, which takes hours.
+    /// Whether the call may wait for a batch, which takes hours.
     fn may_take_long(&self, request: &CallRequest<'_>) -> bool {
-        let goes =
-            self.batches().is_some_and(|batches| batches.had_open() || self.target(request.model).batch.is_some());
-        goes && !request.prompt.expect.is_vector()
+        self.admission.may_batch() && !request.prompt.expect.is_vector()
     }
 
     fn finished(

@@ -133,8 +133,9 @@ impl Session {
         let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
         let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
         let mut admission = Admission::new(&models, budget, endpoints, stop.clone());
-        admission.may_batch = models.iter().any(|target| target.batch.is_some());
-        admission.batches = batches.map(|waits| Batches::new(&ledger, fresh_since, stop.clone(), waits));
+        if let Some(waits) = batches {
+            admission.set_batches(Batches::new(&ledger, fresh_since, stop.clone(), waits), &models);
+        }
         let builds = admission.builds.clone();
         let recorder = Recorder::start(ledger.clone(), fresh_since, builds.clone(), stop.clone(), attempt)?;
         let calls = Arc::new(Calls::new(models, admission, (recorder.clone(), Leases::of(&ledger)), replay));

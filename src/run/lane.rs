@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// The most parked calls for each lane. They keep their rows in memory.
 const PARKED: usize = 16;
@@ -14,6 +14,8 @@ const PARKED: usize = 16;
 pub(crate) struct Lanes {
     count: usize,
     free: Arc<Semaphore>,
+    /// As many requests of calls that have given their lanes up may be in flight.
+    without: Semaphore,
     parked: AtomicUsize,
     unparked: Notify,
 }
@@ -23,12 +25,13 @@ pub(crate) struct Lane {
     lanes: Arc<Lanes>,
     /// `None` while the call is parked.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
+    retaken: Notify,
 }
 
 impl Lanes {
     pub(crate) fn new(count: usize) -> Arc<Self> {
-        let (free, parked, unparked) = (Arc::new(Semaphore::new(count)), AtomicUsize::new(0), Notify::new());
-        Arc::new(Lanes { count, free, parked, unparked })
+        let (free, without) = (Arc::new(Semaphore::new(count)), Semaphore::new(count));
+        Arc::new(Lanes { count, free, without, parked: AtomicUsize::new(0), unparked: Notify::new() })
     }
 
     pub(crate) async fn lane(self: &Arc<Self>) -> Lane {
@@ -41,7 +44,7 @@ impl Lanes {
     }
 
     fn with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Lane {
-        Lane { lanes: self.clone(), permit: Mutex::new(Some(permit)) }
+        Lane { lanes: self.clone(), permit: Mutex::new(Some(permit)), retaken: Notify::new() }
     }
 
     /// Waits until no call is running or parked.
@@ -62,16 +65,17 @@ impl Lanes {
 impl Lane {
     /// Waits for `wait` without the lane, unless many calls are parked already.
     pub(crate) async fn park<T>(&self, wait: impl Future<Output = T>) -> T {
-        let lanes = &self.lanes;
-        if lanes.parked.fetch_add(1, Relaxed) >= PARKED * lanes.count {
-            lanes.parked.fetch_sub(1, Relaxed);
-            return wait.await;
+        match self.lanes.parked.load(Relaxed) >= PARKED * self.lanes.count {
+            true => wait.await,
+            false => self.wait_for_call(wait).await,
         }
-        let parked = Parked(lanes);
-        drop(self.permit.lock().take());
-        let waited = wait.await;
-        let permit = lanes.free.clone().acquire_owned().await.expect("the semaphore is never closed");
-        *self.permit.lock() = Some(permit);
+    }
+
+    /// Waits for another call, which may need the lane. What limits memory limits the number of such calls.
+    pub(crate) async fn wait_for_call<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.lanes.parked.fetch_add(1, Relaxed);
+        let parked = Parked(&self.lanes);
+        let waited = self.lend(wait).await;
         drop(parked);
         waited
     }
@@ -87,12 +91,37 @@ impl Lane {
         let had_one = permit.is_some();
         drop(permit);
         let waited = wait.await;
-        // A lane that several questions share has one permit.
         if had_one {
-            let permit = self.lanes.free.clone().acquire_owned().await.expect("the semaphore is never closed");
-            *self.permit.lock() = Some(permit);
+            self.retake().await;
         }
         waited
+    }
+
+    /// Waits until the lane has a permit again. A lane that several questions share has one, which any of them gets.
+    async fn retake(&self) {
+        loop {
+            let mut retaken = std::pin::pin!(self.retaken.notified());
+            retaken.as_mut().enable();
+            if self.permit.lock().is_some() {
+                return;
+            }
+            tokio::select! {
+                permit = self.lanes.free.clone().acquire_owned() => {
+                    *self.permit.lock() = Some(permit.expect("the semaphore is never closed"));
+                    self.retaken.notify_waiters();
+                    return;
+                }
+                () = retaken => {}
+            }
+        }
+    }
+
+    /// The permission to send a request: the lane, or for a call without one that of a few others.
+    pub(crate) async fn sending(&self) -> Option<SemaphorePermit<'_>> {
+        if self.permit.lock().is_some() {
+            return None;
+        }
+        Some(self.lanes.without.acquire().await.expect("the semaphore is never closed"))
     }
 }
 
@@ -127,6 +156,26 @@ mod tests {
         drop(second);
         parked.await;
         assert!(lanes.free_lane().is_none(), "the first has its lane again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_that_share_a_lane_never_wait_for_each_other() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane().await;
+        let late = lane.lend(sleep(2 * SECOND));
+        let early = async {
+            sleep(SECOND / 2).await;
+            lane.park(sleep(SECOND)).await;
+        };
+        let third = async {
+            sleep(SECOND / 4).await;
+            lane.lend(sleep(2 * SECOND)).await;
+        };
+        timeout(5 * SECOND, async { tokio::join!(late, early, third) }).await.expect("all end");
+        assert!(lanes.free_lane().is_none(), "the lane has its permit");
+        lane.give_up();
+        lane.lend(sleep(SECOND)).await;
+        assert!(lanes.free_lane().is_some(), "a lane that was given up stays so");
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,7 +60,7 @@ impl Asking {
         let endpoints = Endpoints::new(&plan.spec, &models, |_| false);
         let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
         let mut admission = Admission::new(&models, budget, endpoints, stop.clone());
-        admission.batches = Some(Batches::new(&ledger, None, stop.clone(), BatchWait::Never));
+        admission.set_batches(Batches::new(&ledger, None, stop.clone(), BatchWait::Never), &models);
         let builds = admission.builds.clone();
         let leases = Leases::of(&ledger);
         let recorder = Recorder::start(ledger, None, builds.clone(), stop, Attempt::default())?;

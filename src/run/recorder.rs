@@ -177,12 +177,13 @@ impl Recorder {
     /// Takes the call with this key that an earlier run stopped between two tries, or a process that ran beside this one
     /// and was killed.
     pub(crate) async fn stopped(&self, key: Key, is_alone: bool) -> Option<Record> {
+        let known = || self.shared.known.as_ref()?.take_stopped(key);
         if !self.shared.stopped.lock().remove(&key) && is_alone {
-            return self.shared.known.as_ref()?.take_stopped(key);
+            return known();
         }
         let (recorder, since) = (self.clone(), self.shared.fresh_since.unwrap_or(Since::ALWAYS));
         let found = tokio::task::spawn_blocking(move || recorder.read(|ledger| ledger.stopped(key, since)));
-        found.await.ok()?.ok()?
+        found.await.ok().and_then(Result::ok).flatten().or_else(known)
     }
 
     /// The number of answers in the ledger. Blocking.

@@ -34,7 +34,7 @@ pub(crate) struct Admission {
     /// `None` if every call is sent at once.
     pub(crate) batches: Option<Batches>,
     /// Whether the budget may wait for calls of batches, which are not sent while rows wait for a lane.
-    pub(crate) may_batch: bool,
+    may_batch: bool,
     pub(super) texts: Waiting,
     calls: AtomicU64,
 }
@@ -84,6 +84,17 @@ impl Admission {
             texts: Waiting::default(),
             calls: AtomicU64::new(0),
         }
+    }
+
+    /// Lets calls go in batches.
+    pub(crate) fn set_batches(&mut self, batches: Batches, models: &Models) {
+        self.may_batch = batches.had_open() || models.iter().any(|target| target.batch.is_some());
+        self.batches = Some(batches);
+    }
+
+    /// Whether a call may wait for a batch, which takes hours, though only for the budget that the batch reserves.
+    pub(crate) fn may_batch(&self) -> bool {
+        self.may_batch
     }
 
     /// The age of a new call: the number of calls before it.

@@ -354,18 +354,27 @@ impl Attempts<'_> {
         let mut missed = 0;
         loop {
             let encoded = encode();
-            // A lane that waits for the budget would hold up the rows without which no batch is sent.
+            // A lane that waits for the budget would hold up the rows without which no batch is sent, and one that waits for
+            // its permit the calls that wait for the budget.
             let asked = self.request.lane.lend(async {
                 let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
                 let outcome = batches.ask(self.target, (id.clone(), self.request.key), encoded).await?;
-                Some((admitted, outcome))
+                match &outcome {
+                    BatchOutcome::Reply { reply, .. } => {
+                        if let Ok(reply) = reply.as_ref() {
+                            self.progress.spent(admitted.answered(reply).usd);
+                        }
+                    }
+                    BatchOutcome::Missing | BatchOutcome::Refused => admitted.release(),
+                    BatchOutcome::Left => admitted.left(),
+                    BatchOutcome::Failed(_) => {}
+                }
+                Some(outcome)
             });
-            let (admitted, outcome) = asked.await?;
-            let (error, verdict) = match outcome {
+            let (error, verdict) = match asked.await? {
                 BatchOutcome::Reply { reply, others } => match *reply {
                     Ok(reply) => {
                         tally.count_batched(Some(&reply), self.progress);
-                        self.progress.spent(admitted.answered(&reply).usd);
                         return Some(Ok(reply));
                     }
                     Err(error) => {
@@ -378,27 +387,19 @@ impl Attempts<'_> {
                     }
                 },
                 BatchOutcome::Missing | BatchOutcome::Refused if !self.goes_in_batch(tally) => {
-                    admitted.release();
                     return self.request_now(call, encode(), (age, tally)).await;
                 }
                 BatchOutcome::Missing if missed < MOST_MISSED => {
                     missed += 1;
-                    admitted.release();
                     continue;
                 }
-                BatchOutcome::Refused => {
-                    admitted.release();
-                    continue;
-                }
+                BatchOutcome::Refused => continue,
                 BatchOutcome::Missing => {
                     let message = format!("{} batches ended without a reply to the call", MOST_MISSED + 1);
                     (CallError::new(CallErrorKind::Timeout, message), Some(Verdict::GiveUp))
                 }
                 BatchOutcome::Failed(error) => (error, Some(Verdict::Beyond)),
-                BatchOutcome::Left => {
-                    admitted.left();
-                    return None;
-                }
+                BatchOutcome::Left => return None,
             };
             return Some(Err(SendError { error, ended: Ended { verdict, outage: None } }));
         }
@@ -417,6 +418,7 @@ impl Attempts<'_> {
                 return Some(Err(SendError { error, ended }));
             }
         };
+        let _sending = self.request.lane.sending().await;
         tally.begin();
         let ModelState { sent, refusals, .. } = self.admission.endpoints.of(self.target);
         let (flight, asked) = (self.progress.flight(), sent.begin());
