@@ -47,7 +47,8 @@ pub(crate) fn push(dir: &RunDir, folder: &Address, needs: &Needs<'_>) -> Result<
         }
         Ok(())
     };
-    for name in COPIED.into_iter().chain([STOPPED]) {
+    let stopped = Some(STOPPED).filter(|name| shared.path(name).exists());
+    for name in COPIED.into_iter().chain(stopped) {
         put(name, &shared.path(name))?;
     }
     for file in super::rundir::files_in(&shared.path("spec"))? {

@@ -317,6 +317,25 @@ fn equal_rows_of_a_batch_wait_without_lanes_though_the_spec_wants_none_any_more(
 }
 
 #[test]
+fn calls_of_a_batch_settle_though_all_lanes_wait_for_the_budget() {
+    let server = server().batches(|_, _| Course::after(2_000)).start();
+    let lanes = "workers = 1\nbatch_size = 2\nchunk_size = 16";
+    let text = |line: &str, provider| {
+        let text = spec(Dialect::OpenAi, provider).replace("chunk_size = 16", lanes);
+        text.replacen("\n", &format!("\n{line}\n"), 1)
+    };
+    let project = project(&server, &text("", "batch = true"), 10);
+    project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+    // The calls of the batch reserve nearly all of it, and more rows than lanes want the rest.
+    project.write("pipeline.toml", text("budget = { calls = 12 }", ""));
+    let more = project.text("data.csv")
+        + &(0..10).map(|i| format!("m{i},1900,\"Speech {}, more.\"\n", 50 + i)).collect::<String>();
+    project.write("data.csv", more);
+    project.run(&RUN).exits(4);
+    assert_eq!((server.jobs().len(), server.direct()), (1, 2));
+}
+
+#[test]
 fn a_pilot_and_a_spec_without_batches_send_no_further_batch() {
     for pilot in [false, true] {
         let course = |_: &Job, _| Course { misses: |place| place % 4 == 0, ..Course::after(2_000) };
@@ -342,13 +361,13 @@ fn a_second_try_in_a_batch_is_fetched_after_an_interrupt() {
         true => Say::Text("none".to_owned()),
         false => Say::Json(json!({"label": "neutral", "score": 1})),
     };
-    let course = |_: &Job, number| Course::after(if number == 1 { 3_000 } else { 0 });
+    let course = |_: &Job, number| Course::after(if number == 1 { 6_000 } else { 0 });
     let server = server().script(script).batches(course).start();
     let text = spec(Dialect::OpenAi, "batch = true\nbatch_retries = \"batched\"");
     let project = project(&server, &text, 10);
     let running = project.spawn(&RUN);
     wait_jobs(&server, 2);
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1_000));
     running.sigint();
     running.wait().exits(130);
     project.run(&RUN).exits(0).says("10 answered");

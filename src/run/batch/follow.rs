@@ -278,16 +278,21 @@ async fn fetch(shared: &Shared, asked: &Asked, batch: &Batch, job: &BatchJob) ->
     let file = path(&shared.folder, &batch.name);
     std::fs::create_dir_all(&shared.folder).map_err(|error| unreadable(&error))?;
     let is_given_up = batch.state.as_deref() == Some(GIVEN_UP);
-    let (mut patience, mut tries) = (Patience::new(), 0);
+    let (mut patience, mut missing, mut incomplete) = (Patience::new(), 0, 0);
     loop {
-        tries += 1;
         let mut part = tempfile::NamedTempFile::new_in(&shared.folder).map_err(|error| unreadable(&error))?;
         let done = match client.download(job, &mut part).await {
             Ok(()) => {
                 part.flush().and_then(|()| part.as_file().sync_data()).map_err(|error| unreadable(&error))?;
                 let found = read(asked, part.path().to_owned()).await?.ok_or(Halt::Stopped)?;
-                let takes_any = is_given_up && tries >= ENOUGH;
-                if takes_any { Ok(found) } else { complete(&found, job).map(|()| found) }
+                incomplete += 1;
+                let least = match (incomplete < ENOUGH, is_given_up) {
+                    (true, _) => job.done,
+                    // Servers count differently what was not answered.
+                    (false, false) => job.answered,
+                    (false, true) => 0,
+                };
+                complete(&found, least, job).map(|()| found)
             }
             Err(error) => Err(error),
         };
@@ -296,11 +301,14 @@ async fn fetch(shared: &Shared, asked: &Asked, batch: &Batch, job: &BatchJob) ->
                 part.persist(&file).map_err(|error| unreadable(&error.error))?;
                 return Ok(Some(found));
             }
-            Err(error) if error.kind == CallErrorKind::UnknownModel => match (tries < ENOUGH, is_given_up) {
-                (true, _) => shared.sleep(PAUSE).await?,
-                (false, true) => return Ok(None),
-                (false, false) => return Err(Halt::Failed(no_results(job))),
-            },
+            Err(error) if error.kind == CallErrorKind::UnknownModel => {
+                missing += 1;
+                match (missing < ENOUGH, is_given_up) {
+                    (true, _) => shared.sleep(PAUSE).await?,
+                    (false, true) => return Ok(None),
+                    (false, false) => return Err(Halt::Failed(no_results(job))),
+                }
+            }
             Err(error) => patience.wait(shared, error).await?,
         }
     }
@@ -315,12 +323,12 @@ fn no_results(job: &BatchJob) -> CallError {
     CallError::new(CallErrorKind::Rejected, message)
 }
 
-/// Whether the results have all calls that the job has answered.
-fn complete(found: &Results, job: &BatchJob) -> Result<(), CallError> {
-    let found = found.answered();
-    if found >= job.answered {
+/// Fails if the results have fewer calls than `least`.
+fn complete(found: &Results, least: u64, job: &BatchJob) -> Result<(), CallError> {
+    let found = found.calls();
+    if found >= least {
         return Ok(());
     }
-    let message = format!("the results of batch {} have {found} calls, and {} are answered", job.id, job.answered);
+    let message = format!("the results of batch {} have {found} calls, and {} have ended", job.id, job.done);
     Err(CallError::new(CallErrorKind::ServerError { retry_after: None }, message))
 }

@@ -17,6 +17,8 @@ pub(super) struct Results {
     file: Mutex<File>,
     /// The line of each call that was answered.
     lines: HashMap<String, Line>,
+    /// The lines of calls that were not answered.
+    untried: u64,
 }
 
 struct Line {
@@ -24,8 +26,6 @@ struct Line {
     length: usize,
     /// The hash of the reply; `None` for an error.
     said: Option<u64>,
-    /// Whether the provider counts the call as answered, though the answer may not be of use.
-    is_answered: bool,
     /// Whether another line of the call has another reply.
     is_contradicted: bool,
 }
@@ -42,17 +42,18 @@ impl Results {
             file => file?,
         };
         let (mut reader, mut lines, mut place) = (BufReader::new(&file), HashMap::new(), 0);
-        let mut line = Vec::new();
+        let (mut line, mut untried) = (Vec::new(), 0);
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line)?;
             if length == 0 {
                 break;
             }
-            if let Some((id, Some(reply))) = client.read(&line) {
-                let is_answered = reply.as_ref().map_or_else(is_of_answer, |_| true);
+            let result = client.read(&line);
+            untried += u64::from(matches!(result, Some((_, None))));
+            if let Some((id, Some(reply))) = result {
                 let said = reply.ok().map(|reply| hash(&reply.text));
-                let new = Line { place, length, said, is_answered, is_contradicted: false };
+                let new = Line { place, length, said, is_contradicted: false };
                 match lines.entry(id) {
                     Entry::Vacant(entry) => drop(entry.insert(new)),
                     // A reply counts more than errors before and after it.
@@ -65,7 +66,7 @@ impl Results {
             place += length as u64;
         }
         drop(reader);
-        Ok(Some(Results { file: Mutex::new(file), lines }))
+        Ok(Some(Results { file: Mutex::new(file), lines, untried }))
     }
 
     /// Whether some call has a reply without an error.
@@ -73,9 +74,9 @@ impl Results {
         self.lines.values().any(|line| line.said.is_some())
     }
 
-    /// The calls that the provider counts as answered.
-    pub(super) fn answered(&self) -> u64 {
-        self.lines.values().filter(|line| line.is_answered).count() as u64
+    /// The calls that the file has a line about.
+    pub(super) fn calls(&self) -> u64 {
+        self.lines.len() as u64 + self.untried
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
@@ -93,11 +94,6 @@ impl Results {
         file.seek(SeekFrom::Start(*place)).and_then(|_| file.read_exact(&mut line)).ok()?;
         client.read(&line)
     }
-}
-
-/// Whether it is about the content of an answer: a refusal of the model, or something that is not what the protocol says.
-fn is_of_answer(error: &CallError) -> bool {
-    matches!(error.kind, CallErrorKind::Refused | CallErrorKind::Truncated | CallErrorKind::Malformed)
 }
 
 fn hash(text: &str) -> u64 {

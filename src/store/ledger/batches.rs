@@ -5,9 +5,11 @@
 //! calls are in the ledger. The tables exist only in ledgers that had a batch; older versions ignore them.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
+use super::stopped::has_stopped;
 use super::{Ledger, LedgerError, STOPPED, Since, count};
 use crate::store::record::Key;
 
@@ -191,6 +193,9 @@ impl Ledger {
                 AND (error IS NULL OR error <> ?2) GROUP BY key";
             writing.execute(recorded, params![first, STOPPED])?;
             writing.execute(settled, [])?;
+            if has_stopped(&writing)? {
+                writing.execute(&TRIED, [])?;
+            }
             let now = chrono::Utc::now().timestamp_millis();
             let ended = "UPDATE batches SET ended = ?1 WHERE ended IS NULL AND job IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM batch_calls WHERE batch = batches.id) RETURNING name";
@@ -209,6 +214,16 @@ impl Ledger {
         self.connection.execute(sql, values).map(drop).map_err(self.failed())
     }
 }
+
+/// Of the calls between two tries, forgets the requests whose replies their records have. The id of a request after the
+/// first ends with `-` and the number of those before it.
+static TRIED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "DELETE FROM batch_calls AS b WHERE EXISTS (SELECT 1 FROM calls c JOIN batches ON batches.id = b.batch
+            WHERE c.key = b.key AND c.error = '{STOPPED}' AND c.id > batches.after AND c.attempts >
+            CASE instr(b.call, '-') WHEN 0 THEN 0 ELSE CAST(substr(b.call, instr(b.call, '-') + 1) AS INTEGER) END)"
+    )
+});
 
 /// The newest open batch that has a call.
 fn batch_of(connection: &Connection, call: &str, (server, since): (&str, Since)) -> rusqlite::Result<Option<Batch>> {
