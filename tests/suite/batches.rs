@@ -317,6 +317,32 @@ fn equal_rows_of_a_batch_wait_without_lanes_though_the_spec_wants_none_any_more(
 }
 
 #[test]
+fn a_batch_is_sent_though_another_model_waits_for_the_budget_that_it_reserved() {
+    let server = server().start();
+    let text = spec(Dialect::OpenAi, "batch = true").replacen("\n", "\nbudget = { calls = 6 }\n", 1).replace(
+        "models = [\"one\"]",
+        "models = [\"one\", \"two\"]\nfanout = true\norder = \"model-major\"\nworkers = 1\nbatch_size = 2",
+    );
+    let second = "[providers.direct]\ntype = \"openai\"\nbase_url_env = \"LAB_URL\"\n\
+        [models.two]\nprovider = \"direct\"\nmodel = \"small\"\ntemperature = 0.5\nmax_tokens = 64\n";
+    let project = project(&server, &format!("{text}\n{second}"), 8);
+    project.run(&RUN).exits(4);
+    let sent: usize = server.jobs().iter().map(|job| job.calls.len()).sum::<usize>() + server.direct();
+    assert_eq!(sent, 6);
+}
+
+#[test]
+fn equal_rows_of_a_pilot_share_an_answer() {
+    let server = server().start();
+    let mut table = rows(2);
+    table
+        .extend((0..8).map(|i| [format!("k{i}"), "1900".to_owned(), format!("Speech {}, on trade and peace.", i % 2)]));
+    let project = project(&server, &spec(Dialect::OpenAi, ""), 1).csv("data.csv", &table);
+    project.run(&["run", "pipeline.toml", "--pilot", "10"]).exits(0);
+    assert_eq!(server.direct(), 2);
+}
+
+#[test]
 fn calls_of_a_batch_settle_though_all_lanes_wait_for_the_budget() {
     let server = server().batches(|_, _| Course::after(2_000)).start();
     let lanes = "workers = 1\nbatch_size = 2\nchunk_size = 16";

@@ -1,6 +1,7 @@
 //! Gathering: collects the calls to a model until they are worth a batch.
 //!
-//! A batch is sent when it is full, or when no call has come for a moment and no part of the run is about to add one.
+//! A batch is sent when it is full, or when no call has come for a moment and no part of the run is about to add one, or
+//! calls wait for the budget that the batch has reserved.
 //! The number of rows in memory thus limits the size of a batch, not the number of lanes: a waiting call lends its lane.
 
 use std::sync::Arc;
@@ -36,7 +37,10 @@ pub(super) async fn gather(shared: Arc<Shared>, asked: Asked, mut calls: mpsc::U
                 let is_full = held.len() >= most || bytes + call.entry.len() > limits.bytes && !held.is_empty();
                 (Some(call), is_full || is_old)
             }
-            Err(_) => (None, is_old || !held.is_empty() && shared.holds.load(Relaxed) == 0),
+            Err(_) => {
+                let is_awaited = shared.holds.load(Relaxed) == 0 || shared.needs.load(Relaxed) > 0;
+                (None, is_old || !held.is_empty() && is_awaited)
+            }
         };
         if is_due {
             bytes = 0;

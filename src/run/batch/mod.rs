@@ -54,6 +54,9 @@ pub(crate) enum BatchWait {
 /// Calls that will come soon: no batch is sent without them. Ends when it is dropped.
 pub(crate) struct Hold(Arc<Shared>);
 
+/// Something that waits until a batch has ended: batches are sent without the calls that will come. Ends when it is dropped.
+pub(crate) struct Need(Arc<Shared>);
+
 impl Batches {
     /// Batches of the ledger at `path`. Those older than `since` do not count.
     pub(crate) fn new(path: &Path, since: Option<Since>, stop: Stop, waits: BatchWait) -> Self {
@@ -67,6 +70,7 @@ impl Batches {
             had_open: Ledger::open_batches_at(path).is_ok_and(|open| !open.is_empty()),
             left: AtomicU64::new(0),
             holds: AtomicUsize::new(0),
+            needs: AtomicUsize::new(0),
             sending: tokio::sync::Mutex::default(),
             jobs: Mutex::default(),
             is_used: AtomicBool::new(false),
@@ -111,6 +115,11 @@ impl Batches {
         }
         let (id, server, since) = (id.to_owned(), server(target.provider.as_ref()), self.shared.since);
         self.shared.ledger(move |ledger| ledger.is_in_batch(&id, &server, since)).await.unwrap_or(false)
+    }
+
+    pub(crate) fn need(&self) -> Need {
+        self.shared.needs.fetch_add(1, Relaxed);
+        Need(self.shared.clone())
     }
 
     pub(crate) fn hold(&self) -> Hold {
@@ -168,6 +177,12 @@ impl Hold {
         let waited = wait();
         self.0.holds.fetch_add(1, Relaxed);
         waited
+    }
+}
+
+impl Drop for Need {
+    fn drop(&mut self) {
+        self.0.needs.fetch_sub(1, Relaxed);
     }
 }
 

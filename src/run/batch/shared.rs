@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) left: AtomicU64,
     /// How many parts of the run have calls that they will add soon.
     pub(super) holds: AtomicUsize,
+    /// How many calls wait for the end of a batch, because it has reserved the budget.
+    pub(super) needs: AtomicUsize,
     /// Held while a batch is sent. At most one batch has an unknown job when the process is killed.
     pub(super) sending: tokio::sync::Mutex<()>,
     pub(super) jobs: Mutex<HashMap<i64, Watched>>,

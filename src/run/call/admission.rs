@@ -175,13 +175,15 @@ impl Admission {
     async fn reserve(&self, cost: Cost, lane: Option<&Lane>) -> Option<Reserved<'_>> {
         let reserve = async {
             let mut reserve = std::pin::pin!(self.budget.reserve(cost));
-            if let Some(lane) = lane {
-                tokio::select! {
-                    biased;
-                    reserved = &mut reserve => return reserved,
-                    () = std::future::ready(()) => lane.give_up(),
-                }
+            tokio::select! {
+                biased;
+                reserved = &mut reserve => return reserved,
+                () = std::future::ready(()) => {}
             }
+            if let Some(lane) = lane {
+                lane.give_up();
+            }
+            let _need = self.batches.as_ref().map(Batches::need);
             reserve.await
         };
         match self.stop.unless_draining(reserve).await? {
