@@ -92,7 +92,7 @@ impl Admission {
         self.batches = Some(batches);
     }
 
-    /// Whether a call may wait for a batch, which takes hours, though only for the budget that the batch reserves.
+    /// Whether calls may wait for batches, which takes hours: for their replies, or for the budget that they reserve.
     pub(crate) fn may_batch(&self) -> bool {
         self.may_batch
     }
