@@ -283,7 +283,7 @@ impl Calls {
 
     /// Records the replies to a call that the end of the run stops between two tries, for the next run.
     async fn keep_tries<T>(&self, request: &CallRequest<'_>, tally: Tally, progress: &StageProgress) -> Option<T> {
-        if tally.has_new_replies() {
+        if tally.has_news() {
             progress.stopped();
             let record = Arc::new(tally.record_of_stopped(request, self.target(request.model)));
             self.recorder.record(record, [request.model; 2]).await?;

@@ -1,6 +1,8 @@
 //! Batches of OpenAI, Anthropic and Gemini: their tables are those of direct calls, whatever happens to a batch or to a run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -399,6 +401,57 @@ fn a_second_try_in_a_batch_is_fetched_after_an_interrupt() {
     project.run(&RUN).exits(0).says("10 answered");
     let sizes: Vec<usize> = server.jobs().iter().map(|job| job.calls.len()).collect();
     assert_eq!((sizes, server.direct(), server.requests()), (vec![10, 9], 0, 19), "the second batch is not paid again");
+}
+
+#[test]
+fn one_answer_of_a_batch_keeps_the_run_going_whatever_the_order() {
+    let script = |asked: &Asked, _: usize| match asked.messages.len() <= 2 && row(asked) != 7 {
+        true => Say::Text("none".to_owned()),
+        false => good(asked),
+    };
+    for retries in ["direct", "batched", "direct", "batched"] {
+        let server = server().script(script).start();
+        let text = spec(Dialect::OpenAi, &format!("batch = true\nbatch_retries = \"{retries}\""));
+        let project = project(&server, &text, 20);
+        project.run(&RUN).exits(0).says("20 answered");
+        assert_eq!(server.requests(), 39, "{retries}");
+    }
+}
+
+#[test]
+fn calls_that_all_failed_in_a_batch_are_asked_again_by_the_next_run() {
+    for (retries, status) in [("direct", 500), ("batched", 500), ("direct", 400)] {
+        let is_broken = Arc::new(AtomicBool::new(true));
+        let broken = is_broken.clone();
+        let script = move |asked: &Asked, _: usize| match broken.load(Relaxed) {
+            true => Say::status(status),
+            false => good(asked),
+        };
+        let server = server().script(script).start();
+        let text = spec(Dialect::OpenAi, &format!("batch = true\nbatch_retries = \"{retries}\""));
+        let project = project(&server, &text, 20);
+        project.run(&RUN).exits(3).says("nothing was answered");
+        is_broken.store(false, Relaxed);
+        project.run(&RUN).exits(0).says("20 answered");
+        assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 20), "{retries} {status}");
+    }
+}
+
+#[test]
+fn a_small_budget_gets_on_with_a_batch_that_failed() {
+    let script = |asked: &Asked, attempt: usize| match attempt == 1 && row(asked) > 0 {
+        true => Say::status(500),
+        false => good(asked),
+    };
+    let server = server().script(script).batches(|_, _| Course::after(1_500)).start();
+    let text = spec(Dialect::OpenAi, "batch = true");
+    let project = project(&server, &text, 60);
+    project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+    project.write("pipeline.toml", text.replacen("\n", "\nbudget = { calls = 20 }\n", 1));
+    let codes: Vec<_> = (0..7).map(|_| project.run(&RUN).code).collect();
+    assert_eq!(codes, [4, 4, 4, 4, 4, 0, 0], "each run gets on by as many calls");
+    assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 60));
+    assert_eq!(server.requests(), 119);
 }
 
 #[test]

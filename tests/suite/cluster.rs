@@ -1,6 +1,8 @@
 //! Runs on several machines: workers that are killed, repeated and doubled make the tables of an ordinary run.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::project::Project;
@@ -137,29 +139,55 @@ fn killed_workers_are_started_again_and_pay_at_most_what_was_in_flight() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} calls were repeated, {kills} kills", repeated(&server));
 }
 
+/// A server that answers four calls, and all others once it is told to.
+pub(crate) struct Holding {
+    pub(crate) server: Server,
+    answers: Arc<AtomicBool>,
+}
+
+impl Holding {
+    pub(crate) fn start() -> Holding {
+        let answers = Arc::new(AtomicBool::new(false));
+        let told = answers.clone();
+        let script = move |asked: &Asked, _: usize| {
+            while asked.number >= 4 && !told.load(Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Say::Default
+        };
+        Holding { server: Server::new().script(script).start(), answers }
+    }
+}
+
 /// Kills the command when its workers have calls in flight, and waits until the workers have ended. The folder of the run,
 /// which the workers know as `word`, is refused until then.
-pub(crate) fn command_is_killed(project: &Project, server: &Server, command: &[&str], word: &str) {
+pub(crate) fn command_is_killed(project: &Project, holding: &Holding, command: &[&str], word: &str) {
     let running = project.spawn(command);
-    assert!(server.wait_answered(4), "it never came so far: {}", running.stderr());
+    assert!(
+        holding.server.wait_answered(4) && holding.server.wait_requests(5),
+        "it never came so far: {}",
+        running.stderr()
+    );
     running.kill();
     let refused = project.run(command).exits(3).stderr;
     assert!(refused.contains("workers of a command that was killed are ending their calls"), "{refused}");
+    holding.answers.store(true, Relaxed);
     wait_for("the end of the workers", Duration::from_secs(30), || tasks(word).is_empty());
 }
 
 #[test]
 fn workers_end_with_the_command_that_started_them() {
     let (expected, _) = undisturbed(24);
-    let server = Server::new().latency_ms(1500).start();
-    let project = project(&server, 24);
-    command_is_killed(&project, &server, &on_local("3"), &project.folder().display().to_string());
+    let holding = Holding::start();
+    let server = &holding.server;
+    let project = project(server, 24);
+    command_is_killed(&project, &holding, &on_local("3"), &project.folder().display().to_string());
     let sent = server.requests();
     project.run(&on_local("3")).exits(0);
     assert!(outputs(&project) == expected);
     let runs = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0).json();
     assert_eq!(runs["runs"][0]["sent"], server.requests(), "those of the killed command too: {runs:#}");
-    assert!(sent < server.requests() && repeated(&server) == 0, "{} calls were repeated", repeated(&server));
+    assert!(sent < server.requests() && repeated(server) == 0, "{} calls were repeated", repeated(server));
 }
 
 /// The folder of the only run, from the project's folder.
@@ -236,10 +264,10 @@ fn a_worker_with_another_build_of_a_model_is_refused() {
 
 #[test]
 fn rows_that_failed_stay_failed_until_the_next_run() {
-    let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let broken = Arc::new(AtomicBool::new(true));
     let is_broken = broken.clone();
     let say = move |asked: &Asked, _: usize| {
-        let fails = is_broken.load(std::sync::atomic::Ordering::Relaxed) && asked.question().contains("Speech 3,");
+        let fails = is_broken.load(Relaxed) && asked.question().contains("Speech 3,");
         if fails { Say::status(400) } else { Say::Text(answer(asked)) }
     };
     let server = Server::new().script(say).start();
@@ -247,7 +275,7 @@ fn rows_that_failed_stay_failed_until_the_next_run() {
     let failed = project.run(&on_local("2")).exits(1);
     assert!(failed.stderr.contains("39 answered + 1 failed"), "{}", failed.stderr);
     let (sent, before) = (server.requests(), outputs(&project));
-    broken.store(false, std::sync::atomic::Ordering::Relaxed);
+    broken.store(false, Relaxed);
     project.run(&on_local("2")).exits(0);
     assert!(outputs(&project) != before && server.requests() > sent);
     assert!(outputs(&project) == undisturbed(40).0);

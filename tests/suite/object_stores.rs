@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::cluster::{
-    IN_FLIGHT, OUTPUTS, SPEC, command_is_killed, kill, outputs, project, repeated, tasks, undisturbed, wait_for,
+    Holding, IN_FLIGHT, OUTPUTS, SPEC, command_is_killed, kill, outputs, project, repeated, tasks, undisturbed,
+    wait_for,
 };
 use crate::lock::verify;
 use crate::ports::free_ports;
@@ -300,12 +301,12 @@ fn workers_on_a_store_make_the_tables_of_a_run_on_one_machine_though_some_are_ki
 #[test]
 fn workers_on_a_store_end_with_the_command_that_started_them() {
     let Some(store) = Store::start("workers_on_a_store_end_with_the_command_that_started_them") else { return };
-    let server = Server::new().latency_ms(1500).start();
-    let project = shared(&store, &server, 24);
-    command_is_killed(&project, &server, &ON, &store.folder());
+    let holding = Holding::start();
+    let project = shared(&store, &holding.server, 24);
+    command_is_killed(&project, &holding, &ON, &store.folder());
     project.run(&ON).exits(0);
     assert!(outputs(&project) == undisturbed(24).0);
-    assert_eq!(repeated(&server), 0);
+    assert_eq!(repeated(&holding.server), 0);
 }
 
 #[test]

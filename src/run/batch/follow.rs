@@ -22,8 +22,6 @@ const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A job that was made so short a time ago may not be known everywhere yet.
 const NEW: Duration = Duration::from_secs(60);
-/// The calls whose replies are read at a time.
-const AT_A_TIME: usize = 512;
 /// The wait after the provider refused a batch because too much is queued. It doubles.
 const QUEUE_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(600);
@@ -66,7 +64,7 @@ async fn follow(shared: Arc<Shared>, asked: Asked, batch: Batch) {
     let guard = shared.stop.on_panic();
     if let Err(halt) = follow_to_end(&shared, &asked, &batch).await {
         // Calls that are not told anything end with the run.
-        while let Some(waiting) = take(&shared, &batch, usize::MAX) {
+        while let Some(waiting) = take(&shared, &batch) {
             if let Halt::Failed(error) = &halt {
                 tell(waiting, || Outcome::Failed(error.clone()));
             }
@@ -75,19 +73,15 @@ async fn follow(shared: Arc<Shared>, asked: Asked, batch: Batch) {
     drop(guard);
 }
 
-/// Takes some calls that wait for the batch. Without one, the following ends.
-fn take(shared: &Shared, batch: &Batch, most: usize) -> Option<Waiters> {
+/// Takes the calls that wait for the batch. Without one, the following ends.
+fn take(shared: &Shared, batch: &Batch) -> Option<Waiters> {
     let mut jobs = shared.jobs.lock();
     let watched = jobs.get_mut(&batch.id)?;
     if watched.waiting.is_empty() {
         watched.is_followed = false;
         return None;
     }
-    if watched.waiting.len() <= most {
-        return Some(std::mem::take(&mut watched.waiting));
-    }
-    let ids: Vec<String> = watched.waiting.keys().take(most).cloned().collect();
-    Some(ids.into_iter().filter_map(|id| watched.waiting.remove_entry(&id)).collect())
+    Some(std::mem::take(&mut watched.waiting))
 }
 
 fn tell(waiting: Waiters, outcome: impl Fn() -> Outcome) {
@@ -114,7 +108,7 @@ async fn follow_to_end(shared: &Shared, asked: &Asked, batch: &Batch) -> Result<
             failed(shared, asked, batch, error).await
         }
         End::Left => {
-            while let Some(waiting) = take(shared, batch, usize::MAX) {
+            while let Some(waiting) = take(shared, batch) {
                 shared.left.fetch_add(waiting.len() as u64, Relaxed);
                 tell(waiting, || Outcome::Left);
             }
@@ -124,7 +118,7 @@ async fn follow_to_end(shared: &Shared, asked: &Asked, batch: &Batch) -> Result<
 }
 
 fn tell_all(shared: &Shared, batch: &Batch, outcome: impl Fn() -> Outcome) {
-    while let Some(waiting) = take(shared, batch, usize::MAX) {
+    while let Some(waiting) = take(shared, batch) {
         tell(waiting, &outcome);
     }
 }
@@ -182,15 +176,16 @@ async fn deliver(
     let results = Arc::new(results);
     let (id, has) = (batch.id, results.clone());
     shared.ledger(move |ledger| ledger.keep_batch_calls(id, |call| has.has(call))).await?;
-    while let Some(waiting) = take(shared, batch, AT_A_TIME) {
+    while let Some(waiting) = take(shared, batch) {
         let (asked, results) = (asked.clone(), results.clone());
         let delivered = tokio::task::spawn_blocking(move || {
             let client = asked.client()?;
-            let others = results.has_replies();
-            for (id, done) in waiting {
+            // All begin before the first call is told.
+            let waiting: Vec<_> = waiting.into_iter().map(|(id, done)| (id, done, asked.unjudged.begin())).collect();
+            for (id, done, judging) in waiting {
                 let reply = results.get(&id, &client).and_then(|(_, reply)| reply);
                 let outcome = match reply {
-                    Some(reply) => Outcome::Reply { reply: Box::new(reply), others },
+                    Some(reply) => Outcome::Reply { reply: Box::new(reply), judging },
                     None if cancelled => Outcome::Failed(was_cancelled()),
                     None => Outcome::Missing,
                 };

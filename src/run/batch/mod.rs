@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use self::gather::gather;
-pub(crate) use self::shared::Outcome;
 use self::shared::{Asked, Shared, Waiting, server};
+pub(crate) use self::shared::{Judging, Outcome, Unjudged};
 pub(crate) use self::standing::{Standing, standing};
 use super::stop::Stop;
 use super::wait::{Wait, WaitKind};
@@ -79,8 +79,13 @@ impl Batches {
     }
 
     /// Waits for the reply to a call, whose id in a job is `id`. Returns `None` if the run stops.
-    pub(crate) async fn ask(&self, target: &Target, (id, key): (String, Key), call: Encoded) -> Option<Outcome> {
-        let asked = Asked::of(target, self.shared.sends);
+    pub(crate) async fn ask(
+        &self,
+        (target, unjudged): (&Target, &Unjudged),
+        (id, key): (String, Key),
+        call: Encoded,
+    ) -> Option<Outcome> {
+        let asked = Asked::of(target, self.shared.sends, unjudged.clone());
         let (done, outcome) = oneshot::channel();
         let entry = asked.client().ok()?.entry(&BatchCall { id: id.clone(), call });
         let waiting = Waiting { id, key, entry, done };

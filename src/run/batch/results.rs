@@ -69,11 +69,6 @@ impl Results {
         Ok(Some(Results { file: Mutex::new(file), lines, untried }))
     }
 
-    /// Whether some call has a reply without an error.
-    pub(super) fn has_replies(&self) -> bool {
-        self.lines.values().any(|line| line.said.is_some())
-    }
-
     /// The calls that the file has a line about.
     pub(super) fn calls(&self) -> u64 {
         self.lines.len() as u64 + self.untried

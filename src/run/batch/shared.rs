@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -57,8 +57,8 @@ pub(super) struct Watched {
 /// How the wait for a batch ended for a call.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// `others` is whether other calls of the batch have been answered.
-    Reply { reply: Box<Result<Reply, CallError>>, others: bool },
+    /// The results have a reply or an error.
+    Reply { reply: Box<Result<Reply, CallError>>, judging: Judging },
     /// The batch ended without the call, for example because it expired.
     Missing,
     /// The provider took no batch of this size at the moment.
@@ -67,6 +67,32 @@ pub(crate) enum Outcome {
     Failed(CallError),
     /// The batch has not ended, and the run does not wait for it.
     Left,
+}
+
+/// The replies of batches to one model that have come and that no call has judged yet. They come at once, so their order
+/// says nothing about the model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unjudged(Arc<AtomicUsize>);
+
+/// A reply that is not judged yet; it is when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Judging(Unjudged);
+
+impl Unjudged {
+    pub(crate) fn begin(&self) -> Judging {
+        self.0.fetch_add(1, Relaxed);
+        Judging(self.clone())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+}
+
+impl Drop for Judging {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A call that waits for its reply.
@@ -92,6 +118,7 @@ pub(super) struct Asked {
     pub(super) most: Arc<AtomicUsize>,
     /// How many batches it has refused.
     pub(super) refused: Arc<AtomicU32>,
+    pub(super) unjudged: Unjudged,
 }
 
 /// Why something was not done.
@@ -113,10 +140,10 @@ pub(super) fn died() -> Halt {
 }
 
 impl Asked {
-    pub(super) fn of(target: &Target, sends: bool) -> Asked {
+    pub(super) fn of(target: &Target, sends: bool, unjudged: Unjudged) -> Asked {
         let (name, id, provider) = (target.name.clone(), target.model.id.clone(), target.provider.clone());
         let (most, refused) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::default());
-        Asked { name, id, provider, sends: sends && target.batch.is_some(), most, refused }
+        Asked { name, id, provider, sends: sends && target.batch.is_some(), most, refused, unjudged }
     }
 
     pub(super) fn client(&self) -> Result<BatchClient<'_>, Halt> {

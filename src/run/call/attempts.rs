@@ -71,25 +71,24 @@ impl Attempts<'_> {
                     if self.request.prompt.pack.is_none() {
                         first_answer.answered();
                     }
+                    tally.judging = None;
                     return Some(Ok((reply, answer)));
                 }
                 Outcome::Retry { failed, delay, counts, again } => {
-                    let goes_on = match counts {
+                    match counts {
                         true => self.count(pass, &failed, tally.requests() - sent),
-                        false => {
-                            pass.step_back();
-                            Some(())
-                        }
-                    };
+                        false => pass.step_back(),
+                    }
+                    let goes_on = self.goes_on(tally);
                     tally.counted += u32::from(counts);
-                    let is_paid = failed.reply.is_some();
+                    let is_kept = failed.reply.is_some() || tally.was_batched;
                     tally.note(failed);
                     if let Some(again) = again {
                         let seed = self.model(tally.reasons.len() + 1).sampling.seed;
                         conversation.again = Some(tally.again(again, seed));
                     }
                     goes_on?;
-                    if is_paid {
+                    if is_kept {
                         self.keep(tally).await?;
                     }
                     self.wait(delay, pass).await?;
@@ -111,7 +110,8 @@ impl Attempts<'_> {
         }
     }
 
-    /// Records the replies so far, so that a run that is killed does not pay them again. Returns `None` if the run stops.
+    /// Records the tries so far, so that the run after a kill does not pay them again, nor take the error of a batch from
+    /// its results again. Returns `None` if the run stops.
     async fn keep(&self, tally: &Tally) -> Option<()> {
         let record = Arc::new(tally.record_between_tries(&self.request, self.target));
         self.recorder.record(record, [self.request.model; 2]).await.map(drop)
@@ -125,20 +125,28 @@ impl Attempts<'_> {
         tally: &mut Tally,
         sent: u32,
     ) -> Option<Result<T, FailedAttempt>> {
-        if self.count(pass, &failed, tally.requests() - sent).is_none() {
+        self.count(pass, &failed, tally.requests() - sent);
+        if self.goes_on(tally).is_none() {
             tally.note(failed);
             return None;
         }
         Some(Err(failed))
     }
 
-    /// Counts a failed attempt before the model's first answer. Returns `None` if it stops the run.
-    fn count(&self, pass: &mut Pass<'_>, failed: &FailedAttempt, requests: u32) -> Option<()> {
-        if self.request.prompt.pack.is_some() && may_be_too_large(&failed.failure) {
-            return Some(());
+    /// Counts a failed attempt before the model's first answer.
+    fn count(&self, pass: &mut Pass<'_>, failed: &FailedAttempt, requests: u32) {
+        if self.request.prompt.pack.is_none() || !may_be_too_large(&failed.failure) {
+            pass.failed(&failed.failure, requests);
         }
-        let alike = pass.failed(&failed.failure, requests).filter(|_| self.admission.endpoints.depend_on(self.target));
-        let Some(Alike { failure, requests: count, .. }) = alike else { return Some(()) };
+    }
+
+    /// Ends the judgement of a reply. Returns `None` if no call of the model is expected to be answered, so that the run
+    /// stops.
+    fn goes_on(&self, tally: &mut Tally) -> Option<()> {
+        tally.judging = None;
+        let ModelState { first_answer, .. } = self.admission.endpoints.of(self.target);
+        let hopeless = first_answer.hopeless().filter(|_| self.admission.endpoints.depend_on(self.target));
+        let Some(Alike { failure, requests: count, .. }) = hopeless else { return Some(()) };
         let first = First::Requests { model: self.target.name.clone(), count };
         self.admission.stop.drain(StopReason::FailedAlike { first, failure });
         None
@@ -349,7 +357,7 @@ impl Attempts<'_> {
         encode: &(dyn Fn() -> Encoded + Sync),
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
-        let batches = self.batches()?;
+        let (batches, unjudged) = (self.batches()?, &self.admission.endpoints.of(self.target).first_answer.unjudged);
         let id = self.batch_id(tally);
         let mut missed = 0;
         loop {
@@ -358,7 +366,7 @@ impl Attempts<'_> {
             // its permit the calls that wait for the budget.
             let asked = self.request.lane.lend(async {
                 let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
-                let outcome = batches.ask(self.target, (id.clone(), self.request.key), encoded).await?;
+                let outcome = batches.ask((self.target, unjudged), (id.clone(), self.request.key), encoded).await?;
                 match &outcome {
                     BatchOutcome::Reply { reply, .. } => {
                         if let Ok(reply) = reply.as_ref() {
@@ -372,20 +380,14 @@ impl Attempts<'_> {
                 Some(outcome)
             });
             let (error, verdict) = match asked.await? {
-                BatchOutcome::Reply { reply, others } => match *reply {
-                    Ok(reply) => {
-                        tally.count_batched(Some(&reply), self.progress);
-                        return Some(Ok(reply));
+                BatchOutcome::Reply { reply, judging } => {
+                    tally.judging = Some(Arc::new(judging));
+                    tally.count_batched(reply.as_ref().as_ref().ok(), self.progress);
+                    match *reply {
+                        Ok(reply) => return Some(Ok(reply)),
+                        Err(error) => (of_item(error), None),
                     }
-                    Err(error) => {
-                        // The model can answer, so equal errors of many rows do not stop the run.
-                        if others {
-                            self.admission.endpoints.of(self.target).first_answer.answered();
-                        }
-                        tally.count_batched(None, self.progress);
-                        (of_item(error), None)
-                    }
-                },
+                }
                 BatchOutcome::Missing | BatchOutcome::Refused if !self.goes_in_batch(tally) => {
                     return self.request_now(call, encode(), (age, tally)).await;
                 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::prompt::{Failure, FailureKind};
+use crate::run::batch::Unjudged;
 
 /// The calls in flight before the first answer.
 const CALLS: usize = 4;
@@ -22,6 +23,8 @@ pub(crate) struct FirstAnswer {
     /// Closed after the first answer.
     gate: Semaphore,
     evidence: Mutex<Evidence>,
+    /// While there are some, the evidence is not complete.
+    pub(crate) unjudged: Unjudged,
 }
 
 /// What is known about a model that has not answered.
@@ -62,7 +65,7 @@ impl Alike {
 
 impl FirstAnswer {
     pub(crate) fn awaited() -> FirstAnswer {
-        FirstAnswer { gate: Semaphore::new(CALLS), evidence: Mutex::default() }
+        FirstAnswer { gate: Semaphore::new(CALLS), evidence: Mutex::default(), unjudged: Unjudged::default() }
     }
 
     /// For a model whose calls may all fail.
@@ -100,15 +103,23 @@ impl FirstAnswer {
         }
     }
 
-    fn failed(&self, failure: &Failure, requests: u32, is_new: bool) -> Option<Alike> {
+    /// The failures, once no call is expected to be answered.
+    pub(crate) fn hopeless(&self) -> Option<Alike> {
+        match &*self.evidence.lock() {
+            Evidence::Alike(alike) if alike.is_enough() && self.unjudged.is_empty() => Some(alike.clone()),
+            _ => None,
+        }
+    }
+
+    fn failed(&self, failure: &Failure, requests: u32, is_new: bool) {
         let mut evidence = self.evidence.lock();
         let others = match &mut *evidence {
-            Evidence::Over => return None,
+            Evidence::Over => return,
             Evidence::Alike(known) if alike(&known.failure, failure) => {
                 known.requests += requests;
                 known.attempts += 1;
                 known.calls += u32::from(is_new);
-                return Some(known.clone()).filter(Alike::is_enough);
+                return;
             }
             Evidence::Alike(known) => known.others + known.requests,
             Evidence::None => 0,
@@ -118,7 +129,6 @@ impl FirstAnswer {
         if others >= MIXED {
             self.answered();
         }
-        None
     }
 }
 
@@ -140,15 +150,12 @@ impl Pass<'_> {
         self.permit = None;
     }
 
-    /// Counts a failed attempt with all its requests. Returns the failures once no call is expected to be answered.
-    pub(crate) fn failed(&mut self, failure: &Failure, requests: u32) -> Option<Alike> {
+    /// Counts a failed attempt with all its requests.
+    pub(crate) fn failed(&mut self, failure: &Failure, requests: u32) {
         match failure.kind {
-            FailureKind::RateLimited | FailureKind::Unavailable => None,
+            FailureKind::RateLimited | FailureKind::Unavailable => {}
             // The model, or its provider, has judged the prompt.
-            FailureKind::Refused => {
-                self.first.answered();
-                None
-            }
+            FailureKind::Refused => self.first.answered(),
             _ => {
                 let is_new = !std::mem::replace(&mut self.has_failed, true);
                 self.first.failed(failure, requests, is_new)
@@ -202,7 +209,8 @@ mod tests {
             let mut pass = first.pass();
             for _ in 0..attempts {
                 sent += requests;
-                if pass.failed(&failure(sent), requests).is_some() {
+                pass.failed(&failure(sent), requests);
+                if first.hopeless().is_some() {
                     return Some(sent);
                 }
             }
@@ -242,11 +250,12 @@ mod tests {
     #[test]
     fn an_answer_ends_the_count_for_good() {
         let first = FirstAnswer::awaited();
-        let fail = |times: u32| (0..times).any(|_| first.pass().failed(&server_error("no"), 1).is_some());
-        assert!(!fail(5));
-        assert_eq!(first.alike().map(|alike| alike.requests), Some(5));
+        let fail = |times: u32| (0..times).for_each(|_| first.pass().failed(&server_error("no"), 1));
+        fail(5);
+        assert_eq!((first.hopeless(), first.alike().map(|alike| alike.requests)), (None, Some(5)));
         first.answered();
-        assert!(!fail(100) && first.alike().is_none());
+        fail(100);
+        assert!(first.hopeless().is_none() && first.alike().is_none());
         assert!(FirstAnswer::not_awaited().is_over());
     }
 
@@ -254,8 +263,20 @@ mod tests {
     fn one_call_alone_proves_nothing() {
         let first = FirstAnswer::awaited();
         let mut pass = first.pass();
-        assert!((0..50).all(|_| pass.failed(&server_error("no"), 1).is_none()));
-        assert_eq!(first.alike(), None);
+        (0..50).for_each(|_| pass.failed(&server_error("no"), 1));
+        assert_eq!((first.hopeless(), first.alike()), (None, None));
+    }
+
+    #[test]
+    fn replies_that_come_at_once_prove_nothing_before_all_are_judged() {
+        let first = FirstAnswer::awaited();
+        let mut judging: Vec<_> = (0..20).map(|_| first.unjudged.begin()).collect();
+        while let Some(last) = judging.pop() {
+            first.pass().failed(&server_error("no"), 1);
+            assert_eq!(first.hopeless(), None);
+            drop(last);
+        }
+        assert_eq!(first.hopeless().map(|alike| alike.requests), Some(20));
     }
 
     #[tokio::test(start_paused = true)]
@@ -291,9 +312,11 @@ mod tests {
         for pass in &mut passes[..CALLS] {
             pass.wait().await;
         }
-        let mut fails = (0..).map(|n| passes[n % CALLS].failed(&server_error(if n % 2 == 0 { "a" } else { "b" }), 1));
-        assert!(fails.by_ref().take(MIXED as usize).all(|stop| stop.is_none()));
-        assert!(!first.is_over() && fails.next() == Some(None) && first.is_over());
+        for n in 0..=MIXED as usize {
+            assert!(!first.is_over() && first.hopeless().is_none());
+            passes[n % CALLS].failed(&server_error(if n % 2 == 0 { "a" } else { "b" }), 1);
+        }
+        assert!(first.is_over());
         timeout(SECOND, first.pass().wait()).await.expect("the gate is open");
     }
 }

@@ -1,5 +1,6 @@
 //! The tally of a call: sums up its attempts and makes the record.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use crate::ask::probabilities;
 use crate::models::Target;
 use crate::prompt::{Failure, FurtherTry, Message, Prompt, thoughts};
 use crate::provider::{CallError, Finish, Reply};
+use crate::run::batch::Judging;
 use crate::run::progress::StageProgress;
 use crate::spec::CallTokens;
 use crate::store::{Notes, Record, STOPPED};
@@ -45,6 +47,10 @@ pub(crate) struct Tally {
     pub(crate) given_up: Option<Failure>,
     /// The attempts of earlier runs.
     earlier: u32,
+    /// Whether the last request went in a batch.
+    pub(crate) was_batched: bool,
+    /// The reply of a batch that is not judged yet.
+    pub(crate) judging: Option<Arc<Judging>>,
 }
 
 impl Tally {
@@ -80,9 +86,11 @@ impl Tally {
         tally
     }
 
-    /// Whether there is a reply to keep that no earlier run has recorded.
-    pub(crate) fn has_new_replies(&self) -> bool {
-        self.attempts > self.earlier && self.tries.iter().any(|attempt| attempt["reply"].is_string())
+    /// Whether there is a reply to keep that no earlier run has recorded, or a batch has ended without one: the next run
+    /// must not take the error from its results again.
+    pub(crate) fn has_news(&self) -> bool {
+        self.attempts > self.earlier
+            && (self.was_batched || self.tries.iter().any(|attempt| attempt["reply"].is_string()))
     }
 
     /// The record of a call that ends between two tries, because the run does. The tries of the record that continues it
@@ -104,6 +112,7 @@ impl Tally {
 
     pub(crate) fn begin(&mut self) {
         self.attempts += 1;
+        self.was_batched = false;
         self.started.get_or_insert_with(Instant::now);
     }
 
@@ -121,6 +130,7 @@ impl Tally {
     /// Counts a request that went in a batch. The time in a batch does not count against the time limit.
     pub(crate) fn count_batched(&mut self, reply: Option<&Reply>, progress: &StageProgress) {
         self.attempts += 1;
+        self.was_batched = true;
         let Some(reply) = reply else { return };
         self.count(reply, progress);
         let batch = self.notes.batch.get_or_insert_default();
