@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::runtime::block_on;
+use super::runtime::{block_on, env};
 use super::terminal::Notes;
 use super::{Exit, Failure, Terminal};
 use crate::cluster::{
@@ -15,9 +15,9 @@ use crate::cluster::{
 use crate::object::Address;
 use crate::pipeline::{PipelineError, Ready};
 use crate::report::text::{count, number};
-use crate::run::{FrozenPlan, FrozenTable, RunError};
+use crate::run::{FrozenPlan, FrozenTable, RunError, has_batches};
 use crate::spec::Spec;
-use crate::store::{ActiveJob, RunDir, SharedDir, StoreError, pull};
+use crate::store::{ActiveJob, Project, RunDir, SharedDir, StoreError, pull};
 
 /// What makes the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -132,6 +132,11 @@ impl OnArguments {
         if let Some((name, _)) = batched {
             let help = "leave out `--on`, as the provider does the work; or leave out `batch`";
             return Err(Failure::new(Exit::Spec, format!("workers send no batches, and `{name}` has `batch = true`"))
+                .help(help));
+        }
+        if has_batches(ready.spec(), &Project::of(&ready.spec().folder).ledger(), &env)? {
+            let help = "leave out `--on` to fetch their replies, or cancel them with `fanfold batches --cancel`";
+            return Err(Failure::new(Exit::Spec, "batches are at a provider, and workers would pay their calls again")
                 .help(help));
         }
         let frozen = ready.freeze(spec, self.workers.unwrap_or(WORKERS))?;

@@ -23,9 +23,15 @@ pub(crate) struct Lanes {
 #[derive(Debug)]
 pub(crate) struct Lane {
     lanes: Arc<Lanes>,
-    /// `None` while the call is parked.
-    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    permit: Mutex<Permit>,
     retaken: Notify,
+}
+
+#[derive(Debug)]
+enum Permit {
+    Held { _permit: OwnedSemaphorePermit },
+    Lent,
+    GivenUp,
 }
 
 impl Lanes {
@@ -44,7 +50,8 @@ impl Lanes {
     }
 
     fn with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Lane {
-        Lane { lanes: self.clone(), permit: Mutex::new(Some(permit)), retaken: Notify::new() }
+        let permit = Mutex::new(Permit::Held { _permit: permit });
+        Lane { lanes: self.clone(), permit, retaken: Notify::new() }
     }
 
     /// Waits until no call is running or parked.
@@ -82,32 +89,46 @@ impl Lane {
 
     /// Gives the lane up. The call goes on without one, so that it never waits for calls that wait for it.
     pub(crate) fn give_up(&self) {
-        drop(self.permit.lock().take());
+        *self.permit.lock() = Permit::GivenUp;
     }
 
     /// Waits for `wait` without the lane, perhaps for hours. What limits memory limits the number of such calls.
     pub(crate) async fn lend<T>(&self, wait: impl Future<Output = T>) -> T {
-        let permit = self.permit.lock().take();
-        let had_one = permit.is_some();
-        drop(permit);
+        let had_one = self.let_go();
         let waited = wait.await;
         if had_one {
-            self.retake().await;
+            self.take_back().await;
         }
         waited
     }
 
-    /// Waits until the lane has a permit again. A lane that several questions share has one, which any of them gets.
-    async fn retake(&self) {
+    /// Lends the lane until it is taken back. Returns whether it was there.
+    pub(crate) fn let_go(&self) -> bool {
+        let mut permit = self.permit.lock();
+        let is_held = matches!(*permit, Permit::Held { .. });
+        if is_held {
+            *permit = Permit::Lent;
+        }
+        is_held
+    }
+
+    /// Waits until the lane is there again, unless it was given up. A lane that several questions share has one permit,
+    /// which any of them gets.
+    pub(crate) async fn take_back(&self) {
         loop {
             let mut retaken = std::pin::pin!(self.retaken.notified());
             retaken.as_mut().enable();
-            if self.permit.lock().is_some() {
+            if !matches!(*self.permit.lock(), Permit::Lent) {
                 return;
             }
             tokio::select! {
                 permit = self.lanes.free.clone().acquire_owned() => {
-                    *self.permit.lock() = Some(permit.expect("the semaphore is never closed"));
+                    let permit = permit.expect("the semaphore is never closed");
+                    let mut lent = self.permit.lock();
+                    if matches!(*lent, Permit::Lent) {
+                        *lent = Permit::Held { _permit: permit };
+                    }
+                    drop(lent);
                     self.retaken.notify_waiters();
                     return;
                 }
@@ -118,7 +139,7 @@ impl Lane {
 
     /// The permission to send a request: the lane, or for a call without one that of a few others.
     pub(crate) async fn sending(&self) -> Option<SemaphorePermit<'_>> {
-        if self.permit.lock().is_some() {
+        if matches!(*self.permit.lock(), Permit::Held { .. }) {
             return None;
         }
         Some(self.lanes.without.acquire().await.expect("the semaphore is never closed"))
@@ -156,6 +177,19 @@ mod tests {
         drop(second);
         parked.await;
         assert!(lanes.free_lane().is_none(), "the first has its lane again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_is_let_go_is_free_until_it_is_taken_back() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane().await;
+        assert!(lane.let_go() && !lane.let_go());
+        lane.lend(sleep(SECOND)).await;
+        let other = lanes.free_lane().expect("a wait does not take it back");
+        assert!(timeout(SECOND, lane.take_back()).await.is_err());
+        drop(other);
+        timeout(SECOND, lane.take_back()).await.expect("it is free again");
+        assert!(lanes.free_lane().is_none());
     }
 
     #[tokio::test(start_paused = true)]

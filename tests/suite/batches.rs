@@ -11,12 +11,12 @@ use crate::project::Project;
 use crate::recipe::{TYPED, rows};
 use crate::server::{Asked, Builder, Course, Dialect, Job, Say, Server};
 
-const OUT: &str = "out/tone.parquet";
-const RUN: [&str; 2] = ["run", "pipeline.toml"];
+pub(crate) const OUT: &str = "out/tone.parquet";
+pub(crate) const RUN: [&str; 2] = ["run", "pipeline.toml"];
 const ALL: [Dialect; 3] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini];
 
 /// A stage over the rows, with a model of this dialect and these lines in its provider.
-fn spec(dialect: Dialect, provider: &str) -> String {
+pub(crate) fn spec(dialect: Dialect, provider: &str) -> String {
     let (kind, address) = match dialect {
         Dialect::OpenAi => ("openai", "LAB_URL"),
         Dialect::Anthropic => ("anthropic", "LAB_ROOT"),
@@ -69,7 +69,7 @@ fn good(asked: &Asked) -> Say {
     Say::Json(json!({"label": label, "score": score}))
 }
 
-fn project(server: &Server, spec: &str, count: usize) -> Project {
+pub(crate) fn project(server: &Server, spec: &str, count: usize) -> Project {
     let project = Project::new().env("LAB_ROOT", &server.url()).env("LAB_URL", &server.openai_url());
     project.spec(spec).csv("data.csv", &rows(count))
 }
@@ -87,7 +87,7 @@ fn expected(dialect: Dialect, count: usize) -> Vec<u8> {
     project.bytes(OUT)
 }
 
-fn row(asked: &Asked) -> usize {
+pub(crate) fn row(asked: &Asked) -> usize {
     (0..1000).find(|row| asked.question().contains(&format!("Speech {row},"))).expect("a row of the data")
 }
 
@@ -172,20 +172,62 @@ fn errors_of_rows_are_retried_directly_or_in_batches() {
 
 #[test]
 fn a_form_that_a_server_refuses_is_found_by_one_call_and_sent_in_a_further_batch() {
-    let script = |asked: &Asked, _: usize| match asked.body.pointer("/response_format/json_schema").is_some() {
-        true => Say::Status {
-            code: 400,
-            retry_after: None,
-            body: json!({"error": {"message": "response_format is not supported"}}).to_string(),
-        },
-        false => Say::Json(json!({"label": "neutral", "score": 1})),
-    };
+    let good = || Say::Json(json!({"label": "neutral", "score": 1}));
+    let script = move |asked: &Asked, _: usize| refused_form(asked).unwrap_or_else(good);
     let server = server().script(script).start();
     let project = batched(&server, Dialect::OpenAi, 20);
     project.run(&RUN).exits(0);
     let sizes: Vec<usize> = server.jobs().iter().map(|job| job.calls.len()).collect();
     assert_eq!((sizes, server.direct()), (vec![20, 19], 1));
     assert_eq!(project.table(OUT).ints("score"), vec![Some(1); 20]);
+}
+
+/// Refuses the form of the request.
+fn refused_form(asked: &Asked) -> Option<Say> {
+    let is_refused = asked.body.pointer("/response_format/json_schema").is_some();
+    let body = || json!({"error": {"message": "response_format is not supported"}}).to_string();
+    is_refused.then(|| Say::Status { code: 400, retry_after: None, body: body() })
+}
+
+#[test]
+fn the_form_of_calls_in_a_batch_is_known_to_the_next_run() {
+    let script = |asked: &Asked, _: usize| {
+        refused_form(asked).unwrap_or_else(|| match asked.messages.len() {
+            ..=2 => Say::Text("none".to_owned()),
+            _ => Say::Json(json!({"label": "neutral", "score": 1})),
+        })
+    };
+    let course = |_: &Job, number| Course::after(if number == 2 { 4_000 } else { 0 });
+    let server = server().script(script).batches(course).start();
+    let text = spec(Dialect::OpenAi, "batch = true\nbatch_retries = \"batched\"");
+    let text = text.replace("chunk_size", "max_failed = \"100%\"\nchunk_size");
+    let project = project(&server, &text, 20);
+    let running = project.spawn(&RUN);
+    wait_jobs(&server, 3);
+    std::thread::sleep(Duration::from_millis(1_000));
+    running.sigint();
+    running.wait().exits(130);
+    project.run(&RUN).exits(0);
+    let calls: usize = server.jobs().iter().map(|job| job.calls.len()).sum();
+    assert_eq!((server.jobs().len(), calls, server.direct()), (3, 59, 1));
+    let notes = project.calls().strings("notes");
+    assert!(notes.iter().flatten().all(|notes| notes.contains("structured_output")), "{notes:?}");
+    // The form of the answers in the ledger is not that of the spec, so it is sought again.
+    let project = project.csv("data.csv", &rows(25));
+    project.run(&RUN).exits(0).says("25 answered");
+}
+
+#[test]
+fn workers_do_not_pay_the_calls_of_a_batch() {
+    let server = server().batches(|_, _| Course::after(3_000)).start();
+    let project = batched(&server, Dialect::OpenAi, 20);
+    project.run(&["run", "pipeline.toml", "--detach"]).exits(0);
+    project.write("pipeline.toml", spec(Dialect::OpenAi, ""));
+    let on = ["run", "pipeline.toml", "--on", "local"];
+    project.run(&on).exits(2).says("batches are at a provider").says("`fanfold batches --cancel`");
+    project.run(&["batches", "pipeline.toml", "--cancel"]).exits(0);
+    project.run(&on).exits(0);
+    assert!(project.bytes(OUT) == expected(Dialect::OpenAi, 20));
 }
 
 #[test]

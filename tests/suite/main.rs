@@ -26,6 +26,7 @@ mod builds;
 mod caching;
 mod calibration;
 mod certificates;
+mod chances;
 mod changes;
 mod checked;
 mod ci;

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::gather::gather;
 use self::shared::{Asked, Shared, Waiting, server};
 pub(crate) use self::shared::{Judging, Outcome, Unjudged};
-pub(crate) use self::standing::{Standing, standing};
+pub(crate) use self::standing::{Standing, has_batches, standing};
 use super::stop::Stop;
 use super::wait::{Wait, WaitKind};
 use crate::models::Target;
@@ -113,13 +113,22 @@ impl Batches {
         self.shared.had_open
     }
 
-    /// Whether an open batch has a call with this id. A model without batches may have had some in an earlier run.
-    pub(crate) async fn has(&self, target: &Target, id: &str) -> bool {
+    /// The place of the first of these ids that a call of an open batch has. A model without batches may have had some in
+    /// an earlier run.
+    pub(crate) async fn first(&self, target: &Target, ids: Vec<String>) -> Option<usize> {
         if target.batch.is_none() && !self.shared.had_open {
-            return false;
+            return None;
         }
-        let (id, server, since) = (id.to_owned(), server(target.provider.as_ref()), self.shared.since);
-        self.shared.ledger(move |ledger| ledger.is_in_batch(&id, &server, since)).await.unwrap_or(false)
+        let (server, since) = (server(target.provider.as_ref()), self.shared.since);
+        let find = move |ledger: &mut Ledger| {
+            for (place, id) in ids.iter().enumerate() {
+                if ledger.is_in_batch(id, &server, since)? {
+                    return Ok(Some(place));
+                }
+            }
+            Ok(None)
+        };
+        self.shared.ledger(find).await.ok().flatten()
     }
 
     pub(crate) fn need(&self) -> Need {

@@ -30,14 +30,7 @@ pub(crate) async fn standing(
     cancels: impl Fn(&Batch) -> bool,
 ) -> Result<Vec<Standing>, LedgerError> {
     let batches = Ledger::open_batches_at(path)?;
-    let mut providers: HashMap<String, Arc<dyn Provider>> = HashMap::new();
-    let mut failed: Option<EndpointError> = None;
-    for endpoint in spec.endpoints.values() {
-        match endpoint.endpoint.connect(&ConnectContext { env, folder: &spec.folder }) {
-            Ok(provider) => drop(providers.insert(server(provider.as_ref()), provider)),
-            Err(error) => failed = Some(error),
-        }
-    }
+    let (providers, failed) = connected(spec, env);
     let mut all = Vec::new();
     for batch in batches {
         let found = match (providers.get(&batch.server), &failed) {
@@ -55,6 +48,29 @@ pub(crate) async fn standing(
         all.push(Standing { batch, job, is_cancelled });
     }
     Ok(all)
+}
+
+/// Whether batches with calls to the providers of `spec` are open in the ledger at `path`, and not given up.
+pub(crate) fn has_batches(spec: &Spec, path: &Path, env: Env<'_>) -> Result<bool, LedgerError> {
+    let mut batches = Ledger::open_batches_at(path)?;
+    batches.retain(|batch| batch.state.as_deref() != Some(GIVEN_UP));
+    if batches.is_empty() {
+        return Ok(false);
+    }
+    let (providers, failed) = connected(spec, env);
+    Ok(failed.is_some() || batches.iter().any(|batch| providers.contains_key(&batch.server)))
+}
+
+/// The providers of a spec by their servers, and why one of them can't be connected.
+fn connected(spec: &Spec, env: Env<'_>) -> (HashMap<String, Arc<dyn Provider>>, Option<EndpointError>) {
+    let (mut providers, mut failed) = (HashMap::new(), None);
+    for endpoint in spec.endpoints.values() {
+        match endpoint.endpoint.connect(&ConnectContext { env, folder: &spec.folder }) {
+            Ok(provider) => drop(providers.insert(server(provider.as_ref()), provider)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    (providers, failed)
 }
 
 async fn look(provider: &dyn Provider, batch: &Batch, cancels: bool) -> Result<(Option<BatchJob>, bool), String> {

@@ -14,6 +14,7 @@ use super::form::advised;
 use super::limiter::Verdict;
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
+use super::structured_output::{StructuredOutput, Turn};
 use super::tally::{FailedAttempt, Tally};
 use super::texts::Texts;
 use crate::models::Target;
@@ -36,6 +37,9 @@ pub(crate) struct Attempts<'a> {
     pub(crate) progress: &'a StageProgress,
 }
 
+/// The level of structured output of a request, and the request.
+type LevelAndForm<'a> = (usize, &'a (dyn Fn() -> Encoded + Sync));
+
 struct Conversation<'a> {
     /// The prompt, shortened if it exceeds the context.
     prompt: Cow<'a, [Message]>,
@@ -57,9 +61,13 @@ impl Attempts<'_> {
         let (age, _pending) = (self.admission.age(), pending.begin());
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
-            // A call of a batch lends its lane, and calls that wait for the first answer would not give it back.
-            if !self.goes_in_batch(tally) && !self.is_in_batch(tally).await {
-                self.admission.stop.unless_draining(pass.wait()).await?;
+            // A call of a batch has neither its lane nor a permission. It takes the lane first, as other calls do.
+            match self.goes_in_batch(tally) || self.level_in_batch(tally).await.is_some() {
+                true => pass.step_back(),
+                false => {
+                    self.admission.stop.unless_draining(self.request.lane.take_back()).await?;
+                    self.admission.stop.unless_draining(pass.wait()).await?;
+                }
             }
             let sent = tally.requests();
             let result = self.send(messages, age, tally).await?;
@@ -243,14 +251,15 @@ impl Attempts<'_> {
     async fn negotiate(&self, call: &Call<'_>, age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let state = &self.admission.endpoints.of(self.target).structured_output;
         let provider = &self.target.provider;
-        let Some(schema) = call.schema.filter(|_| state.has_levels()) else {
-            return self.request(call, &|| provider.encode(call), (age, tally)).await;
+        let Some(schema) = call.schema.filter(|_| state.levels() > 0) else {
+            return self.request(call, (0, &|| provider.encode(call)), (age, tally)).await;
         };
         let known = state.known(schema);
-        let relaxed = |level: usize| provider.encode_relaxed(call, level).filter(|_| level > 0);
-        let form = known.and_then(relaxed).map(|(_, form)| form);
-        let encode = || known.and_then(relaxed).map_or_else(|| provider.encode(call), |(sent, _)| sent);
-        let result = self.request(call, &encode, (age, tally)).await?;
+        let level = self.level_in_batch(tally).await.or(known).unwrap_or(0);
+        let relaxed = || provider.encode_relaxed(call, level).filter(|_| level > 0);
+        let form = relaxed().map(|(_, form)| form);
+        let encode = || relaxed().map_or_else(|| provider.encode(call), |(sent, _)| sent);
+        let result = self.request(call, (level, &encode), (age, tally)).await?;
         let rejected = match result {
             Err(failed)
                 if failed.error.kind == CallErrorKind::Rejected
@@ -263,38 +272,46 @@ impl Attempts<'_> {
             }
             result => {
                 if result.is_ok() {
-                    state.answered(schema, 0);
+                    state.answered(schema, level);
                     tally.notes.structured_output = form.map(str::to_owned);
                 }
                 return Some(result);
             }
         };
         // The server may be rejecting the structured output.
-        let turn = state.search().await;
+        let turn = self.search(state).await?;
         if state.is_unavoidable(&rejected.error) {
             return Some(Err(rejected));
         }
         // Calls that know the form need no turn: in batches, each would wait for the one before it.
-        let _turn = state.known(schema).is_none().then_some(turn);
+        let mut turn = state.known(schema).is_none().then_some(turn);
         let (mut next, mut are_alike) = (1, true);
         let is_unavoidable = loop {
             // One call finds out the form. Those that know it may go in a batch.
-            let known = state.known(schema);
-            let level = known.unwrap_or(next);
-            if level < next {
+            let (known, in_batch) = (state.known(schema), self.level_in_batch(tally).await);
+            // Earlier versions did not mark the level of a call of a batch.
+            let level = in_batch.filter(|level| *level > 0).or(known).unwrap_or(next);
+            if level < next && in_batch.is_none() {
                 // Other calls are answered in a form in which this one was rejected.
                 break false;
             }
-            next = known.map_or(level + 1, |_| usize::MAX);
+            next = known.map_or(next.max(level + 1), |_| usize::MAX);
             let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break are_alike };
             let encode = || encoded.clone();
-            let sent = match known.is_none() && !self.is_in_batch(tally).await {
+            let sent = match known.is_none() && in_batch.is_none() {
                 true => self.request_now(call, encode(), (age, tally)).await?,
-                false => self.request(call, &encode, (age, tally)).await?,
+                false => {
+                    // It may take hours.
+                    turn = None;
+                    self.request(call, (in_batch.unwrap_or(level), &encode), (age, tally)).await?
+                }
             };
             match sent {
                 Err(failed) if failed.error.kind == CallErrorKind::Rejected && failed.is_of_call() => {
                     are_alike &= alike(&failed.error.into(), &rejected.error.clone().into());
+                    if turn.is_none() && state.known(schema).is_none() {
+                        turn = Some(self.search(state).await?);
+                    }
                 }
                 Err(failed) => return Some(Err(failed)),
                 Ok(reply) => {
@@ -311,16 +328,22 @@ impl Attempts<'_> {
         Some(Err(rejected))
     }
 
+    /// The turn to find out a form. The lane comes before it, as for all calls, so that none waits for the other.
+    async fn search<'s>(&self, state: &'s StructuredOutput) -> Option<Turn<'s, ()>> {
+        self.admission.stop.unless_draining(self.request.lane.take_back()).await?;
+        Some(state.search().await)
+    }
+
     /// Sends a request at once or in a batch.
     async fn request(
         &self,
         call: &Call<'_>,
-        encode: &(dyn Fn() -> Encoded + Sync),
+        sent: LevelAndForm<'_>,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
-        match self.goes_in_batch(tally) || self.is_in_batch(tally).await {
-            true => self.request_in_batch(call, encode, (age, tally)).await,
-            false => self.request_now(call, encode(), (age, tally)).await,
+        match self.goes_in_batch(tally) || self.level_in_batch(tally).await.is_some() {
+            true => self.request_in_batch(call, sent, (age, tally)).await,
+            false => self.request_now(call, sent.1(), (age, tally)).await,
         }
     }
 
@@ -335,51 +358,50 @@ impl Attempts<'_> {
         retries.is_some_and(|retries| retries == BatchRetries::Batched || self.request.is_first && tally.counted == 0)
     }
 
-    /// Whether an earlier process has sent the next request in a batch, so that its reply is there or will be.
-    async fn is_in_batch(&self, tally: &Tally) -> bool {
-        match self.batches() {
-            Some(batches) => batches.has(self.target, &self.batch_id(tally)).await,
-            None => false,
-        }
+    /// The level of structured output at which an earlier process has sent the next request in a batch, if it has: its reply
+    /// is there or will be.
+    async fn level_in_batch(&self, tally: &Tally) -> Option<usize> {
+        let levels = self.admission.endpoints.of(self.target).structured_output.levels();
+        self.batches()?.first(self.target, (0..=levels).map(|level| self.batch_id(tally, level)).collect()).await
     }
 
     /// The id of the next request in a job. It is the same when the attempts before it are repeated.
-    fn batch_id(&self, tally: &Tally) -> String {
-        match tally.attempts {
-            0 => self.request.key.to_string(),
-            attempts => format!("{}-{attempts}", self.request.key),
+    fn batch_id(&self, tally: &Tally, level: usize) -> String {
+        let key = self.request.key;
+        match (tally.attempts, level) {
+            (0, 0) => key.to_string(),
+            (attempts, 0) => format!("{key}-{attempts}"),
+            (attempts, level) => format!("{key}-{attempts}-{level}"),
         }
     }
 
     async fn request_in_batch(
         &self,
         call: &Call<'_>,
-        encode: &(dyn Fn() -> Encoded + Sync),
+        (level, encode): LevelAndForm<'_>,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
         let (batches, unjudged) = (self.batches()?, &self.admission.endpoints.of(self.target).first_answer.unjudged);
-        let id = self.batch_id(tally);
+        let id = self.batch_id(tally, level);
         let mut missed = 0;
         loop {
             let encoded = encode();
-            // A lane that waits for the budget would hold up the rows without which no batch is sent, and one that waits for
-            // its permit the calls that wait for the budget.
-            let asked = self.request.lane.lend(async {
-                let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
-                let outcome = batches.ask((self.target, unjudged), (id.clone(), self.request.key), encoded).await?;
-                match &outcome {
-                    BatchOutcome::Reply { reply, .. } => {
-                        if let Ok(reply) = reply.as_ref() {
-                            self.progress.spent(admitted.answered(reply).usd);
-                        }
+            // A lane that waits for the budget would hold up the rows without which no batch is sent. It stays free until a
+            // request outside of batches, so that all replies of a batch are judged at once.
+            self.request.lane.let_go();
+            let admitted = self.admission.admit_to_batch(self.target, call, &encoded).await?;
+            let outcome = batches.ask((self.target, unjudged), (id.clone(), self.request.key), encoded).await?;
+            match &outcome {
+                BatchOutcome::Reply { reply, .. } => {
+                    if let Ok(reply) = reply.as_ref() {
+                        self.progress.spent(admitted.answered(reply).usd);
                     }
-                    BatchOutcome::Missing | BatchOutcome::Refused => admitted.release(),
-                    BatchOutcome::Left => admitted.left(),
-                    BatchOutcome::Failed(_) => {}
                 }
-                Some(outcome)
-            });
-            let (error, verdict) = match asked.await? {
+                BatchOutcome::Missing | BatchOutcome::Refused => admitted.release(),
+                BatchOutcome::Left => admitted.left(),
+                BatchOutcome::Failed(_) => {}
+            }
+            let (error, verdict) = match outcome {
                 BatchOutcome::Reply { reply, judging } => {
                     tally.judging = Some(Arc::new(judging));
                     tally.count_batched(reply.as_ref().as_ref().ok(), self.progress);
@@ -413,6 +435,7 @@ impl Attempts<'_> {
         encoded: Encoded,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
+        self.admission.stop.unless_draining(self.request.lane.take_back()).await?;
         let admitted = match self.admission.admit(self.target, call, &encoded, (age, Some(self.request.lane))).await? {
             Ok(admitted) => admitted,
             Err(error) => {

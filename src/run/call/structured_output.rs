@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::MutexGuard as Turn;
+pub(crate) use tokio::sync::MutexGuard as Turn;
 
 use super::first_answer::alike;
 use crate::models::Target;
@@ -15,7 +15,7 @@ use crate::provider::{Call, CallError};
 
 #[derive(Debug)]
 pub(crate) struct StructuredOutput {
-    has_levels: bool,
+    levels: usize,
     /// The level of the first answer, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,
     search: tokio::sync::Mutex<()>,
@@ -32,17 +32,18 @@ fn hash(schema: &Value) -> u64 {
 impl StructuredOutput {
     pub(crate) fn new(target: &Target) -> Self {
         let probe = Call { model: &target.model, messages: &[], schema: Some(&Value::Bool(true)) };
-        let has_levels = target.provider.encode_relaxed(&probe, 1).is_some();
+        let levels = (1..).take_while(|level| target.provider.encode_relaxed(&probe, *level).is_some()).count();
         StructuredOutput {
-            has_levels,
+            levels,
             known: Mutex::default(),
             search: tokio::sync::Mutex::default(),
             unavoidable: Mutex::default(),
         }
     }
 
-    pub(crate) fn has_levels(&self) -> bool {
-        self.has_levels
+    /// The highest level.
+    pub(crate) fn levels(&self) -> usize {
+        self.levels
     }
 
     pub(crate) fn known(&self, schema: &Value) -> Option<usize> {
