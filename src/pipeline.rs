@@ -21,7 +21,7 @@ use crate::report::table_files::RunFiles;
 use crate::run::{self, FrozenPlan, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
-use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError, cut_earlier};
+use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError, cut_earlier, learn_all};
 
 /// Why a pipeline did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ pub(crate) async fn pilot(
     stop: Stop,
 ) -> Result<Piloted, PipelineError> {
     let project = Project::of(&spec.folder);
-    project.create().map_err(RunError::from)?;
+    project.create().and_then(|()| learn_all(&project)).map_err(RunError::from)?;
     let ledger = Ledger::open(&project.ledger()).map_err(StoreError::from).map_err(RunError::from)?;
     let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
     let access = Access { env, ledger: Some(&ledger), known: &known };

@@ -17,7 +17,7 @@ use crate::pipeline::{PipelineError, Ready};
 use crate::report::text::{count, number};
 use crate::run::{FrozenPlan, FrozenTable, RunError, has_batches};
 use crate::spec::Spec;
-use crate::store::{ActiveJob, Project, RunDir, SharedDir, StoreError, pull};
+use crate::store::{ActiveJob, Project, RunDir, SharedDir, StoreError, learn, pull};
 
 /// What makes the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -255,6 +255,7 @@ fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), wo
         Followed::Left => return Ok(Made::Left),
         Followed::Cancelled => {
             shared.set_job(None)?;
+            learn(&work.dir)?;
             let failure = Failure::new(Exit::Interrupted, "the workers were cancelled; every finished call is kept");
             return Err(failure.help("to continue, run the same command again"));
         }
@@ -264,6 +265,7 @@ fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), wo
     if work.is_complete() {
         return Ok(Made::All);
     }
+    learn(&work.dir)?;
     let left: Vec<String> = work.progress().iter().map(|(name, done, all)| line(name, *done, *all)).collect();
     let message = format!("the workers ended before all parts were committed: {}", left.join(", "));
     let failure = Failure::new(Exit::Environment, message).help("to continue, run the same command again");

@@ -20,7 +20,7 @@ use crate::source::content;
 use crate::spec::{Spec, TableId};
 use crate::store::{
     Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, StoreError, WorkerTotals, collect, earlier, import,
-    reply_limits,
+    learn_all, reply_limits,
 };
 use crate::table::parquet::{clean, folder_of};
 
@@ -122,7 +122,8 @@ pub(crate) fn prepare(
         locks.push(project.lock(&output.file, &output.path)?);
         clean(folder_of(&output.file), Some(&output.file));
     }
-    collect(&dir, &project.ledger())?;
+    collect(&dir, &project)?;
+    learn_all(&project)?;
     let workers = of_workers(&plan.spec, &SharedDir::of(&dir).sent()?);
     dir.clean();
     let fresh = matches!(recall, Recall::Fresh);

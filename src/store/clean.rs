@@ -14,6 +14,8 @@ use super::manifest::{Manifest, State};
 use super::pieces::{Pieces, is_list};
 use super::project::Project;
 use super::rundir::files_in;
+use super::shared::SharedDir;
+use super::stored_run::learn_all;
 use crate::table::parquet::{is_being_written, is_temporary};
 
 /// A folder of an export that has not changed for this long is left by a killed process.
@@ -82,6 +84,7 @@ pub(crate) fn delete(project: &Project, keep: usize, is_kept: IsKept<'_>) -> Res
     let _alone = project.alone()?;
     let _tables = project.change_tables()?;
     let mut found = garbage(project, keep, is_kept)?;
+    learn_all(project)?;
     for Garbage { path, .. } in found.iter().filter(|garbage| garbage.kind != GarbageKind::Pieces) {
         let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         removed.map_err(StoreError::io(path))?;
@@ -111,7 +114,10 @@ fn lists(folder: &Path, found: &[Garbage]) -> Vec<PathBuf> {
 
 /// The names of the folders of the runs that stay.
 pub(super) fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashSet<String> {
-    let mut kept: HashSet<String> = runs.iter().filter(|run| is_kept(run)).map(|run| run.dir.name()).collect();
+    // Workers of a job need the folder. What can't be read may be one.
+    let has_job = |run: &NamedRun| SharedDir::of(&run.dir).job().map_or(true, |job| job.is_some());
+    let mut kept: HashSet<String> =
+        runs.iter().filter(|run| is_kept(run) || has_job(run)).map(|run| run.dir.name()).collect();
     let pipelines: HashSet<&str> = runs.iter().map(|run| run.manifest.pipeline.as_str()).collect();
     for pipeline in pipelines {
         let mut done = 0;

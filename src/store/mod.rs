@@ -97,4 +97,4 @@ pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
 pub(crate) use shared::{Attempt, SharedDir, retired};
 pub(crate) use span::CallSpan;
 pub(crate) use stored::StoredTable;
-pub(crate) use stored_run::{Needs, WorkerRun, collect, pull, push};
+pub(crate) use stored_run::{Needs, WorkerRun, collect, learn, learn_all, pull, push};

@@ -138,8 +138,18 @@ impl Project {
     /// Marks this process as a worker of the run in the folder `run`, whose command holds the lock of the folder. Several
     /// processes may hold this lock.
     pub(crate) fn hold_as_worker(run: &Path) -> Result<Hold, StoreError> {
-        let project = Project::of(run.ancestors().nth(3).unwrap_or(run));
-        Ok(project.hold(&workers_name(run), File::try_lock_shared, |_| StoreError::Workers)?.0)
+        Ok(Project::of_run(run).hold(&workers_name(run), File::try_lock_shared, |_| StoreError::Workers)?.0)
+    }
+
+    /// The project of the run in the folder `run`.
+    pub(crate) fn of_run(run: &Path) -> Project {
+        Project::of(run.ancestors().nth(3).unwrap_or(run))
+    }
+
+    /// Locks the journals of the workers of a run. Waits for another process, which holds the lock for a moment.
+    pub(super) fn hold_journals(&self, run: &Path) -> Result<Hold, StoreError> {
+        let wait = |file: &File| file.lock().map_err(TryLockError::Error);
+        Ok(self.hold(&format!("{}-journals", lock_name(run)), wait, |_| StoreError::InUse)?.0)
     }
 
     /// Fails if workers of a command that was killed still work on the run in the folder `run`.

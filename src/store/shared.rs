@@ -188,6 +188,13 @@ impl SharedDir {
         if !self.has_journals() {
             return Ok(JournalCounts::default());
         }
+        let counts = self.learn(ledger)?;
+        ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
+        Ok(counts)
+    }
+
+    /// Adds the calls of workers to the ledger, and leaves the journals, to which workers may add more.
+    pub(super) fn learn(&self, ledger: &Path) -> Result<JournalCounts, StoreError> {
         let mut ledger = Ledger::open(ledger)?;
         let counts = self.merge(&mut ledger)?;
         let mut sent = self.sent()?;
@@ -195,7 +202,6 @@ impl SharedDir {
         self.write(SENT, &sent)?;
         let synced = ledger.sync()?.sync();
         synced.map_err(StoreError::io(&self.root))?;
-        ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
         Ok(counts)
     }
 

@@ -126,17 +126,43 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Moves the calls of workers into the ledger, and the run from its object store into its folder. Refuses while a job is
 /// active. The caller must hold the run's lock.
-pub(crate) fn collect(dir: &RunDir, ledger: &Path) -> Result<JournalCounts, StoreError> {
+pub(crate) fn collect(dir: &RunDir, project: &Project) -> Result<JournalCounts, StoreError> {
     let shared = SharedDir::of(dir);
     shared.check_idle()?;
-    let Some(address) = shared.address()? else { return shared.collect(ledger) };
+    let _held = project.hold_journals(dir.root())?;
+    let Some(address) = shared.address()? else { return shared.collect(&project.ledger()) };
     let mirror = Mirror::open(&address)?;
     pull(dir)?;
     shared.fetch_journals(&mirror)?;
-    let counts = shared.collect(ledger)?;
+    let counts = shared.collect(&project.ledger())?;
     clear(&mirror)?;
     shared.set_address(None)?;
     Ok(counts)
+}
+
+/// Adds the calls of a run's workers to the ledger, so that no other run pays them again. The journals stay.
+pub(crate) fn learn(dir: &RunDir) -> Result<(), StoreError> {
+    let (project, shared) = (Project::of_run(dir.root()), SharedDir::of(dir));
+    let _held = project.hold_journals(dir.root())?;
+    if let Some(address) = shared.address()? {
+        shared.fetch_journals(&Mirror::open(&address)?)?;
+    }
+    if shared.has_journals() {
+        shared.learn(&project.ledger())?;
+    }
+    Ok(())
+}
+
+/// Adds the calls of the workers of all runs whose commands were killed. Those on an object store stay there.
+pub(crate) fn learn_all(project: &Project) -> Result<(), StoreError> {
+    for dir in project.run_dirs()? {
+        let shared = SharedDir::of(&dir);
+        if shared.has_journals() {
+            let _held = project.hold_journals(dir.root())?;
+            shared.learn(&project.ledger())?;
+        }
+    }
+    Ok(())
 }
 
 /// The folder of a run for a worker: the folder itself, or a copy of what the worker needs from an object store, which is

@@ -190,6 +190,24 @@ fn workers_end_with_the_command_that_started_them() {
     assert!(sent < server.requests() && repeated(server) == 0, "{} calls were repeated", repeated(server));
 }
 
+#[test]
+fn what_workers_have_paid_is_known_to_pilots_and_to_other_runs() {
+    let holding = Holding::start();
+    let server = &holding.server;
+    let project = project(server, 24);
+    command_is_killed(&project, &holding, &on_local("3"), &project.folder().display().to_string());
+    project.run(&["run", "pipeline.toml", "--pilot", "3"]).exits(0);
+    let running = project.spawn(&on_local("2"));
+    assert!(server.wait_requests(server.requests() + 4), "it never came so far: {}", running.stderr());
+    running.sigint();
+    running.wait();
+    // Fewer rows make another run.
+    project.run(&["run", "pipeline.toml", "--limit", "20"]).exits(0);
+    project.run(&RUN).exits(0);
+    assert_eq!(repeated(server), 0);
+    assert!(outputs(&project) == undisturbed(24).0);
+}
+
 /// The folder of the only run, from the project's folder.
 fn run_folder(project: &Project) -> String {
     let files = project.files(".fanfold/runs");
