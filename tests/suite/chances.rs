@@ -21,20 +21,33 @@ const CALM: usize = 6;
 /// A run that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(100);
 
-/// The stage after the first one.
-const SECOND: &str = r#"
-[stages.why]
-type = "analysis"
-input = "tone"
-models = ["one"]
-prompt = "Why {{ label }}? {{ text }}"
-workers = 2
-batch_size = 1
-max_attempts = 6
-"#;
+/// The stages of a spec.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Work {
+    Analysis,
+    /// A further stage asks about the answers.
+    Two,
+    /// Two models, of which one is never asked in batches.
+    FanOut,
+    /// A further stage joins the answers of each year.
+    Reduce,
+    /// Three questions, each with the earlier answers.
+    Survey,
+}
 
-fn is_second(asked: &Asked) -> bool {
+/// The settings of a further stage.
+const STAGE: &str = "models = [\"one\"]\nworkers = 2\nbatch_size = 1\nmax_attempts = 6\n";
+
+/// Whether any text is an answer.
+fn is_text(asked: &Asked) -> bool {
     asked.question().starts_with("Why ")
+}
+
+/// What was asked, without what was said about earlier replies.
+fn asked_for(asked: &Asked) -> String {
+    let first = asked.messages.iter().position(|(role, _)| role == "user").unwrap_or(0);
+    let said: Vec<&str> = asked.messages[..=first].iter().map(|(_, text)| text.as_str()).collect();
+    format!("{} {said:?} {}", asked.model, asked.schema.clone().unwrap_or_default())
 }
 
 /// What is drawn.
@@ -52,8 +65,9 @@ struct Draw {
     bad: u64,
     fails: u64,
     refuses_form: bool,
-    /// Whether a further stage asks about the answers.
-    has_second: bool,
+    work: Work,
+    chunk: u64,
+    is_model_major: bool,
     latency_ms: u64,
     batch_ms: u64,
     /// Of every so many batches one is lost when it is made, has a page of HTML first, or misses calls.
@@ -78,8 +92,11 @@ impl Draw {
     fn new(number: u64) -> (Draw, Dice) {
         let mut dice = Dice(number, 0);
         let dialect = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini][dice.below(3) as usize];
-        // The answers to packs of the other dialects have no schema with bounds.
-        let pack = if dialect == Dialect::OpenAi { dice.of(&[1, 1, 3]) } else { 1 };
+        // The schemas of the other dialects have no bounds.
+        let all = [Work::Analysis, Work::Two, Work::FanOut, Work::Reduce, Work::Survey];
+        let work = all[dice.below(if dialect == Dialect::OpenAi { 5 } else { 2 }) as usize];
+        let is_plain = matches!(work, Work::Analysis | Work::Two);
+        let pack = if dialect == Dialect::OpenAi && is_plain { dice.of(&[1, 1, 3]) } else { 1 };
         let draw = Draw {
             number,
             dialect,
@@ -91,8 +108,10 @@ impl Draw {
             // A pack that does not fit is divided, and other prompts have other answers.
             bad: if pack > 1 { 0 } else { dice.of(&[0, 20, 95]) },
             fails: dice.of(&[0, 20, 95]),
-            refuses_form: dialect == Dialect::OpenAi && pack == 1 && dice.below(3) == 0,
-            has_second: dice.below(3) == 0,
+            refuses_form: dialect == Dialect::OpenAi && pack == 1 && is_plain && dice.below(3) == 0,
+            work,
+            chunk: dice.of(&[4, 16]),
+            is_model_major: dice.below(3) == 0,
             latency_ms: dice.of(&[0, 50, 300]),
             batch_ms: dice.of(&[0, 300, 1_500]),
             faulty: dice.of(&[1000, 2, 4]),
@@ -101,10 +120,10 @@ impl Draw {
     }
 
     fn is_in(&self, share: u64, asked: &Asked, what: &str) -> bool {
-        hash(&[what, &row(asked).to_string(), &self.number.to_string()]) % 100 < share
+        hash(&[what, &asked_for(asked), &self.number.to_string()]) % 100 < share
     }
 
-    /// `tries` counts the requests about each question whose form was not refused.
+    /// `tries` counts the requests for each answer whose form was not refused.
     fn say(&self, asked: &Asked, tries: &Mutex<BTreeMap<String, usize>>) -> Say {
         if self.refuses_form && asked.body.pointer("/response_format/json_schema").is_some() {
             let message = "response_format json_schema is not supported";
@@ -112,9 +131,9 @@ impl Draw {
             return Say::Status { code: 400, retry_after: None, body };
         }
         let mut tries = tries.lock().expect("no panic while locked");
-        let number = tries.entry(asked.question().to_owned()).or_default();
+        let number = tries.entry(asked_for(asked)).or_default();
         *number += 1;
-        let is_bad = self.is_in(self.bad, asked, "bad") && !is_second(asked);
+        let is_bad = self.is_in(self.bad, asked, "bad") && !is_text(asked);
         match (self.is_in(self.fails, asked, "fails"), is_bad, *number) {
             (true, _, 1) => Say::status(500),
             (true, true, 2) | (false, true, 1) => Say::Text("none".to_owned()),
@@ -123,17 +142,17 @@ impl Draw {
     }
 
     fn answer(&self, asked: &Asked) -> Say {
-        let label = ["positive", "neutral", "negative"][row(asked) % 3];
-        match self.pack > 1 || is_second(asked) {
-            true => Say::Default,
-            false => Say::Json(json!({"label": label, "score": row(asked) % 11})),
+        if self.pack > 1 || is_text(asked) || !matches!(self.work, Work::Analysis | Work::Two) {
+            return Say::Default;
         }
+        let label = ["positive", "neutral", "negative"][row(asked) % 3];
+        Say::Json(json!({"label": label, "score": row(asked) % 11}))
     }
 
     fn course(&self, number: usize) -> Course {
         let course = Course::after(self.batch_ms);
         match hash(&["course", &number.to_string(), &self.number.to_string()]) % self.faulty {
-            0 if number % 3 == 0 => Course { is_lost: true, ..course },
+            0 if number.is_multiple_of(3) => Course { is_lost: true, ..course },
             0 if number % 3 == 1 => Course { pages: 1, ..course },
             0 => Course { misses: |place| place % 3 == 1, ..course },
             _ => course,
@@ -145,13 +164,40 @@ impl Draw {
         let retries = if self.batched_retries { "batched" } else { "direct" };
         let batch = if batch { format!("batch = true\nbatch_retries = \"{retries}\"") } else { String::new() };
         let mut text = spec(self.dialect, &batch);
-        let mut stage = format!("workers = {}\nbatch_size = 1\nmax_attempts = 6\nchunk_size", self.lanes);
+        let order = if self.is_model_major { "order = \"model-major\"\n" } else { "" };
+        let lanes = format!("workers = {}\nbatch_size = 1\nmax_attempts = 6", self.lanes);
+        let mut stage = format!("{order}{lanes}\nchunk_size = {}", self.chunk);
         if self.pack > 1 {
             stage = format!("rows_per_prompt = {}\n{stage}", self.pack);
         }
-        text = text.replacen("chunk_size", &stage, 1);
-        if self.has_second {
-            text = text.replacen("input = \"tone\"\npath", "input = \"why\"\npath", 1) + SECOND;
+        text = text.replacen("chunk_size = 16", &stage, 1);
+        match self.work {
+            Work::Analysis => {}
+            Work::Two => {
+                text = text.replacen("input = \"tone\"\npath", "input = \"why\"\npath", 1)
+                    + &format!(
+                        "\n[stages.why]\ntype = \"analysis\"\ninput = \"tone\"\nprompt = \"Why {{{{ label }}}}? {{{{ text }}}}\"\n{STAGE}"
+                    );
+            }
+            Work::FanOut => {
+                text = text.replacen("models = [\"one\"]", "models = [\"one\", \"two\"]\nfanout = true", 1)
+                    + "\n[providers.direct]\ntype = \"openai\"\nbase_url_env = \"LAB_URL\"\n"
+                    + "\n[models.two]\nprovider = \"direct\"\nmodel = \"tiny\"\nmax_tokens = 64\n";
+            }
+            Work::Reduce => {
+                text = text.replacen("input = \"tone\"\npath", "input = \"why\"\npath", 1)
+                    + &format!(
+                        "\n[stages.why]\ntype = \"reduce\"\ninput = \"tone\"\ngroup_by = [\"year\"]\nprompt = \"Why {{{{ year }}}}?{{% for row in rows %}} {{{{ row.label }}}}{{% endfor %}}\"\n{STAGE}"
+                    );
+            }
+            Work::Survey => {
+                let end = text.find("[stages.tone]").expect("the stage");
+                let questions = "[stages.tone.questions]\n\"Are you content?\" = [\"Yes\", \"No\"]\n\"And at work?\" = [\"Often\", \"Rarely\", \"Never\"]\n\"And on Sundays?\" = [\"Very\", \"Somewhat\"]\n";
+                text.truncate(end);
+                text += &format!(
+                    "[stages.tone]\ntype = \"survey\"\ninput = \"speeches\"\nmodels = [\"one\"]\npersona = \"You said: {{{{ text }}}}\"\nmemory = true\n{stage}\n{questions}"
+                );
+            }
         }
         if let Some(budget) = budget {
             text = text.replacen("\n", &format!("\nbudget = {{ {budget} }}\n"), 1);
@@ -169,14 +215,18 @@ impl Draw {
                 false => Say::Late(draw.latency_ms, Box::new(say)),
             }
         };
-        Server::new().models(&["small"]).script(script).batches(move |_: &Job, number| other.course(number)).start()
+        Server::new()
+            .models(&["small", "tiny"])
+            .script(script)
+            .batches(move |_: &Job, number| other.course(number))
+            .start()
     }
 
     fn project(&self, server: &Server) -> Project {
         let project = project(server, &self.spec(false, None), 0);
         let mut rows = String::from("id,year,text\n");
         for row in 0..self.rows {
-            writeln!(rows, "s{row:04},{},\"Speech {}, on trade and peace.\"", 1790 + row, row % self.different)
+            writeln!(rows, "s{row:04},{},\"Speech {}, on trade and peace.\"", 1790 + row / 3, row % self.different)
                 .expect("a string");
         }
         project.write("data.csv", rows);
@@ -185,7 +235,7 @@ impl Draw {
 
     fn expected(&self) -> Vec<u8> {
         let draw = self.clone();
-        let server = Server::new().models(&["small"]).script(move |asked, _| draw.answer(asked)).start();
+        let server = Server::new().models(&["small", "tiny"]).script(move |asked, _| draw.answer(asked)).start();
         let project = self.project(&server);
         project.run(&RUN).exits(0);
         project.bytes(OUT)
@@ -278,16 +328,21 @@ fn take(number: u64, log: &mut Log) {
     assert!(is_done, "no run ended well");
     assert!(project.bytes(OUT) == draw.expected(), "another table");
     let mut answers: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    let mut twice = String::new();
     for asked in server.asked().iter().filter(|asked| asked.answered.is_some()) {
         let batched = asked.header("x-batch").is_some();
-        answers.entry(asked.call()).or_default()[usize::from(batched)] += 1;
+        let times = answers.entry(asked.call()).or_default();
+        times[usize::from(batched)] += 1;
+        if times[0] + times[1] > 1 {
+            writeln!(twice, "request {}, in a batch: {batched}: {}", asked.number, asked.call()).expect("a string");
+        }
     }
     let repeated: usize = answers.values().map(|[direct, batched]| direct + batched - 1).sum();
     // A killed process loses what was in flight, also the search for the form.
     let lost = kills * (2 * draw.lanes as usize + 2) * 2;
     let most = answers.values().map(|[_, batched]| *batched).max().unwrap_or(0);
-    assert!(most <= 1, "an answer of a batch was paid twice");
-    assert!(repeated <= lost, "{repeated} answers were paid twice, after {kills} kills");
+    assert!(most <= 1, "an answer of a batch was paid twice: {twice}");
+    assert!(repeated <= lost, "{repeated} answers were paid twice, after {kills} kills: {twice}");
 }
 
 #[test]
