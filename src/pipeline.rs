@@ -84,7 +84,9 @@ pub(crate) async fn pilot(
     stop: Stop,
 ) -> Result<Piloted, PipelineError> {
     let project = Project::of(&spec.folder);
-    project.create().and_then(|()| learn_all(&project)).map_err(RunError::from)?;
+    project.create().map_err(RunError::from)?;
+    let _sharing = project.share().map_err(RunError::from)?;
+    learn_all(&project).map_err(RunError::from)?;
     let ledger = Ledger::open(&project.ledger()).map_err(StoreError::from).map_err(RunError::from)?;
     let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
     let access = Access { env, ledger: Some(&ledger), known: &known };
@@ -237,6 +239,11 @@ impl Ready {
     /// Freezes the run for `workers` on several machines; `path` is the spec.
     pub(crate) fn freeze(&self, path: &Path, workers: u32) -> Result<FrozenPlan, PipelineError> {
         Ok(run::freeze(&self.ready, path, workers)?)
+    }
+
+    /// Whether batches with calls to the models of the run are at their providers.
+    pub(crate) fn has_batches(&self, env: Env<'_>) -> Result<bool, StoreError> {
+        self.ready.has_batches(env)
     }
 
     /// Keeps committed parts with failed rows too, since workers have just made them.

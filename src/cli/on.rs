@@ -15,9 +15,9 @@ use crate::cluster::{
 use crate::object::Address;
 use crate::pipeline::{PipelineError, Ready};
 use crate::report::text::{count, number};
-use crate::run::{FrozenPlan, FrozenTable, RunError, has_batches};
+use crate::run::{FrozenPlan, FrozenTable, RunError};
 use crate::spec::Spec;
-use crate::store::{ActiveJob, Project, RunDir, SharedDir, StoreError, learn, pull};
+use crate::store::{ActiveJob, RunDir, SharedDir, StoreError, learn, pull};
 
 /// What makes the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -134,13 +134,14 @@ impl OnArguments {
             return Err(Failure::new(Exit::Spec, format!("workers send no batches, and `{name}` has `batch = true`"))
                 .help(help));
         }
-        if has_batches(ready.spec(), &Project::of(&ready.spec().folder).ledger(), &env)? {
-            let help = "leave out `--on` to fetch their replies, or cancel them with `fanfold batches --cancel`";
+        let frozen = ready.freeze(spec, self.workers.unwrap_or(WORKERS))?;
+        let work = Work::of(ready.folder().root(), frozen)?;
+        if !work.is_complete() && ready.has_batches(&env)? {
+            let help = "leave out `--on` to fetch their replies; after `fanfold batches --cancel`, workers pay these calls again";
             return Err(Failure::new(Exit::Spec, "batches are at a provider, and workers would pay their calls again")
                 .help(help));
         }
-        let frozen = ready.freeze(spec, self.workers.unwrap_or(WORKERS))?;
-        Work::of(ready.folder().root(), frozen)
+        Ok(work)
     }
 
     /// Checks the folder or the object store that the workers share.
@@ -255,9 +256,8 @@ fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), wo
         Followed::Left => return Ok(Made::Left),
         Followed::Cancelled => {
             shared.set_job(None)?;
-            learn(&work.dir)?;
             let failure = Failure::new(Exit::Interrupted, "the workers were cancelled; every finished call is kept");
-            return Err(failure.help("to continue, run the same command again"));
+            return Err(learned(failure.help("to continue, run the same command again"), work));
         }
         Followed::Ended => shared.set_job(None)?,
     }
@@ -265,14 +265,22 @@ fn finished(followed: Followed, (engine, job): (&mut dyn Engine, &ActiveJob), wo
     if work.is_complete() {
         return Ok(Made::All);
     }
-    learn(&work.dir)?;
     let left: Vec<String> = work.progress().iter().map(|(name, done, all)| line(name, *done, *all)).collect();
     let message = format!("the workers ended before all parts were committed: {}", left.join(", "));
     let failure = Failure::new(Exit::Environment, message).help("to continue, run the same command again");
-    Err(match last_error(&work.logs()).or_else(|| engine.failure(&job.ids)) {
+    let failure = match last_error(&work.logs()).or_else(|| engine.failure(&job.ids)) {
         Some(error) => failure.note(error),
         None => failure,
-    })
+    };
+    Err(learned(failure, work))
+}
+
+/// Adds the calls of the workers to the ledger. If that fails too, the failure says so.
+fn learned(failure: Failure, work: &Work) -> Failure {
+    match learn(&work.dir) {
+        Ok(()) => failure,
+        Err(error) => failure.note(format!("their calls can't be added to the ledger: {error}")),
+    }
 }
 
 fn plan_line(work: &Work, table: &FrozenTable) -> String {

@@ -90,6 +90,7 @@ impl Lane {
     /// Gives the lane up. The call goes on without one, so that it never waits for calls that wait for it.
     pub(crate) fn give_up(&self) {
         *self.permit.lock() = Permit::GivenUp;
+        self.retaken.notify_waiters();
     }
 
     /// Waits for `wait` without the lane, perhaps for hours. What limits memory limits the number of such calls.

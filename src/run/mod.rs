@@ -43,7 +43,7 @@ mod under_way;
 mod vector_lengths;
 pub(crate) mod wait;
 
-pub(crate) use batch::{Standing, has_batches, standing};
+pub(crate) use batch::{Standing, standing};
 pub(crate) use call::{Cost, SpentLimit};
 pub(crate) use engine::run;
 pub(crate) use error::RunError;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::batch::has_batches;
 use super::error::RunError;
 use super::job::PartChoice;
 use super::parts::PartTables;
@@ -65,6 +66,14 @@ impl Ready {
     /// Keeps committed parts with failed rows too. They are complete: the workers of a cluster have made them.
     pub(crate) fn keep_failed(&mut self) {
         self.choice = PartChoice::Missing;
+    }
+
+    /// Whether batches with calls to the models that the run asks are at its providers.
+    pub(crate) fn has_batches(&self, env: Env<'_>) -> Result<bool, StoreError> {
+        let spec = &self.plan.spec;
+        let models: Vec<String> =
+            asked_models(&self.plan).into_iter().map(|model| spec.model(model).1.model.id.clone()).collect();
+        Ok(has_batches(spec, &models, &self.project.ledger(), env)?)
     }
 
     /// Connects the models that the run asks; `locked` are the builds in the lock. Sends nothing if only recorded calls

@@ -63,7 +63,7 @@ struct Shared {
     /// On a cluster: the journal that gets every record, and the answers of the project's ledger.
     journal: Option<Mutex<Journal>>,
     known: Option<Known>,
-    /// The calls of earlier runs that stopped between two tries, until this run continues them.
+    /// The calls that have stopped between two tries, in earlier runs or in this one.
     stopped: Mutex<HashSet<Key>>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -143,8 +143,11 @@ impl Recorder {
     /// be written.
     pub(crate) async fn record(&self, record: Arc<Record>, by: [usize; 2]) -> Option<Committed> {
         let (done, receiver) = oneshot::channel();
+        let stopped = Some(record.key).filter(|_| record.is_stopped());
         self.queue.send(Waiting { record, by, done }).ok()?;
-        receiver.await.ok()
+        let committed = receiver.await.ok()?;
+        self.shared.stopped.lock().extend(stopped);
+        Some(committed)
     }
 
     /// Waits until all records committed so far are synced. Returns `false` if writing has failed.
@@ -174,11 +177,11 @@ impl Recorder {
         Ok(found)
     }
 
-    /// Takes the call with this key that an earlier run stopped between two tries, or a process that ran beside this one
-    /// and was killed.
+    /// The call with this key that was stopped between two tries: by an earlier run, by a process that ran beside this one
+    /// and was killed, or by this run, which leaves a batch.
     pub(crate) async fn stopped(&self, key: Key, is_alone: bool) -> Option<Record> {
         let known = || self.shared.known.as_ref()?.take_stopped(key);
-        if !self.shared.stopped.lock().remove(&key) && is_alone {
+        if !self.shared.stopped.lock().contains(&key) && is_alone {
             return known();
         }
         let (recorder, since) = (self.clone(), self.shared.fresh_since.unwrap_or(Since::ALWAYS));

@@ -114,10 +114,8 @@ fn lists(folder: &Path, found: &[Garbage]) -> Vec<PathBuf> {
 
 /// The names of the folders of the runs that stay.
 pub(super) fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashSet<String> {
-    // Workers of a job need the folder. What can't be read may be one.
-    let has_job = |run: &NamedRun| SharedDir::of(&run.dir).job().map_or(true, |job| job.is_some());
     let mut kept: HashSet<String> =
-        runs.iter().filter(|run| is_kept(run) || has_job(run)).map(|run| run.dir.name()).collect();
+        runs.iter().filter(|run| is_kept(run) || has_workers(run)).map(|run| run.dir.name()).collect();
     let pipelines: HashSet<&str> = runs.iter().map(|run| run.manifest.pipeline.as_str()).collect();
     for pipeline in pipelines {
         let mut done = 0;
@@ -130,6 +128,12 @@ pub(super) fn kept(runs: &[NamedRun], keep: usize, is_kept: IsKept<'_>) -> HashS
         }
     }
     kept
+}
+
+/// Whether workers may need the folder of a run, or have left calls on an object store. What can't be read may be so.
+fn has_workers(run: &NamedRun) -> bool {
+    let shared = SharedDir::of(&run.dir);
+    shared.job().map_or(true, |job| job.is_some()) || shared.address().map_or(true, |address| address.is_some())
 }
 
 pub(super) fn is_copy_of(file: &str, content: &str) -> bool {

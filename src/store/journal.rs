@@ -5,7 +5,7 @@
 //! skip. A database would need locks, which shared file systems rarely have.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -245,18 +245,24 @@ pub(crate) fn of_worker(folder: &Path, worker: &str) -> io::Result<Vec<PathBuf>>
     Ok(journals(folder)?.into_iter().filter(is_own).collect())
 }
 
-/// The entries of a journal up to the first torn one.
-pub(crate) fn entries(path: &Path) -> io::Result<impl Iterator<Item = Entry> + use<>> {
+/// The entries of a journal from a place on, in bytes, up to the first torn one, each with the place after it.
+pub(crate) fn entries_after(path: &Path, place: u64) -> io::Result<impl Iterator<Item = (Entry, u64)> + use<>> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut header = [0; HEADER.len()];
     // A journal may have been killed before its header was written.
     let is_journal = reader.read_exact(&mut header).is_ok() && header == HEADER;
-    Ok(std::iter::from_fn(move || read_entry(&mut reader)).take_while(move |_| is_journal))
+    reader.seek(SeekFrom::Start(place.max(HEADER.len() as u64)))?;
+    let next = move || Some((read_entry(&mut reader)?, reader.stream_position().ok()?));
+    Ok(std::iter::from_fn(next).take_while(move |_| is_journal))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entries(path: &Path) -> io::Result<impl Iterator<Item = Entry>> {
+        Ok(entries_after(path, 0)?.map(|(entry, _)| entry))
+    }
 
     fn call(number: u8) -> Record {
         let reply = format!("reply {number}");

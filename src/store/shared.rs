@@ -26,7 +26,7 @@ use super::absent::write_if_absent;
 use super::call_totals::CallTotals;
 use super::error::StoreError;
 use super::job::ActiveJob;
-use super::journal::{Entry, Journal, entries, file_name, journals, of_worker};
+use super::journal::{Entry, Journal, entries_after, file_name, journals, of_worker};
 use super::known::Known;
 use super::ledger::{Ledger, Retired};
 use super::mirror::Mirror;
@@ -73,6 +73,8 @@ impl JournalCounts {
 const JOB: &str = "job.json";
 const ADDRESS: &str = "address.json";
 const SENT: &str = "sent.json";
+/// How many bytes of each journal are in the ledger.
+const LEARNED: &str = "learned.json";
 
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDir {
@@ -189,19 +191,23 @@ impl SharedDir {
             return Ok(JournalCounts::default());
         }
         let counts = self.learn(ledger)?;
-        ["journals", "claims", "done"].into_iter().try_for_each(|name| self.remove(name))?;
+        ["journals", "claims", "done", LEARNED].into_iter().try_for_each(|name| self.remove(name))?;
         Ok(counts)
     }
 
-    /// Adds the calls of workers to the ledger, and leaves the journals, to which workers may add more.
+    /// Adds the calls of workers to the ledger that it has not added before, and leaves the journals, to which workers may
+    /// add more.
     pub(super) fn learn(&self, ledger: &Path) -> Result<JournalCounts, StoreError> {
         let mut ledger = Ledger::open(ledger)?;
-        let counts = self.merge(&mut ledger)?;
+        let folder = self.journals();
+        let mut learned: BTreeMap<String, u64> = self.read(LEARNED)?.unwrap_or_default();
+        let counts = merge(journals(&folder).map_err(StoreError::io(&folder))?, &mut learned, &mut ledger)?;
         let mut sent = self.sent()?;
         counts.paid.iter().for_each(|(model, paid)| sent.entry(model.clone()).or_default().plus(paid));
         self.write(SENT, &sent)?;
         let synced = ledger.sync()?.sync();
         synced.map_err(StoreError::io(&self.root))?;
+        self.write(LEARNED, &learned)?;
         Ok(counts)
     }
 
@@ -251,7 +257,7 @@ impl SharedDir {
         if let Some(mirror) = &self.mirror {
             mirror.fetch_journals(Some(worker), &folder, file_name).map_err(StoreError::io(&folder))?;
         }
-        merge(of_worker(&folder, worker).map_err(StoreError::io(&folder))?, ledger)
+        merge(of_worker(&folder, worker).map_err(StoreError::io(&folder))?, &mut BTreeMap::new(), ledger)
     }
 
     /// Adds the calls of all journals to the ledger. Adds nothing twice, however often it is repeated.
@@ -260,7 +266,7 @@ impl SharedDir {
         if let Some(mirror) = &self.mirror {
             self.fetch_journals(mirror)?;
         }
-        merge(journals(&folder).map_err(StoreError::io(&folder))?, ledger)
+        merge(journals(&folder).map_err(StoreError::io(&folder))?, &mut BTreeMap::new(), ledger)
     }
 
     pub(crate) fn has_journals(&self) -> bool {
@@ -276,7 +282,12 @@ fn claim_name(stage: &str, part: u64) -> String {
     format!("claims/{stage}/{part:05}")
 }
 
-fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, StoreError> {
+/// Adds the entries of journals to the ledger from the places in `learned` on, and notes the places after them.
+fn merge(
+    paths: Vec<PathBuf>,
+    learned: &mut BTreeMap<String, u64>,
+    ledger: &mut Ledger,
+) -> Result<JournalCounts, StoreError> {
     let mut counts = JournalCounts { journals: paths.len() as u64, ..JournalCounts::default() };
     if !paths.is_empty() {
         ledger.index_history()?;
@@ -284,7 +295,9 @@ fn merge(paths: Vec<PathBuf>, ledger: &mut Ledger) -> Result<JournalCounts, Stor
     }
     for path in paths {
         let mut calls = Vec::new();
-        for entry in entries(&path).map_err(StoreError::io(&path))? {
+        let place = learned.entry(path.file_name().unwrap_or_default().to_string_lossy().into_owned()).or_default();
+        for (entry, after) in entries_after(&path, *place).map_err(StoreError::io(&path))? {
+            *place = after;
             match entry {
                 Entry::Call(record) => calls.push(*record),
                 Entry::Build([server, model, build]) => ledger.remember_build(&server, &model, &build)?,
@@ -376,6 +389,29 @@ mod tests {
         second.append([call(1, "a doubled call", 15, None)]).unwrap();
         assert_eq!(shared.merge(&mut ledger).unwrap().added, 0);
         assert_eq!((answers(&ledger), ledger.count().unwrap()), (expected, records));
+    }
+
+    #[test]
+    fn each_call_is_learned_and_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, path) = (shared(folder.path()), folder.path().join("ledger.sqlite"));
+        let sent = || shared.sent().unwrap()["m"].calls;
+        let mut first = shared.start_journal("worker-0").unwrap();
+        first.append([call(1, "a", 10, None)]).unwrap();
+        // Two workers may ask an equal question.
+        let mut second = shared.start_journal("worker-1").unwrap();
+        second.append([call(1, "a doubled call", 15, None)]).unwrap();
+        for _ in 0..3 {
+            shared.learn(&path).unwrap();
+            assert_eq!(sent(), 2);
+        }
+        second.append([call(2, "b", 16, None)]).unwrap();
+        assert_eq!(shared.learn(&path).unwrap().added, 1);
+        assert_eq!((sent(), shared.collect(&path).unwrap().added, sent()), (3, 0, 3));
+        assert!(!shared.has_journals());
+        let mut third = shared.start_journal("worker-0").unwrap();
+        third.append([call(3, "c", 17, None)]).unwrap();
+        assert_eq!((shared.learn(&path).unwrap().added, sent()), (1, 4));
     }
 
     #[test]

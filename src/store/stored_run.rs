@@ -129,10 +129,10 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
 pub(crate) fn collect(dir: &RunDir, project: &Project) -> Result<JournalCounts, StoreError> {
     let shared = SharedDir::of(dir);
     shared.check_idle()?;
+    pull(dir)?;
     let _held = project.hold_journals(dir.root())?;
     let Some(address) = shared.address()? else { return shared.collect(&project.ledger()) };
     let mirror = Mirror::open(&address)?;
-    pull(dir)?;
     shared.fetch_journals(&mirror)?;
     let counts = shared.collect(&project.ledger())?;
     clear(&mirror)?;
@@ -143,6 +143,7 @@ pub(crate) fn collect(dir: &RunDir, project: &Project) -> Result<JournalCounts, 
 /// Adds the calls of a run's workers to the ledger, so that no other run pays them again. The journals stay.
 pub(crate) fn learn(dir: &RunDir) -> Result<(), StoreError> {
     let (project, shared) = (Project::of_run(dir.root()), SharedDir::of(dir));
+    let _sharing = project.share()?;
     let _held = project.hold_journals(dir.root())?;
     if let Some(address) = shared.address()? {
         shared.fetch_journals(&Mirror::open(&address)?)?;
@@ -153,12 +154,17 @@ pub(crate) fn learn(dir: &RunDir) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Adds the calls of the workers of all runs whose commands were killed. Those on an object store stay there.
+/// Adds the calls of workers to the ledger that are still in the folders of runs, for example because a command was killed.
+/// Those on an object store stay there.
 pub(crate) fn learn_all(project: &Project) -> Result<(), StoreError> {
     for dir in project.run_dirs()? {
         let shared = SharedDir::of(&dir);
+        if !shared.has_journals() {
+            continue;
+        }
+        let _held = project.hold_journals(dir.root())?;
+        // Another process may have moved them meanwhile.
         if shared.has_journals() {
-            let _held = project.hold_journals(dir.root())?;
             shared.learn(&project.ledger())?;
         }
     }

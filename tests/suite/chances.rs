@@ -19,7 +19,7 @@ use crate::server::{Asked, Course, Dialect, Job, Say, Server, hash};
 const DISTURBED: u64 = 8;
 const CALM: usize = 6;
 /// A run that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(100);
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// The stages of a spec.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +68,10 @@ struct Draw {
     work: Work,
     chunk: u64,
     is_model_major: bool,
+    /// Whether batches are cancelled. Then workers would pay what the batches have answered again.
+    cancels: bool,
+    /// The share of direct requests that are refused or cut off.
+    rough: u64,
     latency_ms: u64,
     batch_ms: u64,
     /// Of every so many batches one is lost when it is made, has a page of HTML first, or misses calls.
@@ -112,6 +116,8 @@ impl Draw {
             work,
             chunk: dice.of(&[4, 16]),
             is_model_major: dice.below(3) == 0,
+            cancels: dice.below(2) == 0,
+            rough: dice.of(&[0, 0, 15]),
             latency_ms: dice.of(&[0, 50, 300]),
             batch_ms: dice.of(&[0, 300, 1_500]),
             faulty: dice.of(&[1000, 2, 4]),
@@ -129,6 +135,14 @@ impl Draw {
             let message = "response_format json_schema is not supported";
             let body = json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string();
             return Say::Status { code: 400, retry_after: None, body };
+        }
+        let chance = hash(&["rough", &asked.number.to_string(), &self.number.to_string()]);
+        if asked.header("x-batch").is_none() && chance % 100 < self.rough {
+            return match chance / 100 % 3 {
+                0 => Say::rate_limited("0"),
+                1 => Say::status(503),
+                _ => Say::Reset,
+            };
         }
         let mut tries = tries.lock().expect("no panic while locked");
         let number = tries.entry(asked_for(asked)).or_default();
@@ -271,10 +285,12 @@ fn disturbed(draw: &Draw, dice: &mut Dice, (server, project): (&Server, &Project
     project.write("pipeline.toml", draw.spec(batch, budget.as_deref()));
     let args: &[&str] = match dice.below(9) {
         // Workers may both ask equal questions.
-        3 if draw.different > draw.rows => &["run", "pipeline.toml", "--on", "local", "--workers", "2"],
+        3 if draw.different > draw.rows && !draw.cancels => {
+            &["run", "pipeline.toml", "--on", "local", "--workers", "2"]
+        }
         0 => &["run", "pipeline.toml", "--detach"],
         1 => &["run", "pipeline.toml", "--pilot", "3"],
-        2 => &["batches", "pipeline.toml", "--cancel"],
+        2 if draw.cancels => &["batches", "pipeline.toml", "--cancel"],
         _ => &RUN,
     };
     let before = sent(server);
@@ -334,7 +350,13 @@ fn take(number: u64, log: &mut Log) {
         let times = answers.entry(asked.call()).or_default();
         times[usize::from(batched)] += 1;
         if times[0] + times[1] > 1 {
-            writeln!(twice, "request {}, in a batch: {batched}: {}", asked.number, asked.call()).expect("a string");
+            writeln!(twice, "request {}: {}", asked.number, asked.call()).expect("a string");
+            for other in server.asked().iter().filter(|other| asked_for(other) == asked_for(asked)) {
+                let (batch, answered) = (other.header("x-batch"), other.answered.is_some());
+                let said = other.messages.len();
+                writeln!(twice, "  {} batch {batch:?}, messages {said}, answered {answered}", other.number)
+                    .expect("a string");
+            }
         }
     }
     let repeated: usize = answers.values().map(|[direct, batched]| direct + batched - 1).sum();

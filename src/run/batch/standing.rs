@@ -50,10 +50,10 @@ pub(crate) async fn standing(
     Ok(all)
 }
 
-/// Whether batches with calls to the providers of `spec` are open in the ledger at `path`, and not given up.
-pub(crate) fn has_batches(spec: &Spec, path: &Path, env: Env<'_>) -> Result<bool, LedgerError> {
+/// Whether batches with calls to one of `models`, by their ids, are open at the providers of `spec`, and not given up.
+pub(crate) fn has_batches(spec: &Spec, models: &[String], path: &Path, env: Env<'_>) -> Result<bool, LedgerError> {
     let mut batches = Ledger::open_batches_at(path)?;
-    batches.retain(|batch| batch.state.as_deref() != Some(GIVEN_UP));
+    batches.retain(|batch| models.contains(&batch.model) && batch.state.as_deref() != Some(GIVEN_UP));
     if batches.is_empty() {
         return Ok(false);
     }
@@ -76,7 +76,7 @@ fn connected(spec: &Spec, env: Env<'_>) -> (HashMap<String, Arc<dyn Provider>>, 
 async fn look(provider: &dyn Provider, batch: &Batch, cancels: bool) -> Result<(Option<BatchJob>, bool), String> {
     let none = || CallError::new(CallErrorKind::Rejected, "the provider has no batches");
     let client = provider.batches().ok_or_else(none).map_err(|error| error.message)?;
-    let Some(id) = batch.job.as_deref() else { return Ok((None, false)) };
+    let Some(id) = batch.job.as_deref() else { return Ok((None, cancels)) };
     let job = client.look(id).await.map_err(|error| error.message)?;
     // Providers refuse to cancel what has ended.
     if !cancels || job.as_ref().is_none_or(|job| job.state != BatchState::Running) {

@@ -18,13 +18,13 @@ use super::structured_output::{StructuredOutput, Turn};
 use super::tally::{FailedAttempt, Tally};
 use super::texts::Texts;
 use crate::models::Target;
-use crate::prompt::{Answer, Failure, FailureKind, Message};
-use crate::provider::{BatchRetries, Call, CallError, CallErrorKind, Encoded, Model, Refusal, Reply};
+use crate::prompt::{Answer, Failure, FailureKind, Message, Pack};
+use crate::provider::{BatchRetries, Call, CallError, CallErrorKind, Encoded, Finish, Model, Refusal, Reply};
 use crate::run::batch::{Batches, Outcome as BatchOutcome};
 use crate::run::progress::StageProgress;
 use crate::run::recorder::Recorder;
 use crate::run::stop::{First, StopReason};
-use crate::spec::Overflow;
+use crate::spec::{Overflow, Repair};
 
 /// How often a call is sent in a further batch because a batch ended without it.
 const MOST_MISSED: u32 = 3;
@@ -75,8 +75,8 @@ impl Attempts<'_> {
             match outcome(result, &situation) {
                 Outcome::Answer { reply, answer, repaired } => {
                     tally.notes.repaired = repaired;
-                    // The items of a pack are read later.
-                    if self.request.prompt.pack.is_none() {
+                    // The items of a pack are read later, unless they are evidence now.
+                    if self.request.prompt.pack.is_none() || tally.judging.is_some() && self.has_items(&reply) {
                         first_answer.answered();
                     }
                     tally.judging = None;
@@ -89,7 +89,7 @@ impl Attempts<'_> {
                     }
                     let goes_on = self.goes_on(tally);
                     tally.counted += u32::from(counts);
-                    let is_kept = failed.reply.is_some() || tally.was_batched;
+                    let is_kept = failed.reply.is_some() || tally.is_error_of_batch();
                     tally.note(failed);
                     if let Some(again) = again {
                         let seed = self.model(tally.reasons.len() + 1).sampling.seed;
@@ -107,6 +107,7 @@ impl Attempts<'_> {
                     };
                     conversation = Conversation { prompt: Cow::Owned(prompt), again: None };
                     tally.notes.left_out = Some(left_out);
+                    tally.judging = None;
                     tally.note(failed);
                 }
                 Outcome::GiveUp(failed) => return self.give_up(pass, failed, tally, sent),
@@ -116,6 +117,13 @@ impl Attempts<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the reply to a pack answers one of its rows.
+    fn has_items(&self, reply: &Reply) -> bool {
+        let is_lenient = self.request.terms.repair == Repair::Lenient;
+        let read = |pack: &Pack| pack.read(&reply.text, is_lenient).iter().any(|item| item.answer.is_ok());
+        reply.finish == Finish::Stop && self.request.prompt.pack.as_deref().is_some_and(read)
     }
 
     /// Records the tries so far, so that the run after a kill does not pay them again, nor take the error of a batch from
@@ -254,8 +262,8 @@ impl Attempts<'_> {
         let Some(schema) = call.schema.filter(|_| state.levels() > 0) else {
             return self.request(call, (0, &|| provider.encode(call)), (age, tally)).await;
         };
-        let known = state.known(schema);
-        let level = self.level_in_batch(tally).await.or(known).unwrap_or(0);
+        let (known, in_batch) = (state.known(schema), self.level_in_batch(tally).await);
+        let level = in_batch.or(known).unwrap_or(0);
         let relaxed = || provider.encode_relaxed(call, level).filter(|_| level > 0);
         let form = relaxed().map(|(_, form)| form);
         let encode = || relaxed().map_or_else(|| provider.encode(call), |(sent, _)| sent);
@@ -272,13 +280,17 @@ impl Attempts<'_> {
             }
             result => {
                 if result.is_ok() {
-                    state.answered(schema, level);
+                    // Earlier versions did not mark the level of a call of a batch.
+                    if in_batch != Some(0) {
+                        state.answered(schema, level);
+                    }
                     tally.notes.structured_output = form.map(str::to_owned);
                 }
                 return Some(result);
             }
         };
         // The server may be rejecting the structured output.
+        tally.judging = None;
         let turn = self.search(state).await?;
         if state.is_unavoidable(&rejected.error) {
             return Some(Err(rejected));
@@ -289,7 +301,6 @@ impl Attempts<'_> {
         let is_unavoidable = loop {
             // One call finds out the form. Those that know it may go in a batch.
             let (known, in_batch) = (state.known(schema), self.level_in_batch(tally).await);
-            // Earlier versions did not mark the level of a call of a batch.
             let level = in_batch.filter(|level| *level > 0).or(known).unwrap_or(next);
             if level < next && in_batch.is_none() {
                 // Other calls are answered in a form in which this one was rejected.
@@ -362,7 +373,9 @@ impl Attempts<'_> {
     /// is there or will be.
     async fn level_in_batch(&self, tally: &Tally) -> Option<usize> {
         let levels = self.admission.endpoints.of(self.target).structured_output.levels();
-        self.batches()?.first(self.target, (0..=levels).map(|level| self.batch_id(tally, level)).collect()).await
+        // A call that goes in a batch finds its open batch by its id, and without an earlier run that has one level.
+        let batches = self.batches().filter(|batches| batches.had_open() || !self.goes_in_batch(tally))?;
+        batches.first(self.target, (0..=levels).map(|level| self.batch_id(tally, level)).collect()).await
     }
 
     /// The id of the next request in a job. It is the same when the attempts before it are repeated.
@@ -411,6 +424,7 @@ impl Attempts<'_> {
                     }
                 }
                 BatchOutcome::Missing | BatchOutcome::Refused if !self.goes_in_batch(tally) => {
+                    self.admission.stop.unless_draining(self.request.lane.take_back()).await?;
                     return self.request_now(call, encode(), (age, tally)).await;
                 }
                 BatchOutcome::Missing if missed < MOST_MISSED => {
@@ -435,7 +449,6 @@ impl Attempts<'_> {
         encoded: Encoded,
         (age, tally): (u64, &mut Tally),
     ) -> Option<Result<Reply, SendError>> {
-        self.admission.stop.unless_draining(self.request.lane.take_back()).await?;
         let admitted = match self.admission.admit(self.target, call, &encoded, (age, Some(self.request.lane))).await? {
             Ok(admitted) => admitted,
             Err(error) => {

@@ -48,7 +48,7 @@ pub(crate) struct Tally {
     /// The attempts of earlier runs.
     earlier: u32,
     /// Whether the last request went in a batch.
-    pub(crate) was_batched: bool,
+    was_batched: bool,
     /// The reply of a batch that is not judged yet.
     pub(crate) judging: Option<Arc<Judging>>,
 }
@@ -90,7 +90,13 @@ impl Tally {
     /// must not take the error from its results again.
     pub(crate) fn has_news(&self) -> bool {
         self.attempts > self.earlier
-            && (self.was_batched || self.tries.iter().any(|attempt| attempt["reply"].is_string()))
+            && (self.is_error_of_batch() || self.tries.iter().any(|attempt| attempt["reply"].is_string()))
+    }
+
+    /// Whether the last request went in a batch. The tries about a shortened prompt are repeated, as the record does not
+    /// have what was left out.
+    pub(crate) fn is_error_of_batch(&self) -> bool {
+        self.was_batched && self.notes.left_out.is_none()
     }
 
     /// The record of a call that ends between two tries, because the run does. The tries of the record that continues it
