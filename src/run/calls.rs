@@ -281,7 +281,7 @@ impl Calls {
         Some((tally.record(&request, target, None, Some(&failure)), Err(failure), false))
     }
 
-    /// Records the replies to a call that the end of the run stops between two tries, for the next run.
+    /// Records the tries of a call that the end of the run stops between two of them, for the next run.
     async fn keep_tries<T>(&self, request: &CallRequest<'_>, tally: Tally, progress: &StageProgress) -> Option<T> {
         if tally.has_news() {
             progress.stopped();

@@ -146,7 +146,7 @@ impl Project {
         Project::of(run.ancestors().nth(3).unwrap_or(run))
     }
 
-    /// Locks the journals of the workers of a run. Waits for another process, which holds the lock for a moment.
+    /// Locks the journals of the workers of a run. Waits for another process, which adds them to the ledger.
     pub(super) fn hold_journals(&self, run: &Path) -> Result<Hold, StoreError> {
         let wait = |file: &File| file.lock().map_err(TryLockError::Error);
         Ok(self.hold(&format!("{}-journals", lock_name(run)), wait, |_| StoreError::InUse)?.0)

@@ -56,7 +56,7 @@ struct Draw {
     number: u64,
     dialect: Dialect,
     rows: u64,
-    /// The prompts of every so many rows are equal.
+    /// How many texts the rows have, one after another.
     different: u64,
     lanes: u64,
     pack: u64,
@@ -74,7 +74,7 @@ struct Draw {
     rough: u64,
     latency_ms: u64,
     batch_ms: u64,
-    /// Of every so many batches one is lost when it is made, has a page of HTML first, or misses calls.
+    /// One batch in this many is lost when it is made, has a page of HTML first, or misses calls.
     faulty: u64,
 }
 

@@ -139,7 +139,7 @@ fn killed_workers_are_started_again_and_pay_at_most_what_was_in_flight() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} calls were repeated, {kills} kills", repeated(&server));
 }
 
-/// A server that answers four calls, and all others once it is told to.
+/// A server that answers four calls, and all others when the test releases them.
 pub(crate) struct Holding {
     pub(crate) server: Server,
     answers: Arc<AtomicBool>,

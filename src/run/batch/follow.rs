@@ -180,7 +180,7 @@ async fn deliver(
         let (asked, results) = (asked.clone(), results.clone());
         let delivered = tokio::task::spawn_blocking(move || {
             let client = asked.client()?;
-            // All begin before the first call is told.
+            // All begin before the first call gets its outcome.
             let waiting: Vec<_> = waiting.into_iter().map(|(id, done)| (id, done, asked.unjudged.begin())).collect();
             for (id, done, judging) in waiting {
                 let reply = results.get(&id, &client).and_then(|(_, reply)| reply);

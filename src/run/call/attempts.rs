@@ -89,7 +89,7 @@ impl Attempts<'_> {
                     }
                     let goes_on = self.goes_on(tally);
                     tally.counted += u32::from(counts);
-                    let is_kept = failed.reply.is_some() || tally.is_error_of_batch();
+                    let is_kept = failed.reply.is_some() || tally.was_batched();
                     tally.note(failed);
                     if let Some(again) = again {
                         let seed = self.model(tally.reasons.len() + 1).sampling.seed;
@@ -373,7 +373,7 @@ impl Attempts<'_> {
     /// is there or will be.
     async fn level_in_batch(&self, tally: &Tally) -> Option<usize> {
         let levels = self.admission.endpoints.of(self.target).structured_output.levels();
-        // A call that goes in a batch finds its open batch by its id, and without an earlier run that has one level.
+        // A call that goes in a batch is found there by its id; only an earlier run can have sent it at another level.
         let batches = self.batches().filter(|batches| batches.had_open() || !self.goes_in_batch(tally))?;
         batches.first(self.target, (0..=levels).map(|level| self.batch_id(tally, level)).collect()).await
     }

@@ -11,7 +11,8 @@ use crate::run::batch::Unjudged;
 
 /// The calls in flight before the first answer.
 const CALLS: usize = 4;
-/// The equal failures of requests after which the run stops. With the other calls in flight, at most 10 are sent.
+/// The equal failures of requests after which the run stops. With the other calls in flight, at most 10 are sent outside of
+/// batches.
 const ENOUGH: u32 = 6;
 /// The calls and the attempts that must have failed. A single one may fail because of its row.
 const SEVERAL: u32 = 2;

@@ -48,7 +48,7 @@ pub(crate) struct Tally {
     /// The attempts of earlier runs.
     earlier: u32,
     /// Whether the last request went in a batch.
-    was_batched: bool,
+    is_last_batched: bool,
     /// The reply of a batch that is not judged yet.
     pub(crate) judging: Option<Arc<Judging>>,
 }
@@ -90,13 +90,12 @@ impl Tally {
     /// must not take the error from its results again.
     pub(crate) fn has_news(&self) -> bool {
         self.attempts > self.earlier
-            && (self.is_error_of_batch() || self.tries.iter().any(|attempt| attempt["reply"].is_string()))
+            && (self.was_batched() || self.tries.iter().any(|attempt| attempt["reply"].is_string()))
     }
 
-    /// Whether the last request went in a batch. The tries about a shortened prompt are repeated, as the record does not
-    /// have what was left out.
-    pub(crate) fn is_error_of_batch(&self) -> bool {
-        self.was_batched && self.notes.left_out.is_none()
+    /// Whether the last request went in a batch, with the whole prompt. The conversation about a shortened one begins anew.
+    pub(crate) fn was_batched(&self) -> bool {
+        self.is_last_batched && self.notes.left_out.is_none()
     }
 
     /// The record of a call that ends between two tries, because the run does. The tries of the record that continues it
@@ -118,7 +117,7 @@ impl Tally {
 
     pub(crate) fn begin(&mut self) {
         self.attempts += 1;
-        self.was_batched = false;
+        self.is_last_batched = false;
         self.started.get_or_insert_with(Instant::now);
     }
 
@@ -136,7 +135,7 @@ impl Tally {
     /// Counts a request that went in a batch. The time in a batch does not count against the time limit.
     pub(crate) fn count_batched(&mut self, reply: Option<&Reply>, progress: &StageProgress) {
         self.attempts += 1;
-        self.was_batched = true;
+        self.is_last_batched = true;
         let Some(reply) = reply else { return };
         self.count(reply, progress);
         let batch = self.notes.batch.get_or_insert_default();
