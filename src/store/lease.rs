@@ -14,9 +14,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::record::Key;
 
+const PRESENT: i64 = 8;
+const COUNTING: i64 = 9;
 const KEYS: i64 = 16;
 
 pub(crate) struct Leases {
@@ -55,8 +58,8 @@ impl Leases {
     /// Whether no other process has had the file open since this one opened it. Then the ledger has no answers of
     /// others.
     pub(crate) fn is_alone(&self) -> bool {
-        let Some((file, count)) = self.file.as_ref().zip(self.alone) else { return false };
-        bytes::count(file).is_ok_and(|now| now == count)
+        let Some((file, at_start)) = self.file.as_ref().zip(self.alone) else { return false };
+        count(file).is_ok_and(|now| now == at_start)
     }
 }
 
@@ -72,27 +75,44 @@ impl Drop for Lease<'_> {
 fn open(path: &Path) -> io::Result<Leases> {
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-    let others = bytes::announce(&file)?;
-    let count = bytes::add_one(&file)?;
+    while !bytes::lock(&file, COUNTING)? {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let counted = bytes::announce(&file, PRESENT).and_then(|others| Ok((others, add_one(&file)?)));
+    bytes::unlock(&file, COUNTING)?;
+    let (others, count) = counted?;
     Ok(Leases { file: Some(file), alone: (!others).then_some(count) })
+}
+
+/// How many processes have opened the file.
+fn count(file: &File) -> io::Result<u64> {
+    let mut number = [0; 8];
+    let read = bytes::read(file, &mut number)?;
+    Ok(if read < number.len() { 0 } else { u64::from_le_bytes(number) })
+}
+
+fn add_one(file: &File) -> io::Result<u64> {
+    let next = count(file)? + 1;
+    bytes::write(file, &next.to_le_bytes()).map(|()| next)
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod bytes {
-    //! Locks on single bytes of an open file.
+    //! Locks on single bytes of an open file, and the bytes at its beginning.
 
     use std::fs::File;
     use std::io;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
-    use std::time::Duration;
 
-    const PRESENT: i64 = 8;
-    const COUNTING: i64 = 9;
+    // The system's headers give these values another type on macOS than on Linux.
+    const SHARED: libc::c_short = libc::F_RDLCK as libc::c_short;
+    const EXCLUSIVE: libc::c_short = libc::F_WRLCK as libc::c_short;
+    const NONE: libc::c_short = libc::F_UNLCK as libc::c_short;
 
     /// Locks a byte for this open file alone. Returns `false` if another open file has locked it.
     pub(super) fn lock(file: &File, place: i64) -> io::Result<bool> {
-        match control(file, libc::F_OFD_SETLK, libc::F_WRLCK, place) {
+        match control(file, libc::F_OFD_SETLK, EXCLUSIVE, place) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
             Err(error) => Err(error),
@@ -100,36 +120,28 @@ mod bytes {
     }
 
     pub(super) fn unlock(file: &File, place: i64) -> io::Result<()> {
-        control(file, libc::F_OFD_SETLK, libc::F_UNLCK, place).map(drop)
+        control(file, libc::F_OFD_SETLK, NONE, place).map(drop)
     }
 
-    /// Marks the file as open, until it is closed. Returns whether another process has marked it.
-    pub(super) fn announce(file: &File) -> io::Result<bool> {
-        control(file, libc::F_OFD_SETLK, libc::F_RDLCK, PRESENT)?;
-        Ok(control(file, libc::F_OFD_GETLK, libc::F_WRLCK, PRESENT)?.l_type != libc::F_UNLCK as libc::c_short)
+    /// Locks a byte together with the other open files, until the file is closed. Returns whether another open file has
+    /// locked it.
+    pub(super) fn announce(file: &File, place: i64) -> io::Result<bool> {
+        control(file, libc::F_OFD_SETLK, SHARED, place)?;
+        Ok(control(file, libc::F_OFD_GETLK, EXCLUSIVE, place)?.l_type != NONE)
     }
 
-    pub(super) fn count(file: &File) -> io::Result<u64> {
-        let mut number = [0; 8];
-        match file.read_exact_at(&mut number, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            read => read.map(|()| u64::from_le_bytes(number)),
-        }
+    pub(super) fn read(file: &File, into: &mut [u8]) -> io::Result<usize> {
+        file.read_at(into, 0)
     }
 
-    pub(super) fn add_one(file: &File) -> io::Result<u64> {
-        while !lock(file, COUNTING)? {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let next = count(file)? + 1;
-        file.write_all_at(&next.to_le_bytes(), 0)?;
-        unlock(file, COUNTING).map(|()| next)
+    pub(super) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, 0)
     }
 
-    fn control(file: &File, command: libc::c_int, kind: libc::c_int, place: i64) -> io::Result<libc::flock> {
+    fn control(file: &File, command: libc::c_int, kind: libc::c_short, place: i64) -> io::Result<libc::flock> {
         // SAFETY: all zeros are a valid `flock`.
         let mut range: libc::flock = unsafe { std::mem::zeroed() };
-        range.l_type = kind as libc::c_short;
+        range.l_type = kind;
         range.l_whence = libc::SEEK_SET as libc::c_short;
         range.l_start = place;
         range.l_len = 1;
@@ -141,7 +153,80 @@ mod bytes {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[cfg(windows)]
+mod bytes {
+    //! Locks on single bytes of an open file, and the bytes at its beginning, which no lock covers.
+
+    use std::fs::File;
+    use std::io;
+    use std::os::windows::fs::FileExt;
+    use std::os::windows::io::AsRawHandle;
+
+    use windows_sys::Win32::Foundation::{ERROR_LOCK_VIOLATION, HANDLE};
+    use windows_sys::Win32::Storage::FileSystem::{
+        LOCK_FILE_FLAGS, LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, UnlockFileEx,
+    };
+    use windows_sys::Win32::System::IO::OVERLAPPED;
+
+    /// Locks a byte for this open file alone. Returns `false` if another open file has locked it.
+    pub(super) fn lock(file: &File, place: i64) -> io::Result<bool> {
+        match take(file, place, LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(ERROR_LOCK_VIOLATION as i32) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn unlock(file: &File, place: i64) -> io::Result<()> {
+        let mut at = at(place);
+        // SAFETY: the handle is open, and `at` lives until the call returns.
+        done(unsafe { UnlockFileEx(handle(file), 0, 1, 0, &mut at) })
+    }
+
+    /// Locks a byte together with the other open files, until the file is closed. Returns whether another open file has
+    /// locked it. The caller keeps other open files from doing the same meanwhile.
+    pub(super) fn announce(file: &File, place: i64) -> io::Result<bool> {
+        let others = !lock(file, place)?;
+        if !others {
+            unlock(file, place)?;
+        }
+        take(file, place, LOCKFILE_FAIL_IMMEDIATELY).map(|()| others)
+    }
+
+    pub(super) fn read(file: &File, into: &mut [u8]) -> io::Result<usize> {
+        file.seek_read(into, 0)
+    }
+
+    pub(super) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
+        match file.seek_write(bytes, 0)? {
+            written if written == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    fn take(file: &File, place: i64, flags: LOCK_FILE_FLAGS) -> io::Result<()> {
+        let mut at = at(place);
+        // SAFETY: the handle is open and not asynchronous, so `at` is not used after the call.
+        done(unsafe { LockFileEx(handle(file), flags, 0, 1, 0, &mut at) })
+    }
+
+    fn handle(file: &File) -> HANDLE {
+        file.as_raw_handle() as HANDLE
+    }
+
+    fn at(place: i64) -> OVERLAPPED {
+        let mut at = OVERLAPPED::default();
+        at.Anonymous.Anonymous.Offset = place as u32;
+        at.Anonymous.Anonymous.OffsetHigh = (place >> 32) as u32;
+        at
+    }
+
+    fn done(returned: i32) -> io::Result<()> {
+        if returned == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod bytes {
     //! Systems without locks that belong to an open file.
 
@@ -160,20 +245,20 @@ mod bytes {
         none()
     }
 
-    pub(super) fn announce(_: &File) -> io::Result<bool> {
+    pub(super) fn announce(_: &File, _: i64) -> io::Result<bool> {
         none()
     }
 
-    pub(super) fn count(_: &File) -> io::Result<u64> {
+    pub(super) fn read(_: &File, _: &mut [u8]) -> io::Result<usize> {
         none()
     }
 
-    pub(super) fn add_one(_: &File) -> io::Result<u64> {
+    pub(super) fn write(_: &File, _: &[u8]) -> io::Result<()> {
         none()
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "macos")))]
+#[cfg(all(test, any(target_os = "linux", target_os = "macos", windows)))]
 mod tests {
     use super::*;
 
