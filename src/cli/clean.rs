@@ -8,7 +8,7 @@ use crate::lock::Lock;
 use crate::report::clean::CleanReport;
 use crate::run::current;
 use crate::store::{self, NamedRun, Project};
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// Lists old runs, copies of sources that no run needs, and temporary files, and deletes them with `--yes`.
 ///

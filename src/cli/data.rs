@@ -9,7 +9,7 @@ use super::{Exit, Failure};
 use crate::name::{Name, suggestion};
 use crate::source::{File, FileFormat, Source, neighbours};
 use crate::table::cell_at;
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// The number of rows that are looked at.
 const ROWS: usize = 2000;

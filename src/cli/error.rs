@@ -18,7 +18,7 @@ use crate::source::{SourceError, neighbours};
 use crate::spec::load::{self, LoadError};
 use crate::spec::stage_of;
 use crate::store::{LedgerError, StoreError};
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// The reason why a command stopped. [`Failure::show`] is the only place that prints one.
 #[derive(Debug)]
@@ -169,8 +169,16 @@ fn rescue(path: &FilePath) -> String {
     };
     let (log, log_aside, shared) = (beside(path, "-wal"), beside(&aside, "-wal"), beside(path, "-shm"));
     let (file, aside, project) = (typed(path), typed(&aside), typed(folder_of(folder)));
+    let aside_first = match cfg!(windows) {
+        // For PowerShell.
+        true => format!(
+            "Move-Item {file} {aside}; Move-Item {log} {log_aside} -ErrorAction Ignore; \
+             Remove-Item {shared} -ErrorAction Ignore"
+        ),
+        false => format!("mv {file} {aside}; mv {log} {log_aside} 2>/dev/null; rm -f {shared}"),
+    };
     format!(
-        "to save the readable part:\n  mv {file} {aside}; mv {log} {log_aside} 2>/dev/null; rm -f {shared}\n  \
+        "to save the readable part:\n  {aside_first}\n  \
          fanfold ledger import {aside} --into {project}\nthe next run repeats the calls that cannot be read"
     )
 }

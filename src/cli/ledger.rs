@@ -8,7 +8,7 @@ use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;
 use crate::store::{self, LedgerError, Project, StoreError};
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// Manages the ledger: every finished call of a project, shared by all specs of a folder.
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::name::suggestion;
 use crate::page::{Page, Subject, is_page, page};
 use crate::serve::{Shown, Site};
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 /// Writes a page about the last run: its rows, its results, what they cost and how they were made.
 ///

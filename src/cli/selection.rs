@@ -7,7 +7,7 @@ use crate::cluster::quoted;
 use crate::name::{Name, listed};
 use crate::plan::{RowChoice, Selection};
 use crate::report::runs::{rows_in_words, settings_in_words};
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// Rows, stages and settings. The outputs of such a run have other names than those of a full run.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -63,7 +63,11 @@ impl FromStr for SourceFile {
 impl SourceArguments {
     /// The settings that read these files. Paths are relative to the folder of `spec`, if the file is in it.
     pub(crate) fn settings(&self, spec: &Path) -> Vec<String> {
-        let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+        let real = |path: &Path| {
+            // On Windows, canonical paths begin with `\\?\`, which is not for people, and looks like a glob.
+            let real = if cfg!(windows) { Err(()) } else { path.canonicalize().map_err(drop) };
+            real.or_else(|()| std::path::absolute(path)).unwrap_or_default()
+        };
         let folder = real(folder_of(spec));
         let setting = |SourceFile { name, file }: &SourceFile| {
             let (is_there, file) = (file.exists(), real(file));
@@ -163,7 +167,7 @@ mod tests {
     #[test]
     fn the_file_of_a_source_is_relative_to_the_spec_if_it_is_beside_it() {
         let folder = tempfile::tempdir().unwrap();
-        let real = folder.path().canonicalize().unwrap();
+        let real = if cfg!(windows) { folder.path().to_owned() } else { folder.path().canonicalize().unwrap() };
         std::fs::create_dir(real.join("data")).unwrap();
         std::fs::write(real.join("data/new.csv"), "a\n").unwrap();
         let settings = |file: &Path, spec: &str| {
@@ -172,7 +176,7 @@ mod tests {
         };
         let file = real.join("data").join("..").join("data").join("new.csv");
         assert_eq!(settings(&file, "spec.toml"), ["sources.speeches=data/new.csv"]);
-        let beside = format!("sources.speeches={}", real.join("data/new.csv").display());
+        let beside = format!("sources.speeches={}", real.join("data/new.csv").display()).replace('\\', "/");
         assert_eq!(settings(&file, "other/spec.toml"), [beside]);
         std::fs::write(real.join("a[1].csv"), "a\n").unwrap();
         assert_eq!(settings(&real.join("a[1].csv"), "spec.toml"), ["sources.speeches=a[[]1[]].csv"]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Engine, EngineError, JobState, Work};
 use crate::provider::JsonService;
 use crate::spec::ClusterTable;
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 const DRIVER: &str = include_str!("driver.py");
 const ADDRESS: &str = "RAY_API_SERVER_ADDRESS";

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use super::{Engine, EngineError, JobState, Work, quoted};
 use crate::run::FrozenTable;
 use crate::spec::ClusterTable;
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 /// The seconds between SIGTERM and the time limit.
 const GRACE: u32 = 120;

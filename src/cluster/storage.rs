@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::EngineError;
 use crate::object::{Address, Bucket, ObjectError};
 use crate::store::put_if_absent;
-use crate::table::parquet::{new_file, write_whole};
+use crate::table::files::{new_file, write_whole};
 
 pub(crate) const RACERS: usize = 16;
 const ROUNDS: usize = 8;

@@ -25,7 +25,7 @@ use crate::models::KnownBuild;
 use crate::provider::{Build, Service};
 use crate::spec::{Paraphrases, lock_of};
 use crate::store::{Manifest, StoreError};
-use crate::table::parquet::{clean, folder_of, write_whole};
+use crate::table::files::{clean, folder_of, write_whole};
 
 /// The version of the file format; newer versions are refused.
 const VERSION: u32 = 1;

@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex};
 use super::address::Address;
 use super::bucket::Bucket;
 use super::error::ObjectError;
-use crate::table::parquet::{new_file, persist};
+use crate::table::files::{new_file, persist};
 
 const FOLDER: [&str; 2] = [".fanfold", "objects"];
 

@@ -14,7 +14,7 @@ use crate::source::{CsvFile, Filled, SourceError, filled};
 use crate::spec::{OutputSpec, SheetSpec, TableFormat};
 use crate::store::{Project, SheetFacts, StoreError};
 use crate::table::cell_at;
-use crate::table::parquet::replace;
+use crate::table::files::replace;
 
 /// How often a sheet is read again that changes meanwhile.
 const TRIES: usize = 5;

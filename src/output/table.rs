@@ -8,7 +8,8 @@ use arrow_array::{RecordBatch, RecordBatchOptions, new_null_array};
 
 use crate::spec::{OutputSpec, Spec};
 use crate::store::{SheetFacts, StoreError};
-use crate::table::parquet::{TableError, folder_of, new_file, persist, persist_new};
+use crate::table::files::{folder_of, new_file, persist, persist_new};
+use crate::table::parquet::TableError;
 
 pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch, TableError>> + 'a>;
 

@@ -11,7 +11,7 @@ use rust_xlsxwriter::{DataValidation, DocProperties, ExcelDateTime, Format, Work
 use super::table::{Output, Written, cut_note};
 use super::variables::{Moment, moment};
 use crate::store::StoreError;
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 use crate::table::{Cell, Labels, cell_at};
 
 /// The most UTF-16 units of a text in a cell.

@@ -23,7 +23,7 @@ use crate::store::{
     Hold, Ledger, Manifest, Project, RunDir, SharedDir, Since, StoreError, WorkerTotals, collect, earlier, import,
     learn_all, reply_limits,
 };
-use crate::table::parquet::{clean, folder_of};
+use crate::table::files::{clean, folder_of};
 
 /// The recorded answers that a run uses.
 #[derive(Clone, Copy, Debug, Default)]

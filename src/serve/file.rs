@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::source::SourceError;
 use crate::store::Project;
-use crate::table::parquet::replace;
+use crate::table::files::replace;
 
 /// Why a file was not read or not changed, as a sentence without its end.
 #[derive(Debug, PartialEq)]

@@ -184,7 +184,9 @@ mod tests {
     #[test]
     fn folders_that_exist_are_not_globs() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["data [raw]/wave [1].csv", "data [raw]/b.csv", "who?/x*/a.csv", "data r/c.csv"] {
+        // Windows has no such names.
+        let wild: &[&str] = if cfg!(windows) { &[] } else { &["who?/x*/a.csv"] };
+        for name in ["data [raw]/wave [1].csv", "data [raw]/b.csv", "data r/c.csv"].iter().chain(wild) {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x\n").unwrap();
@@ -192,7 +194,7 @@ mod tests {
         let found = |path: &str| files(folder.path(), path).unwrap().into_iter().map(|f| f.shown).collect::<Vec<_>>();
         assert_eq!(found("data [raw]/*.csv"), ["data [raw]/b.csv", "data [raw]/wave [1].csv"]);
         assert_eq!(found("data [[]raw]/wave*.csv"), ["data [raw]/wave [1].csv"]);
-        assert_eq!(found("who?/x*/*.csv"), ["who?/x*/a.csv"]);
+        wild.iter().for_each(|name| assert_eq!(found("who?/x*/*.csv"), [*name]));
         assert_eq!(found("data [q-s]/*.csv"), ["data r/c.csv"]);
         let absolute = format!("{}/data [raw]/b*", folder.path().display());
         assert_eq!(found(&absolute), ["data [raw]/b.csv"]);

@@ -6,7 +6,7 @@ use super::stability::of_lock;
 use super::{Frozen, Spec};
 use crate::document::{Diagnostic, Document, EditError, SpecFormat, Unreadable, Value};
 use crate::name::suggestion;
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 #[derive(Debug)]
 pub(crate) struct Loaded {

@@ -1,13 +1,13 @@
 //! Create-if-absent: makes a complete file appear at a path unless one is there, also on network file systems.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-use crate::table::parquet::{folder_of, new_file};
+use crate::table::files::{folder_of, new_file, sync_folder};
 
 /// The longest time from a marker to its file. A longer one means that its writer was killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub(crate) fn put_if_absent(file: &NamedTempFile, path: &Path) -> io::Result<boo
         Err(error) if has_no_links(&error) => put_by_marker(file, path)?,
         Err(error) => return Err(error),
     };
-    File::open(folder_of(path))?.sync_all()?;
+    sync_folder(folder_of(path))?;
     Ok(won)
 }
 
@@ -58,8 +58,11 @@ pub(crate) fn write_if_absent(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 
 fn publish(file: &NamedTempFile, path: &Path) -> io::Result<()> {
     let copy = with_ending(file.path(), ".copy");
-    std::fs::copy(file.path(), &copy)?;
-    File::open(&copy)?.sync_all()?;
+    let (mut source, mut written) = (file.as_file(), File::create(&copy)?);
+    // By the same open file: on Windows, its lock keeps others from reading.
+    source.rewind()?;
+    io::copy(&mut source, &mut written)?;
+    written.sync_all()?;
     std::fs::rename(copy, path)
 }
 

@@ -16,7 +16,7 @@ use super::project::Project;
 use super::rundir::files_in;
 use super::shared::SharedDir;
 use super::stored_run::learn_all;
-use crate::table::parquet::{is_being_written, is_temporary};
+use crate::table::files::{is_being_written, is_temporary};
 
 /// A folder of an export that has not changed for this long is left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(3600);

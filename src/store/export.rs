@@ -17,7 +17,7 @@ use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
 use crate::table::Value;
-use crate::table::parquet::{clean, folder_of};
+use crate::table::files::{clean, folder_of};
 
 /// Kinds of errors whose messages are about the reply. Messages of other kinds may contain hosts and paths.
 const ABOUT_THE_REPLY: [&str; 3] = ["malformed", "truncated", "refused"];

@@ -16,7 +16,8 @@ use crate::plan::scan::scan;
 use crate::plan::{RowPick, SourceFacts};
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
-use crate::table::parquet::{Table, TableWriter, clean};
+use crate::table::files::clean;
+use crate::table::parquet::{Table, TableWriter};
 
 const VALUES: &str = "fanfold.values";
 /// The import report. Copies without one are of readers that changed some texts silently; they are written again.

@@ -220,7 +220,9 @@ impl Ledger {
         log.push("-wal");
         // The log file exists only after the connection has read something.
         self.is_empty()?;
-        let opened = File::open(&log).map_err(|error| LedgerError::Io { path: log.into(), error })?;
+        // Windows syncs only what is open for writing.
+        let opened = File::options().read(true).write(true).open(&log);
+        let opened = opened.map_err(|error| LedgerError::Io { path: log.into(), error })?;
         Ok(LedgerSync { log: Some(opened) })
     }
 

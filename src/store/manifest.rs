@@ -16,7 +16,7 @@ use crate::plan::RowChoice;
 use crate::provider::Build;
 use crate::source::Import;
 use crate::spec::{ColumnRole, Correction, Spec, StageSpec};
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 const VERSION: u32 = 1;
 const FILE: &str = "manifest.json";

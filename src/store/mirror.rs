@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::object::{Address, Bucket, ObjectError};
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 const PARTS: &str = "parts";
 const JOURNALS: &str = "journals";

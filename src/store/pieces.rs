@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::error::StoreError;
-use crate::table::parquet::{Table, TableError, folder_of, new_file, persist};
+use crate::table::files::{folder_of, new_file, persist, sync_folder};
+use crate::table::parquet::{Table, TableError};
 use crate::table::stored::{ReadRange, Stored};
 
 const LIST: &str = "pieces";
@@ -205,7 +206,7 @@ fn replace(files: &[PathBuf], lists: &[String]) -> io::Result<()> {
         written.persist(list_path(file))?;
     }
     let folders: HashSet<&Path> = files.iter().map(|file| folder_of(file)).collect();
-    folders.into_iter().try_for_each(|folder| File::open(folder)?.sync_all())?;
+    folders.into_iter().try_for_each(sync_folder)?;
     files.iter().try_for_each(std::fs::remove_file)
 }
 

@@ -34,7 +34,8 @@ use super::error::StoreError;
 use super::mirror::{Mirror, pack, unpack};
 use super::pieces::{is_list, is_stored, list_path, open_table};
 use crate::plan::Part;
-use crate::table::parquet::{Options, Table, TableWriter, clean, persist, write_whole};
+use crate::table::files::{clean, persist, write_whole};
+use crate::table::parquet::{Options, Table, TableWriter};
 
 const FACTS: &str = "fanfold.part";
 const SPEC: &str = "spec.json";

@@ -33,7 +33,7 @@ use super::mirror::Mirror;
 use super::record::{Key, Record};
 use super::rundir::RunDir;
 use crate::object::Address;
-use crate::table::parquet::write_whole;
+use crate::table::files::write_whole;
 
 const FOLDER: &str = "cluster";
 const GROUP: usize = 4096;
@@ -407,6 +407,7 @@ mod tests {
         }
         second.append([call(2, "b", 16, None)]).unwrap();
         assert_eq!(shared.learn(&path).unwrap().added, 1);
+        drop((first, second));
         assert_eq!((sent(), shared.collect(&path).unwrap().added, sent()), (3, 0, 3));
         assert!(!shared.has_journals());
         let mut third = shared.start_journal("worker-0").unwrap();

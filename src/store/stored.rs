@@ -12,7 +12,8 @@ use super::rundir::RunDir;
 use crate::source::{self, Source};
 use crate::stage::UNIVERSE;
 use crate::table::diff::{Batches, Matching};
-use crate::table::parquet::{Table, TableError, folder_of};
+use crate::table::files::folder_of;
+use crate::table::parquet::{Table, TableError};
 
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: u64 = 4 << 20;

@@ -120,7 +120,7 @@ pub(crate) fn pull(dir: &RunDir) -> Result<(), StoreError> {
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let path = inside(folder, name).map_err(StoreError::io(folder))?;
     std::fs::create_dir_all(path.parent().unwrap_or(folder))
-        .and_then(|()| crate::table::parquet::write_whole(&path, bytes))
+        .and_then(|()| crate::table::files::write_whole(&path, bytes))
         .map_err(StoreError::io(&path))
 }
 

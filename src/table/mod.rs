@@ -1,8 +1,9 @@
-//! Tables: rows, cells and columns over Arrow; Parquet files; comparison of tables.
+//! Tables: rows, cells and columns over Arrow; Parquet files, and files that appear completely; comparison of tables.
 
 mod cell;
 pub(crate) mod diff;
 mod digest;
+pub(crate) mod files;
 mod guard;
 pub(crate) mod json;
 mod labels;

@@ -1,10 +1,7 @@
 //! Model files that the process can't run: `models`, `validate` and `run` say so from the header, by true names.
 
-use std::fs;
-
 use crate::project::{Project, Ran};
 use crate::recipe::rows;
-use crate::weights;
 
 const PATH: &str = "store/manifests/registry.ollama.ai/library/gemma3/270m";
 
@@ -125,12 +122,12 @@ fn a_manifest_that_cannot_be_used_is_a_problem_and_a_missing_model_is_not() {
 #[cfg(unix)]
 fn what_a_modelfile_adds_in_vain_is_noted() {
     let project = project("gemma3:270m");
-    let Some(project) = weights::or_skip("what_a_modelfile_adds_in_vain_is_noted", project) else { return };
+    let Some(project) = crate::weights::or_skip("what_a_modelfile_adds_in_vain_is_noted", project) else { return };
     // The weights that the program can run, under Ollama's name for them.
     let digest = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
     let params = layer(&project, "params", br#"{"temperature":0.7,"stop":["<|im_end|>"]}"#);
     let system = layer(&project, "system", b"Be brief.");
-    let file = fs::read_dir(weights::FOLDER).expect("the weights").flatten().map(|entry| entry.path());
+    let file = std::fs::read_dir(crate::weights::FOLDER).expect("the weights").flatten().map(|entry| entry.path());
     let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "gguf")).expect("the weights");
     std::os::unix::fs::symlink(file, project.path(&format!("store/blobs/sha256-{digest}"))).expect("a link");
     let weights =

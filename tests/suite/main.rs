@@ -102,8 +102,10 @@ mod programs;
 mod progress;
 mod r;
 mod ray;
+#[cfg(unix)]
 mod read_only;
 mod real;
+#[cfg(unix)]
 mod real_ollama;
 mod recording;
 mod recursive;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::project::{Project, Ran};
+use crate::project::Project;
 use crate::venv::skipped;
 use crate::weights::with_pip;
 
@@ -18,7 +18,7 @@ fn project() -> Project {
 
 /// Pulls with a script instead of python3, and no other program.
 #[cfg(unix)]
-fn pull_with(python: &str) -> (Project, Ran) {
+fn pull_with(python: &str) -> (Project, crate::project::Ran) {
     let project = project().file("script", format!("#!/bin/sh\n{python}\n"));
     // A program that this process writes itself can be "busy": another test may start a process meanwhile, which
     // inherits the file until it is on its way.

@@ -228,7 +228,7 @@ impl Project {
                     folders.push(path);
                 } else {
                     let path = path.strip_prefix(self.folder.path()).expect("a file of the project");
-                    found.push(path.to_string_lossy().into_owned());
+                    found.push(path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/"));
                 }
             }
         }

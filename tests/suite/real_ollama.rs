@@ -12,7 +12,6 @@ fn has(program: &str) -> bool {
 }
 
 #[test]
-#[cfg(unix)]
 fn the_checks_of_a_real_ollama_hold_on_the_scripted_one() {
     if !has("bash") || !has("curl") {
         skipped("the_checks_of_a_real_ollama_hold_on_the_scripted_one", "bash or curl is not installed");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::{Exit, Failure};
 use crate::document::{Document, SpecFormat};
 use crate::lock::Lock;
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 
 /// The document of a spec, with the files of its prompts, and its lock.
 #[derive(Debug)]

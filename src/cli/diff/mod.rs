@@ -19,7 +19,7 @@ use crate::run::current;
 use crate::source;
 use crate::store::{Manifest, NamedRun, Project, RunDir, State, StoredTable, is_run_name, named_runs};
 use crate::table::diff::{DiffError, Matching, Side, Wanted, Which, diff};
-use crate::table::parquet::folder_of;
+use crate::table::files::folder_of;
 use commit::{Version, version_in, version_now};
 
 /// Shows what changed from an old to a new version: prompts and settings, inputs, models, and every cell of the answers.

