@@ -160,7 +160,8 @@ pub(crate) fn is_glob(path: &str) -> bool {
 }
 
 fn shown(folder: &Path, file: &Path) -> String {
-    file.strip_prefix(folder).unwrap_or(file).display().to_string()
+    let shown = file.strip_prefix(folder).unwrap_or(file).display().to_string();
+    if cfg!(windows) { shown.replace('\\', "/") } else { shown }
 }
 
 #[cfg(test)]

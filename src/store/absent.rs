@@ -1,7 +1,7 @@
 //! Create-if-absent: makes a complete file appear at a path unless one is there, also on network file systems.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Seek};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -58,11 +58,9 @@ pub(crate) fn write_if_absent(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 
 fn publish(file: &NamedTempFile, path: &Path) -> io::Result<()> {
     let copy = with_ending(file.path(), ".copy");
-    let (mut source, mut written) = (file.as_file(), File::create(&copy)?);
-    // By the same open file: on Windows, its lock keeps others from reading.
-    source.rewind()?;
-    io::copy(&mut source, &mut written)?;
-    written.sync_all()?;
+    std::fs::copy(file.path(), &copy)?;
+    // Windows syncs only what is open for writing.
+    File::options().write(true).open(&copy)?.sync_all()?;
     std::fs::rename(copy, path)
 }
 

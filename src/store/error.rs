@@ -35,7 +35,7 @@ pub(crate) enum StoreError {
     OnCluster { run: PathBuf, job: ActiveJob },
     #[error("workers of a command that was killed are ending their calls in this run's folder")]
     Workers,
-    #[error("{what} is being written by another run ({holder})")]
+    #[error("{what} is being written by another run{holder}")]
     Locked { what: String, holder: String },
 }
 

@@ -3,14 +3,17 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 
 /// The folder of a file, or `.` for a bare file name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// How long to wait on Windows until a file that another process has open can be replaced.
+const PATIENCE: Duration = Duration::from_secs(2);
 const TEMPORARY: (&str, &str) = (".fanfold-", ".tmp");
 
 /// A temporary file next to `path`, with the permissions of an ordinary new file.
@@ -26,6 +29,9 @@ pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
     }
     loop {
         let file = builder.tempfile_in(folder_of(path))?;
+        if cfg!(windows) {
+            return Ok(file);
+        }
         // The lock shows [`clean`] that the writer lives. Without locks in the file system, the file may be removed.
         match file.as_file().try_lock() {
             Err(TryLockError::WouldBlock) => {}
@@ -57,8 +63,15 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
 }
 
 /// Whether the writer of a temporary file lives.
+#[cfg(not(windows))]
 pub(crate) fn is_being_written(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether the writer of a temporary file lives. It has the file open, and no lock, which would keep others from reading.
+#[cfg(windows)]
+pub(crate) fn is_being_written(path: &Path) -> bool {
+    std::os::windows::fs::OpenOptionsExt::share_mode(File::options().read(true), 0).open(path).is_err()
 }
 
 /// Makes the names in a folder durable. Windows has no such call, and does it itself.
@@ -69,8 +82,25 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Makes a temporary file durable and renames it to `path`, completely or not at all.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
+    rename(file, path)?;
     sync_folder(folder_of(path))
+}
+
+/// Renames a temporary file. Windows replaces no file that is open, so readers, such as virus scanners, get a moment to
+/// close it.
+fn rename(mut file: NamedTempFile, path: &Path) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        let PersistError { error, file: again } = match file.persist(path) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if !cfg!(windows) || error.kind() != io::ErrorKind::PermissionDenied || start.elapsed() > PATIENCE {
+            return Err(error);
+        }
+        file = again;
+        std::thread::sleep(PATIENCE / 100);
+    }
 }
 
 /// Like [`persist`], but an existing file is an error.
