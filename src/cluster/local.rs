@@ -87,7 +87,11 @@ fn make(work: &Work, table: &FrozenTable, shared: &Shared) -> Result<bool, Engin
     while !workers.is_empty() {
         shared.running.store(workers.len() as u64, Ordering::Relaxed);
         if shared.cancelled.load(Ordering::Relaxed) {
-            workers.iter_mut().for_each(|(.., child)| end(child));
+            // A worker whose standard input ends finishes its calls in flight, as after a signal.
+            workers.iter_mut().for_each(|(.., child)| drop(child.stdin.take()));
+            for (.., mut child) in workers {
+                let _ = child.wait();
+            }
             return Ok(false);
         }
         let mut still = Vec::new();
@@ -122,15 +126,4 @@ fn start(work: &Work, table: &FrozenTable, number: u32) -> Result<Child, EngineE
         command.stdout(log.try_clone()?).stderr(log).spawn()
     };
     open().map_err(|error| failed(work, &error))
-}
-
-/// Ends a worker as a scheduler does: its calls in flight may finish.
-fn end(child: &mut Child) {
-    #[cfg(unix)]
-    if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-    }
-    #[cfg(not(unix))]
-    let _ = child.kill();
-    let _ = child.wait();
 }
