@@ -14,10 +14,12 @@ use crate::spec::schema::schema;
 const MODEL: &str = include_str!("init/model.toml");
 const SCHEMA: &str = "pipeline.schema.json";
 const IGNORED: &str = "# What fanfold keeps, and the tables that it writes.\n.fanfold/\nout/\n";
+const UNCHANGED: &str =
+    "# Git changes no ends of lines: prompts and data are the same bytes on every system.\n* -text\n";
 /// The most columns of a data file that the spec names.
 const COLUMNS: usize = 20;
 
-/// Writes a commented starter spec, a few rows for it, its schema for editors and a `.gitignore`.
+/// Writes a commented starter spec, a few rows for it, its schema for editors, a `.gitignore` and a `.gitattributes`.
 ///
 /// `--from data.csv` writes a spec for a data file of yours: it names its columns and guesses the key and the text.
 /// What exists is never overwritten. `fanfold ask` writes and runs a spec for one question.
@@ -121,6 +123,7 @@ impl Init {
             terminal,
         )?;
         write_new(&file_in(&folder, ".gitignore"), IGNORED, terminal)?;
+        write_new(&file_in(&folder, ".gitattributes"), UNCHANGED, terminal)?;
         if let Some(data) = &data {
             let key =
                 data.key.as_ref().map_or("no column looks like a key".to_owned(), |key| format!("its key is `{key}`"));

@@ -21,6 +21,7 @@ fn every_template_is_valid_and_runs() {
         }
         assert!(!text.contains('@'), "{template}: a gap is left in\n{text}");
         assert!(project.text(".gitignore").contains("\n.fanfold/\n"));
+        assert!(project.text(".gitattributes").contains("\n* -text\n"));
         let schema: Value = serde_json::from_str(&project.text("pipeline.schema.json")).expect("JSON");
         assert_eq!(schema["title"], "fanfold pipeline spec");
         let validated = project.run(&["validate"]).exits(0);
