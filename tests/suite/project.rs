@@ -182,10 +182,11 @@ impl Project {
     fn start(&self, mut command: Command, args: &[&str]) -> Running {
         let home = self.folder.path().join(".home");
         command.args(args).current_dir(self.folder.path()).env_clear();
-        for name in ["PATH", "SYSTEMROOT", "LLVM_PROFILE_FILE"] {
+        for name in ["PATH", "SYSTEMROOT", "TEMP", "TMP", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        command.envs([("NO_COLOR", "1"), ("TERM", "dumb"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]).env("HOME", home);
+        command.envs([("NO_COLOR", "1"), ("TERM", "dumb"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]);
+        command.envs(["HOME", "LOCALAPPDATA", "USERPROFILE"].map(|name| (name, &home)));
         command.envs(VARIABLES.map(|name| (name, CANARY)));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
