@@ -29,6 +29,7 @@ pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
     }
     loop {
         let file = builder.tempfile_in(folder_of(path))?;
+        // There, [`is_being_written`] needs no lock.
         if cfg!(windows) {
             return Ok(file);
         }

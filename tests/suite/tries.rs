@@ -234,9 +234,8 @@ fn a_run_continues_the_calls_that_a_budget_stopped_between_two_tries() {
         all.iter().map(|tries| tries.as_deref().map(of_call)).collect::<Vec<_>>()
     };
     assert_eq!(tries(&project), tries(&whole));
-    let told = |row: usize| project.run(&["explain", OUT, &format!("s{row:04}")]).exits(0).stdout;
-    let told: Vec<String> = (0..13).map(told).collect();
-    assert!(told.iter().any(|told| told.contains("stopped: the run ended between two tries")), "{told:?}");
+    let told = project.run(&["explain", OUT, "s0001"]).exits(0).stdout;
+    assert!(told.contains("stopped: the run ended between two tries"), "{told}");
     let ledger = |project: &Project| project.run(&["ledger", "info", "--format", "json"]).exits(0).json();
     let (one, other) = (ledger(&project), ledger(&whole));
     assert_eq!(tokens_of(&one), tokens_of(&other), "{one:#}");
